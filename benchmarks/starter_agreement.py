@@ -1,0 +1,81 @@
+"""How well candidates' scores on the starter pairs agree with their scores on STS-B dev.
+
+    python benchmarks/starter_agreement.py --data ../shared/data [--candidates 32] [--pairs 1500]
+
+Scores the same candidates on both sets with the same model and prints Spearman's and Kendall's rank
+correlation over the candidates, and what the starter set's choice is worth on STS-B. It can be killed
+and started again: scores are kept in --folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from demosearch import Encoder, search
+from demosearch.candidates import CandidateSettings, generate
+from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.selection.rungs import stratified_order
+
+
+def main() -> None:
+    """Run the comparison and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--candidates", type=int, default=32)
+    parser.add_argument("--pairs", type=int, default=1500, help="stratified STS-B dev pairs")
+    parser.add_argument("--folder", type=Path, default=Path("runs/starter_agreement"))
+    arguments = parser.parse_args()
+
+    starter = read_pairs("starter", Split.DEV)
+    stsb = part_of(read_pairs("stsb", Split.DEV, arguments.data), arguments.pairs)
+    settings = CandidateSettings(
+        labeler="local",
+        sentences="starter",
+        n_sentences=arguments.candidates // 3,
+        dictionary="starter",
+        n_dictionary=arguments.candidates - arguments.candidates // 3,
+    )
+    candidates = generate(settings, model=arguments.model, forbidden=stsb.sentences()).candidates
+    encoder = Encoder.load(arguments.model)
+    tables = []
+    for pairs in (starter, stsb):
+        folder = arguments.folder / f"{pairs.name}-{len(pairs)}"
+        search(encoder, candidates, pairs, folder=folder, strategy="exhaustive", show_progress=True)
+        tables.append(pd.read_csv(folder / "trials.csv").set_index("candidate")["spearman"])
+    both = pd.concat(tables, axis=1, keys=["starter", "stsb"]).drop(index="baseline").dropna()
+    baseline = tables[1]["baseline"]
+    chosen = both.sort_values("starter", ascending=False)["stsb"]
+    print(f"candidates                         {len(both)}")
+    print(f"STS-B dev pairs                    {len(stsb)}")
+    print(f"rank correlation (Spearman)        {stats.spearmanr(*both.T.to_numpy()).statistic:.2f}")
+    print(
+        f"rank correlation (Kendall)         {stats.kendalltau(*both.T.to_numpy()).statistic:.2f}"
+    )
+    print(f"STS-B: no demonstration            {baseline:.2f}")
+    print(f"STS-B: mean candidate              {both['stsb'].mean():.2f}")
+    print(f"STS-B: the starter set's choice    {chosen.iloc[0]:.2f}")
+    print(f"STS-B: mean of its first five      {chosen.iloc[:5].mean():.2f}")
+    print(f"STS-B: the best of all             {both['stsb'].max():.2f}")
+
+
+def part_of(pairs: Pairs, number: int) -> Pairs:
+    """Return so many pairs, spread evenly over the scores."""
+    if number >= len(pairs):
+        return pairs
+    chosen = np.sort(stratified_order(pairs.scores, seed=0)[:number])
+    return Pairs(
+        pairs.name,
+        tuple(pairs.sentences1[row] for row in chosen),
+        tuple(pairs.sentences2[row] for row in chosen),
+        tuple(pairs.scores[row] for row in chosen),
+    )
+
+
+if __name__ == "__main__":
+    main()

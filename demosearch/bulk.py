@@ -1,0 +1,209 @@
+"""Embedding files of any length in constant memory."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from demosearch.datasets.tables import SUFFIXES, read_rows
+from demosearch.errors import UserError
+from demosearch.progress import bar
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from demosearch.embedder import Embedder
+
+# Long enough for length-sorted batches, short enough to stay in memory.
+CHUNK = 8192
+STDIN = "-"
+TEXT_COLUMNS = ("text", "sentence")
+OUTPUT_SUFFIXES = (".npy", ".parquet")
+
+
+def check_output(path: str | Path) -> Path:
+    """Return the output path if its ending is one that can be written.
+
+    Raises:
+        UserError: it is not.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise UserError(f"--out {path}: the ending must be {' or '.join(OUTPUT_SUFFIXES)}")
+    return path
+
+
+def check_input(source: str) -> None:
+    """Find out whether there is anything to read.
+
+    Raises:
+        UserError: the file is not there.
+    """
+    if source != STDIN and not Path(source).expanduser().is_file():
+        raise UserError(f"no input file {source}; give a file, or - for standard input")
+
+
+def read_texts(source: str, column: str | None = None) -> Iterator[str]:
+    """Yield the texts of a file or of standard input, one after the other.
+
+    Args:
+        source: `-` or a file: CSV, TSV, JSONL, parquet, else plain text with one text a line.
+        column: the column that holds the text; None is `text` or `sentence`.
+
+    Raises:
+        UserError: the file cannot be read, or a row has no such column.
+    """
+    if source == STDIN:
+        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        return
+    path = Path(source).expanduser()
+    if path.suffix.lower() in SUFFIXES:
+        for place, row in read_rows(path):
+            names = [column] if column else TEXT_COLUMNS
+            name = next((name for name in names if name in row), None)
+            if name is None:
+                raise UserError(
+                    f"{place}: no column {' or '.join(map(repr, names))}; found"
+                    f" {', '.join(row) or 'none'}; name it by --column"
+                )
+            if not isinstance(row[name], str):
+                raise UserError(f"{place}: '{name}' is no text")
+            yield row[name]
+        return
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield from (line.rstrip("\r\n") for line in file)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def embed_file(
+    embedder: Embedder,
+    texts: Iterable[str],
+    output: str | Path,
+    *,
+    normalize_embeddings: bool = False,
+    show_progress: bool = False,
+) -> int:
+    """Embed texts into a `.npy` or `.parquet` file, which appears only when it is complete.
+
+    Args:
+        embedder: what embeds.
+        texts: any number of texts; they are read in chunks.
+        output: `.npy` gives float32 (n, width); `.parquet` the columns `text` and `embedding`.
+        normalize_embeddings: scale every row to length 1.
+        show_progress: draw a bar on standard error.
+
+    Returns:
+        How many texts were embedded.
+
+    Raises:
+        UserError: the output's ending is unknown, or it cannot be written.
+    """
+    output = check_output(output)
+    stream = iter(texts)
+    count = 0
+    with _writer(output) as writer, bar("embedding", None, show=show_progress) as progress:
+        while chunk := list(islice(stream, CHUNK)):
+            writer.write(chunk, embedder.encode(chunk, normalize_embeddings=normalize_embeddings))
+            count += len(chunk)
+            progress.advance(len(chunk))
+        if not count:
+            raise UserError("there is no text to embed")
+    return count
+
+
+class _Writer(Protocol):
+    def write(self, texts: list[str], rows: NDArray[np.float32]) -> None: ...
+    def __enter__(self) -> _Writer: ...
+    def __exit__(self, kind: object, error: object, trace: object) -> None: ...
+
+
+def _writer(output: Path) -> _Writer:
+    return _NpyWriter(output) if output.suffix.lower() == ".npy" else _ParquetWriter(output)
+
+
+class _Unfinished:
+    """A file beside the output that replaces it in the end, or goes."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
+        except OSError as error:
+            raise UserError(f"cannot write {output}: {error.strerror or error}") from error
+        os.close(handle)
+        self._path = Path(name)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            self._finish()
+            self._path.chmod(0o644)
+            self._path.replace(self._output)
+        else:
+            with suppress(OSError):
+                self._path.unlink()
+
+    def _finish(self) -> None:
+        raise AssertionError("each writer finishes its own format")
+
+
+class _NpyWriter(_Unfinished):
+    """Appends rows behind a header that is written again when their number is known."""
+
+    def __enter__(self) -> _NpyWriter:
+        self._file = self._path.open("wb")
+        self._rows = 0
+        self._width = 0
+        return self
+
+    def write(self, texts: list[str], rows: NDArray[np.float32]) -> None:
+        del texts
+        if not self._rows:
+            self._width = rows.shape[1]
+            self._header(0)
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self._rows += len(rows)
+
+    def _header(self, rows: int) -> None:
+        # NumPy leaves room in the header for the first axis to grow, so its length does not change.
+        description = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._width)}
+        np.lib.format.write_array_header_1_0(self._file, description)
+
+    def _finish(self) -> None:
+        self._file.seek(0)
+        self._header(self._rows)
+        self._file.close()
+
+
+class _ParquetWriter(_Unfinished):
+    """One row group a chunk: the text and its embedding as a fixed-size list."""
+
+    def __enter__(self) -> _ParquetWriter:
+        self._writer: Any = None
+        return self
+
+    def write(self, texts: list[str], rows: NDArray[np.float32]) -> None:
+        import pyarrow
+        from pyarrow import parquet
+
+        vectors = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
+        table = pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors})
+        if self._writer is None:
+            self._writer = parquet.ParquetWriter(self._path, table.schema)
+        self._writer.write_table(table)
+
+    def _finish(self) -> None:
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,267 @@
+"""Building the candidates: labeled sentences and dictionary pairs, curated, in a seeded order."""
+
+from __future__ import annotations
+
+import logging
+import os
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from demosearch.candidates import dictionary
+from demosearch.candidates.chat import DEFAULT_MODEL, ChatLabeler, key_is_set
+from demosearch.candidates.curation import Curation, balanced
+from demosearch.candidates.file import Candidate
+from demosearch.candidates.labeling import EXAMPLES, Labeler
+from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
+from demosearch.datasets.tables import SUFFIXES, read_rows
+from demosearch.errors import UserError
+from demosearch.files import read_text
+from demosearch.models import Precision
+from demosearch.progress import bar
+from demosearch.resources import resource
+
+logger = logging.getLogger(__name__)
+
+AUTO = "auto"
+NONE = "none"
+STARTER = "starter"
+STSB_TRAIN = "stsb-train"
+
+
+class LabelerKind(StrEnum):
+    """Who gives the words."""
+
+    AUTO = "auto"
+    OPENAI = "openai"
+    LOCAL = "local"
+    NONE = "none"
+
+
+class CandidateSettings(BaseModel):
+    """Where candidates come from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    labeler: LabelerKind = Field(
+        LabelerKind.AUTO, description="auto: openai if a key is set, otherwise local"
+    )
+    labeler_model: str | None = Field(
+        None, description="chat model (openai) or model name (local); by default the model itself"
+    )
+    sentences: str = Field(
+        AUTO, description="starter, stsb-train, a file, or auto: stsb-train where it is in reach"
+    )
+    n_sentences: Annotated[int, Field(ge=0)] = Field(100, description="labeled sentences wanted")
+    dictionary: str = Field(
+        AUTO, description="wordnet, starter, none, a file, or auto: wordnet where it is installed"
+    )
+    n_dictionary: Annotated[int, Field(ge=0)] = Field(200, description="dictionary pairs wanted")
+    refuse_word_in_sentence: bool = Field(
+        False, description="refuse a word that stands in its own sentence, instead of flagging it"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """What the generator built.
+
+    Attributes:
+        candidates: in the order of the search: the two sources take turns.
+        rejected: refused pairs by reason.
+        sources: candidates by source.
+    """
+
+    candidates: list[Candidate]
+    rejected: dict[str, int]
+    sources: dict[str, int]
+
+
+def resolved(settings: CandidateSettings, data: str | None) -> CandidateSettings:
+    """Return the settings with every `auto` replaced by what this machine has."""
+    labeler = settings.labeler
+    if labeler is LabelerKind.AUTO:
+        labeler = LabelerKind.OPENAI if key_is_set() else LabelerKind.LOCAL
+    sentences = settings.sentences
+    if sentences == AUTO:
+        sentences = STSB_TRAIN if _stsb_train_is_here(data) else STARTER
+    name = settings.dictionary
+    if name == AUTO:
+        name = dictionary.WORDNET if dictionary.wordnet_is_installed() else dictionary.STARTER
+    return settings.model_copy(
+        update={"labeler": labeler, "sentences": sentences, "dictionary": name}
+    )
+
+
+def generate(
+    settings: CandidateSettings,
+    *,
+    model: str | None = None,
+    precision: Precision | None = None,
+    device: str | None = None,
+    data: str | None = None,
+    forbidden: Iterable[str] = (),
+    seed: int = 0,
+    show_progress: bool = False,
+) -> Generated:
+    """Build candidates.
+
+    Args:
+        settings: where they come from and how many.
+        model: the model that labels when the labeler is local and no other is named.
+        precision: of the local labeler.
+        device: of the local labeler.
+        data: folder that `stsb-train` is looked for in.
+        forbidden: dev and test sentences, which never become demonstrations.
+        seed: decides which sentences and headwords are drawn.
+        show_progress: draw a bar on standard error.
+
+    Raises:
+        UserError: a source is missing or malformed, or no candidate is left.
+    """
+    settings = resolved(settings, data)
+    shown_to_the_labeler = [example.sentence for example in EXAMPLES]
+    curation = Curation([*forbidden, *shown_to_the_labeler], settings.refuse_word_in_sentence)
+    pairs: list[Candidate] = []
+    if settings.dictionary != NONE and settings.n_dictionary:
+        pairs = _dictionary_pairs(settings, curation, seed)
+    labeled: list[Candidate] = []
+    if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
+        sentences = read_sentences(settings.sentences, data)
+        labeler = _labeler(settings, model, precision, device)
+        labeled = _labeled(labeler, sentences, settings.n_sentences, curation, seed, show_progress)
+    candidates = balanced([*labeled, *pairs], lambda one: one.source, seed)
+    if not candidates:
+        raise UserError("no candidate was built; ask for sentences or dictionary pairs")
+    return Generated(
+        candidates,
+        {reason.value: count for reason, count in curation.rejected.most_common()},
+        dict(Counter(one.source for one in candidates)),
+    )
+
+
+def read_sentences(name: str, data: str | None) -> list[str]:
+    """Return the distinct sentences to draw from.
+
+    Args:
+        name: `starter`, `stsb-train`, or a file: text with one a line, or CSV, TSV, JSONL, parquet
+            with a column `sentence` (or `text`).
+        data: folder that `stsb-train` is looked for in.
+
+    Raises:
+        UserError: it is not there, malformed, or a dev or test split.
+    """
+    if name == STSB_TRAIN:
+        return read_pairs("stsb", Split.TRAIN, data).sentences()
+    path = resource("wordlists", "starter_sentences.csv") if name == STARTER else Path(name)
+    path = path.expanduser()
+    if path.suffix.lower() in SUFFIXES:
+        found = [_sentence_of(row, place) for place, row in read_rows(path)]
+    else:
+        found = read_text(path, "sentences file").splitlines()
+    sentences = list(dict.fromkeys(text.strip() for text in found if text.strip()))
+    if not sentences:
+        raise UserError(f"sentences file {path} holds no sentence")
+    return sentences
+
+
+def _sentence_of(row: dict[str, object], place: str) -> str:
+    for column in ("sentence", "text"):
+        if isinstance(value := row.get(column), str):
+            return value
+    raise UserError(f"{place}: no column 'sentence'; found {', '.join(row) or 'none'}")
+
+
+def _stsb_train_is_here(data: str | None) -> bool:
+    if not (data or os.environ.get(DATA_VARIABLE)):
+        return False
+    try:
+        read_pairs("stsb", Split.TRAIN, data)
+    except UserError:
+        return False
+    return True
+
+
+def _labeler(
+    settings: CandidateSettings,
+    model: str | None,
+    precision: Precision | None,
+    device: str | None,
+) -> Labeler:
+    if settings.labeler is LabelerKind.OPENAI:
+        return ChatLabeler(settings.labeler_model or DEFAULT_MODEL)
+    name = settings.labeler_model or model
+    if name is None:
+        raise UserError("the local labeler needs a model: --labeler-model NAME")
+    # Here, because a dictionary alone must not wait for torch.
+    from demosearch.candidates.local import LocalLabeler
+
+    return LocalLabeler(name, precision=precision, device=device)
+
+
+def _dictionary_pairs(
+    settings: CandidateSettings, curation: Curation, seed: int
+) -> list[Candidate]:
+    source, entries = dictionary.read_dictionary(settings.dictionary)
+    kept: list[Candidate] = []
+    for entry in balanced(entries, lambda entry: entry.pos, seed):
+        if len(kept) == settings.n_dictionary:
+            break
+        candidate = curation.admit(entry.definition, entry.word, source, entry.pos)
+        if candidate is not None:
+            kept.append(candidate)
+    _say_if_fewer(source, len(kept), settings.n_dictionary)
+    return kept
+
+
+def _labeled(
+    labeler: Labeler,
+    sentences: Sequence[str],
+    wanted: int,
+    curation: Curation,
+    seed: int,
+    show_progress: bool,
+) -> list[Candidate]:
+    """Label sentences, short and long ones in turn, until enough words were good."""
+    drawn = iter(balanced(sentences, _length_band(sentences), seed))
+    kept: list[Candidate] = []
+    with bar(f"labeling ({labeler.source})", wanted, show=show_progress) as progress:
+        while len(kept) < wanted:
+            missing = wanted - len(kept)
+            batch = _take(drawn, missing, curation)
+            if not batch:
+                break
+            for sentence, answer in zip(batch, labeler.label(batch, progress.advance), strict=True):
+                candidate = curation.admit(sentence, answer, labeler.source)
+                if candidate is not None:
+                    kept.append(candidate)
+    _say_if_fewer(labeler.source, len(kept), wanted)
+    return kept
+
+
+def _length_band(sentences: Sequence[str]) -> Callable[[str], int]:
+    """Return which fifth of the sentences, by number of words, a sentence is in."""
+    lengths = sorted(len(text.split()) for text in sentences)
+    bounds = [lengths[len(lengths) * fifth // 5] for fifth in range(1, 5)]
+    return lambda text: bisect_right(bounds, len(text.split()))
+
+
+def _take(drawn: Iterable[str], number: int, curation: Curation) -> list[str]:
+    batch: list[str] = []
+    for sentence in drawn:
+        if curation.admits_sentence(sentence):
+            batch.append(sentence)
+        if len(batch) == number:
+            break
+    return batch
+
+
+def _say_if_fewer(source: str, kept: int, wanted: int) -> None:
+    if kept < wanted:
+        logger.warning("%s gave %d candidates of the %d asked for", source, kept, wanted)

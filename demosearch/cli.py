@@ -1,0 +1,284 @@
+"""The command line: settings in, one call of a public function, one result out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from demosearch import __version__, commands
+from demosearch.errors import UserError
+
+DESCRIPTION = """\
+Find the in-context demonstrations that make a language model the best sentence encoder.
+
+examples:
+  demosearch run --model smollm2-135m --pipeline quickstart
+  demosearch run --model llama-13b --data data/
+  demosearch embed --demonstrations runs/llama-13b/demonstrations.json lines.txt --out vectors.npy
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 2 for a user's mistake, 130 if interrupted."""
+    parser = build_parser()
+    arguments = parser.parse_args(argv)
+    _quiet_others()
+    from demosearch.progress import console, log_to_console
+
+    log_to_console(logging.WARNING if arguments.quiet else logging.INFO)
+    try:
+        result = arguments.command(arguments)
+        if arguments.json:
+            sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
+        sys.stdout.flush()
+    except UserError as error:
+        console.print(f"demosearch: {error}", style="red", markup=False, soft_wrap=True)
+        return 2
+    except KeyboardInterrupt:
+        console.print("demosearch: interrupted; the same command goes on where it stopped")
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has left; without this Python complains once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="demosearch",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"demosearch {__version__}")
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_run(subparsers)
+    _add_candidates(subparsers)
+    _add_search(subparsers)
+    _add_embed(subparsers)
+    _add_evaluate(subparsers)
+    _add_finetune(subparsers)
+    _add_lists(subparsers)
+    return parser
+
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add_run(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "run",
+        commands.run,
+        "build candidates, search, export and test, all in one folder",
+        "demosearch run --model smollm2-135m --pipeline quickstart",
+        "demosearch run --model facebook/opt-1.3b --dev my_pairs.csv --set candidates.n_sentences=50",
+    )
+    _model(parser)
+    parser.add_argument("--pipeline", default=None, metavar="P", help="a pipeline's name or file")
+    _dev(parser)
+    parser.add_argument("--test", metavar="D", help="pairs scored once, after the choice")
+    parser.add_argument("--candidates", metavar="F", help="use these instead of building some")
+    _search_options(parser)
+    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting"
+    )
+    _device(parser)
+
+
+def _add_candidates(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "candidates",
+        commands.candidates,
+        "build candidate demonstrations from sentences and a dictionary",
+        "demosearch candidates --labeler openai --sentences train.txt --out candidates.jsonl",
+        "demosearch candidates --labeler none --dictionary wordnet --out candidates.jsonl",
+    )
+    parser.add_argument("--out", required=True, metavar="F", help="candidates file to write")
+    parser.add_argument("--model", metavar="M", help="the model, for the local labeler")
+    parser.add_argument("--labeler", choices=["auto", "openai", "local", "none"])
+    parser.add_argument("--labeler-model", metavar="M", help="chat model, or another local model")
+    parser.add_argument("--sentences", metavar="F", help="starter, stsb-train or a file")
+    parser.add_argument("--n-sentences", type=int, metavar="N", help="labeled sentences wanted")
+    parser.add_argument("--dictionary", metavar="D", help="wordnet, starter, none or a file")
+    parser.add_argument("--n-dictionary", type=int, metavar="N", help="dictionary pairs wanted")
+    parser.add_argument(
+        "--refuse-word-in-sentence",
+        action="store_true",
+        default=None,
+        help="refuse a word that stands in its sentence (by default it is flagged)",
+    )
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="D",
+        help="dev or test pairs whose sentences must not become demonstrations; repeatable",
+    )
+    parser.add_argument("--data", metavar="DIR", help="folder that stsb-train is looked for in")
+    parser.add_argument("--seed", type=int, default=0)
+    _device(parser)
+
+
+def _add_search(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "search",
+        commands.search,
+        "choose among candidates by the dev pairs",
+        "demosearch search --model opt-1.3b --candidates candidates.jsonl --dev stsb --out best.json",
+    )
+    _model(parser)
+    parser.add_argument("--candidates", required=True, metavar="F", help="candidates file")
+    _dev(parser, required=True)
+    parser.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="D",
+        help="test pairs whose sentences must not be demonstrations; repeatable",
+    )
+    _search_options(parser)
+    parser.add_argument("--out", required=True, metavar="F.json", help="demonstrations file")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite)")
+    parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
+    _device(parser)
+
+
+def _add_embed(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "embed",
+        commands.embed,
+        "turn texts into vectors",
+        "demosearch embed --demonstrations best.json lines.txt --out vectors.npy",
+        "cat lines.txt | demosearch embed --model opt-125m - --out vectors.parquet",
+    )
+    _system(parser)
+    parser.add_argument("input", metavar="INPUT", help="text, CSV, TSV, JSONL, parquet or -")
+    parser.add_argument("--out", required=True, metavar="F", help=".npy or .parquet")
+    parser.add_argument("--column", metavar="NAME", help="the column that holds the text")
+    parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
+    _device(parser)
+
+
+def _add_evaluate(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "evaluate",
+        commands.evaluate,
+        "score a model, with or without demonstrations, on the paper's tasks",
+        "demosearch evaluate --demonstrations best.json --tasks sts --data SentEval/data --out r.json",
+    )
+    _system(parser)
+    parser.add_argument("--tasks", default="sts", metavar="T,...", help="sts, or names of tasks")
+    parser.add_argument("--data", metavar="DIR", help="SentEval data folder, or DEMOSEARCH_DATA")
+    parser.add_argument("--out", metavar="F.json", help="result file to write")
+    _device(parser)
+
+
+def _add_finetune(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "finetune",
+        commands.finetune,
+        "train a LoRA on the prompted model with NLI triplets",
+        "demosearch finetune --model opt-1.3b --train nli.csv --dev stsb --out adapters/opt-1.3b",
+    )
+    parser.add_argument("--model", required=True, metavar="M", help="name, hub id or folder")
+    parser.add_argument("--train", required=True, metavar="F", help="sent0,sent1,hard_neg")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the adapter")
+    parser.add_argument("--demonstrations", metavar="F", help="train under these demonstrations")
+    parser.add_argument("--dev", metavar="D", help="pairs that choose among the steps")
+    parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. batch_size=32"
+    )
+    _device(parser)
+
+
+def _add_lists(subparsers: Subparsers) -> None:
+    _command(subparsers, "models", commands.models, "list the known models", "demosearch models")
+    _command(
+        subparsers, "pipelines", commands.pipelines, "list the pipelines", "demosearch pipelines"
+    )
+    _command(
+        subparsers,
+        "schema",
+        commands.schema,
+        "print the JSON Schema of demonstrations.json",
+        "demosearch schema > demonstrations.schema.json",
+    )
+
+
+def _command(
+    subparsers: Subparsers, name: str, function: commands.Command, summary: str, *examples: str
+) -> argparse.ArgumentParser:
+    parser = subparsers.add_parser(
+        name,
+        help=summary,
+        description=summary[0].upper() + summary[1:] + ".",
+        epilog="examples:\n" + "\n".join(f"  {example}" for example in examples),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(command=function)
+    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, warnings only")
+    return parser
+
+
+def _model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, metavar="M", help="known name, hub id or local folder"
+    )
+
+
+def _system(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="M", help="known name, hub id or local folder")
+    parser.add_argument("--demonstrations", metavar="F", help="a demonstrations.json")
+    parser.add_argument("--adapter", metavar="DIR", help="a LoRA to put on the model")
+    parser.add_argument("--layer", type=int, metavar="N", help="index into hidden_states")
+    parser.add_argument(
+        "--allow-other-model",
+        action="store_true",
+        help="use demonstrations that were chosen for other weights",
+    )
+
+
+def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
+    parser.add_argument(
+        "--dev", required=required, metavar="D", help="stsb, starter, a file or SentEval folder"
+    )
+    parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
+
+
+def _search_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--strategy", choices=["race", "exhaustive"], help="default: race")
+    parser.add_argument("--layer", metavar="last|N", help="index into hidden_states")
+    parser.add_argument("--template", metavar="T", help="default: prompteol")
+    parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
+
+
+def _device(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="default: fastest")
+    parser.add_argument("--device", metavar="D", help="a torch device (default: GPU if there is)")
+
+
+def _quiet_others() -> None:
+    """Keep other libraries' chatter off a user's screen; their errors still arrive."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.filterwarnings("ignore")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,324 @@
+"""One function a command: parsed arguments in, one public function called, a result shown.
+
+Each returns the object that `--json` prints.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demosearch.errors import UserError
+
+if TYPE_CHECKING:
+    from demosearch.embedder import Embedder
+
+logger = logging.getLogger(__name__)
+
+Command = Callable[[Namespace], Any]
+
+
+def run(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch run`."""
+    from demosearch import pipeline, tables
+
+    settings = pipeline.load_pipeline(
+        arguments.pipeline or pipeline.DEFAULT_PIPELINE,
+        arguments.set,
+        dev=arguments.dev,
+        test=arguments.test,
+        data=arguments.data,
+        template=arguments.template,
+        layer=_layer(arguments.layer),
+        strategy=arguments.strategy,
+        seed=arguments.seed,
+        precision=arguments.precision,
+        device=arguments.device,
+        candidates_file=arguments.candidates,
+    )
+    out = arguments.out or Path("runs") / arguments.model.strip("/").replace("/", "--")
+    result = pipeline.run(arguments.model, settings, out, show_progress=not arguments.quiet)
+    if not arguments.json:
+        tables.show_run(result)
+    return {
+        "folder": str(result.folder),
+        "demonstrations": result.file.model_dump(mode="json"),
+        "test": result.test["test"] if result.test else None,
+    }
+
+
+def candidates(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch candidates`."""
+    from demosearch import tables
+    from demosearch.candidates import CandidateSettings, generate, write_candidates
+    from demosearch.datasets import Split, read_pairs
+    from demosearch.models import Precision, resolve
+
+    names = (
+        "labeler",
+        "labeler_model",
+        "sentences",
+        "n_sentences",
+        "dictionary",
+        "n_dictionary",
+        "refuse_word_in_sentence",
+    )
+    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.model is not None:
+        resolve(arguments.model)
+    forbidden = [
+        sentence
+        for source in arguments.exclude
+        for sentence in read_pairs(source, Split.DEV, arguments.data).sentences()
+    ]
+    generated = generate(
+        _validated(CandidateSettings, given),
+        model=arguments.model,
+        precision=Precision(arguments.precision) if arguments.precision else None,
+        device=arguments.device,
+        data=arguments.data,
+        forbidden=forbidden,
+        seed=arguments.seed,
+        show_progress=not arguments.quiet,
+    )
+    write_candidates(arguments.out, generated.candidates)
+    if not arguments.json:
+        tables.show_candidates(generated, arguments.out)
+    return {
+        "file": arguments.out,
+        "candidates": len(generated.candidates),
+        "sources": generated.sources,
+        "rejected": generated.rejected,
+    }
+
+
+def search(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch search`."""
+    from demosearch import tables
+    from demosearch.candidates import read_candidates
+    from demosearch.datasets import Split, read_pairs
+    from demosearch.models import resolve
+    from demosearch.prompt import DEFAULT_TEMPLATE, Prompt, find_template
+
+    resolve(arguments.model)
+    template = find_template(arguments.template or DEFAULT_TEMPLATE)
+    found = read_candidates(arguments.candidates)
+    dev = read_pairs(arguments.dev, Split.DEV, arguments.data)
+    exclude = [
+        sentence
+        for source in arguments.exclude
+        for sentence in read_pairs(source, Split.TEST, arguments.data).sentences()
+    ]
+    layer = _layer(arguments.layer)
+    out = Path(arguments.out)
+    if out.suffix != ".json":
+        raise UserError(f"--out {out}: a demonstrations file ends in .json")
+
+    from demosearch import selection
+    from demosearch.encoder import Encoder
+
+    encoder = Encoder.load(arguments.model, precision=arguments.precision, device=arguments.device)
+    result = selection.search(
+        encoder,
+        found,
+        dev,
+        folder=out.with_suffix(".study"),
+        prompt=Prompt(template, layer=None if layer in (None, "last") else int(layer)),
+        strategy=arguments.strategy or "race",
+        seed=arguments.seed or 0,
+        exclude=exclude,
+        storage=arguments.storage,
+        study_name=arguments.study,
+        show_progress=not arguments.quiet,
+    )
+    result.file.write(out)
+    if not arguments.json:
+        tables.show_search(result.file)
+        tables.show_files(out, out.with_suffix(".study"))
+    return result.file.model_dump(mode="json")
+
+
+def embed(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch embed`."""
+    from demosearch.bulk import check_input, check_output
+
+    check_output(arguments.out)
+    check_input(arguments.input)
+    embedder = _embedder(arguments)
+
+    from demosearch.bulk import embed_file, read_texts
+
+    count = embed_file(
+        embedder,
+        read_texts(arguments.input, arguments.column),
+        arguments.out,
+        normalize_embeddings=arguments.normalize,
+        show_progress=not arguments.quiet,
+    )
+    logger.info("%d texts embedded into %s", count, arguments.out)
+    return {"file": arguments.out, "texts": count}
+
+
+def evaluate(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch evaluate`."""
+    from demosearch import tables
+    from demosearch.datasets.sources import DATA_VARIABLE
+    from demosearch.evaluation.tasks import find_tasks, read_tasks
+    from demosearch.files import write_json
+
+    tasks = find_tasks(arguments.tasks)
+    folder = arguments.data or os.environ.get(DATA_VARIABLE)
+    if folder is None:
+        raise UserError(f"give the SentEval data folder by --data or {DATA_VARIABLE}")
+    data = read_tasks(tasks, folder)
+    embedder = _embedder(arguments)
+
+    from demosearch import evaluation
+
+    result = evaluation.evaluate(
+        embedder,
+        data,
+        tasks=tasks,
+        adapter=arguments.adapter,
+        show_progress=not arguments.quiet,
+    )
+    value = result.model_dump(mode="json")
+    if arguments.out:
+        write_json(arguments.out, value)
+    if not arguments.json:
+        tables.show_result(result)
+    return value
+
+
+def finetune(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch finetune`."""
+    from demosearch.datasets import Split, read_pairs
+    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.finetune.settings import FinetuneSettings
+    from demosearch.finetune.triplets import read_triplets
+    from demosearch.models import Precision, resolve
+    from demosearch.pipeline import changed
+    from demosearch.prompt import Prompt
+
+    resolve(arguments.model)
+    settings = _validated(FinetuneSettings, changed({}, arguments.set))
+    triplets = read_triplets(arguments.train)
+    dev = read_pairs(arguments.dev, Split.DEV, arguments.data) if arguments.dev else None
+    prompt = Prompt()
+    if arguments.demonstrations:
+        record = DemonstrationsFile.read(arguments.demonstrations).prompts[0]
+        # The adapter is trained at the last layer, wherever the demonstrations were chosen.
+        prompt = Prompt(Prompt.of(record).template, tuple(record.demonstrations))
+
+    from demosearch.finetune import finetune as train
+
+    training = train(
+        arguments.model,
+        triplets,
+        arguments.out,
+        prompt=prompt,
+        dev=dev,
+        settings=settings,
+        precision=Precision(arguments.precision) if arguments.precision else None,
+        device=arguments.device,
+        show_progress=not arguments.quiet,
+    )
+    logger.info("adapter written to %s after %d steps", arguments.out, training.steps)
+    if training.dev_after is not None:
+        logger.info("dev: %.2f before, %.2f after", training.dev_before, training.dev_after)
+    return training.model_dump(mode="json")
+
+
+def models(arguments: Namespace) -> list[dict[str, Any]]:
+    """`demosearch models`."""
+    from demosearch import tables
+    from demosearch.models import KNOWN_MODELS
+
+    rows = [
+        {"name": row.name, "parameters_millions": row.parameters, "source": row.source}
+        for row in KNOWN_MODELS.values()
+    ]
+    if not arguments.json:
+        tables.show_rows("known models", rows)
+    return rows
+
+
+def pipelines(arguments: Namespace) -> list[dict[str, Any]]:
+    """`demosearch pipelines`."""
+    from demosearch import tables
+    from demosearch.pipeline import load_pipeline, pipeline_names
+
+    rows = [
+        {"name": name, "description": load_pipeline(name).description} for name in pipeline_names()
+    ]
+    if not arguments.json:
+        tables.show_rows("pipelines", rows)
+    return rows
+
+
+def schema(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch schema`."""
+    from demosearch import tables
+    from demosearch.demonstration import DemonstrationsFile
+
+    value = DemonstrationsFile.model_json_schema()
+    if not arguments.json:
+        tables.show_json(value)
+    return value
+
+
+def _embedder(arguments: Namespace) -> Embedder:
+    """Return what `--model` and `--demonstrations` name together."""
+    if not arguments.model and not arguments.demonstrations:
+        raise UserError("give --model or --demonstrations")
+    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.models import resolve
+
+    if arguments.model:
+        resolve(arguments.model)
+    if arguments.demonstrations:
+        DemonstrationsFile.read(arguments.demonstrations)
+
+    from demosearch.embedder import Embedder
+
+    if arguments.demonstrations:
+        return Embedder.load(
+            arguments.demonstrations,
+            model=arguments.model,
+            precision=arguments.precision,
+            device=arguments.device,
+            adapter=arguments.adapter,
+            layer=arguments.layer,
+            allow_other_model=arguments.allow_other_model,
+        )
+    return Embedder.without_demonstrations(
+        arguments.model,
+        precision=arguments.precision,
+        device=arguments.device,
+        adapter=arguments.adapter,
+        layer=arguments.layer,
+    )
+
+
+def _layer(value: str | None) -> str | int | None:
+    if value is None or value == "last":
+        return value
+    try:
+        return int(value)
+    except ValueError:
+        raise UserError(f"--layer {value}: give last or a number") from None
+
+
+def _validated(kind: Any, value: dict[str, Any]) -> Any:
+    from pydantic import ValidationError
+
+    from demosearch.demonstration import first_error
+
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        raise UserError(first_error(error)) from error

@@ -1,0 +1,63 @@
+"""Scored sentence pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from demosearch.errors import UserError
+from demosearch.files import sha256
+
+FEWEST_PAIRS = 10
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Sentence pairs with gold scores.
+
+    Attributes:
+        name: what the data is called in files and tables.
+        sentences1: first sentences, as they stand in the source.
+        sentences2: second sentences, same length.
+        scores: gold similarity, any scale on which more is more alike.
+    """
+
+    name: str
+    sentences1: tuple[str, ...]
+    sentences2: tuple[str, ...]
+    scores: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of all sentences and scores in order."""
+        rows = zip(self.sentences1, self.sentences2, self.scores, strict=True)
+        return sha256(f"{first}\x1f{second}\x1f{score!r}" for first, second, score in rows)
+
+    def sentences(self, indices: Sequence[int] | None = None) -> list[str]:
+        """Return the distinct sentences of the pairs at `indices` (all when None), in order."""
+        chosen = range(len(self)) if indices is None else indices
+        both = [text for i in chosen for text in (self.sentences1[i], self.sentences2[i])]
+        return list(dict.fromkeys(both))
+
+    def check(self, source: str) -> Pairs:
+        """Return the pairs if they can rank anything.
+
+        Raises:
+            UserError: fewer than 10 pairs, a score that is not finite, or all scores equal.
+        """
+        for row, score in enumerate(self.scores, start=1):
+            if not math.isfinite(score):
+                raise UserError(f"{source}: the score of pair {row} is {score}; remove the pair")
+        if len(self) < FEWEST_PAIRS:
+            raise UserError(f"{source}: {len(self)} pairs; at least {FEWEST_PAIRS} are needed")
+        if len(set(self.scores)) == 1:
+            raise UserError(
+                f"{source}: every score is {self.scores[0]:g}; a rank correlation needs"
+                " scores that differ"
+            )
+        return self

@@ -1,0 +1,130 @@
+"""Turning `--dev` and `--test` into pairs: a known name, a file, or a SentEval folder."""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from demosearch.datasets import senteval
+from demosearch.datasets.pairs import Pairs
+from demosearch.datasets.tables import read_rows
+from demosearch.errors import UserError
+from demosearch.resources import resource
+
+DATA_VARIABLE = "DEMOSEARCH_DATA"
+# STS-B with its original casing; scores there are 0..1.
+HUB_STSB = "sentence-transformers/stsb"
+COLUMNS = ("sentence1", "sentence2", "score")
+
+
+class Split(StrEnum):
+    """Which part of a data set."""
+
+    TRAIN = "train"
+    DEV = "dev"
+    TEST = "test"
+
+
+def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
+    """Read scored pairs.
+
+    Args:
+        source: `stsb`, `starter`, a file (CSV, TSV, JSONL, parquet with the columns
+            `sentence1,sentence2,score`), or a SentEval folder.
+        split: which part of a named data set or folder.
+        data: folder that `stsb` is looked for in; None is what DEMOSEARCH_DATA names.
+
+    Raises:
+        UserError: nothing is there, a row is malformed (file and row are named), fewer than 10
+            pairs, or scores that cannot rank.
+    """
+    if source == "starter":
+        if split is not Split.DEV:
+            raise UserError("the starter set has dev pairs only; give a file for --test")
+        return _read_file(resource("wordlists", "starter_pairs.csv"), "starter")
+    if source == "stsb":
+        return _read_stsb(split, data)
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return _read_folder(path, split)
+    if not path.exists():
+        raise UserError(f"no such file or folder: {source} (known names: stsb, starter)")
+    return _read_file(path, path.stem)
+
+
+def _read_stsb(split: Split, data: str | None) -> Pairs:
+    folder = data or os.environ.get(DATA_VARIABLE)
+    if folder:
+        root = Path(folder).expanduser()
+        for place in (root / "stsb", root):
+            if (file := place / f"{split}.csv").is_file():
+                return _read_file(file, f"stsb-{split}")
+        return _read_folder(root, split)
+    return _read_hub_stsb(split)
+
+
+def _read_folder(folder: Path, split: Split) -> Pairs:
+    file = senteval.find_stsb(folder, split)
+    if file is None:
+        raise UserError(
+            f"{folder} holds no STS-B {split} set: neither {split}.csv nor"
+            f" STS/STSBenchmark/sts-{split}.csv"
+        )
+    return senteval.read_stsb(file, f"stsb-{split}-senteval").check(str(file))
+
+
+def _read_file(path: Path, name: str) -> Pairs:
+    if senteval.looks_like_stsb(path):
+        return senteval.read_stsb(path, name).check(str(path))
+    columns: tuple[list[str], list[str], list[float]] = ([], [], [])
+    for place, row in read_rows(path):
+        missing = [column for column in COLUMNS if column not in row]
+        if missing:
+            raise UserError(
+                f"{place}: no column '{missing[0]}'; needed are {', '.join(COLUMNS)},"
+                f" found {', '.join(map(str, row)) or 'none'}"
+            )
+        for column, kept in zip(COLUMNS[:2], columns[:2], strict=True):
+            kept.append(_sentence(row[column], column, place))
+        columns[2].append(_score(row["score"], place))
+    pairs = Pairs(name, tuple(columns[0]), tuple(columns[1]), tuple(columns[2]))
+    return pairs.check(str(path))
+
+
+def _sentence(value: Any, column: str, place: str) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{place}: '{column}' is empty or no text")
+    return value
+
+
+def _score(value: Any, place: str) -> float:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError):
+        raise UserError(f"{place}: score {value!r} is not a number") from None
+
+
+def _read_hub_stsb(split: Split) -> Pairs:
+    try:
+        import datasets
+    except ImportError:
+        raise UserError(
+            f"'stsb' needs a folder (--data, or {DATA_VARIABLE}) or the hub's copy, for which:"
+            " pip install 'demosearch[hub]'"
+        ) from None
+    try:
+        part = "validation" if split is Split.DEV else str(split)
+        table = datasets.load_dataset(HUB_STSB, split=part)
+    except Exception as error:  # the hub client raises many kinds; all mean: not to be had
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"cannot fetch {HUB_STSB} from the hub ({reason}); give a folder by --data or"
+            f" {DATA_VARIABLE}, or a file"
+        ) from error
+    scores = tuple(5 * float(score) for score in table["score"])
+    pairs = Pairs(f"stsb-{split}", tuple(table["sentence1"]), tuple(table["sentence2"]), scores)
+    return pairs.check(HUB_STSB)

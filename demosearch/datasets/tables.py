@@ -1,0 +1,92 @@
+"""Rows of named columns from CSV, TSV, JSONL and parquet files, each with its place in the file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from demosearch.errors import UserError
+
+Row = tuple[str, dict[str, Any]]
+
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+
+# Longer than any sentence; the csv module's own limit of 128 KiB would end in a bare error.
+csv.field_size_limit(1 << 26)
+
+
+def read_rows(path: Path) -> Iterator[Row]:
+    """Yield `(place, row)` one after the other; `place` is e.g. `pairs.csv, line 7`.
+
+    Raises:
+        UserError: an unknown ending, an unreadable file, or a malformed row (named).
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet(path)
+        return
+    if suffix not in SUFFIXES:
+        raise UserError(f"{path}: ending '{suffix}' is not one of {', '.join(SUFFIXES)}")
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from rows_of(file, suffix, str(path))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def rows_of(file: IO[str], suffix: str, name: str) -> Iterator[Row]:
+    """Yield `(place, row)` from an open text file of the given ending."""
+    try:
+        if suffix == ".jsonl":
+            yield from _json_lines(file, name)
+        else:
+            yield from _delimited(file, "\t" if suffix == ".tsv" else ",", name)
+    except UnicodeDecodeError as error:
+        raise UserError(f"{name} is not UTF-8 text (byte {error.start})") from error
+
+
+def _delimited(file: IO[str], delimiter: str, name: str) -> Iterator[Row]:
+    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+    try:
+        for row in reader:
+            place = f"{name}, line {reader.line_num}"
+            if None in row:
+                raise UserError(f"{place}: more fields than the header names; quote the text")
+            missing = [column for column, value in row.items() if value is None]
+            if missing:
+                raise UserError(f"{place}: no field for column '{missing[0]}'")
+            yield place, dict(row)
+    except csv.Error as error:
+        raise UserError(f"{name}, line {reader.line_num}: {error}") from error
+
+
+def _json_lines(file: IO[str], name: str) -> Iterator[Row]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        place = f"{name}, line {number}"
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place} is not JSON: {error}") from error
+        if not isinstance(value, dict):
+            raise UserError(f"{place}: an object is needed, not {type(value).__name__}")
+        yield place, value
+
+
+def _parquet(path: Path) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            number = 0
+            for batch in file.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{path}, row {number}", row
+    except (OSError, pyarrow.ArrowException) as error:
+        raise UserError(f"cannot read {path} as parquet: {error}") from error

@@ -1,0 +1,190 @@
+"""The values: a demonstration, and the demonstrations file that a search exports.
+
+The file is self-contained: it holds the model, the exact prompt text and the scores, so that the
+embeddings it was chosen for can be made again without this package's templates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from demosearch.errors import UserError
+from demosearch.files import read_text, write_json
+
+FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
+_UNIT_SEPARATOR = "\x1f"
+
+
+def demonstration_id(sentence: str, word: str) -> str:
+    """Return the first 12 hex digits of sha256(sentence, U+001F, word)."""
+    return hashlib.sha256(f"{sentence}{_UNIT_SEPARATOR}{word}".encode()).hexdigest()[:12]
+
+
+class Demonstration(BaseModel):
+    """A sentence and the one word that stands for it.
+
+    Attributes:
+        id: 12 hex digits made from sentence and word; made when missing.
+        sentence: already prepared text; it is inserted into the prompt verbatim.
+        word: the word the model is shown as the answer.
+        source: who paired them, e.g. `openai:<model>`, `local:<model>`, `wordnet`, `starter`.
+
+    Raises:
+        ValidationError: empty text, or a character that would break out of the template.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    id: str = ""
+    sentence: Annotated[str, Field(min_length=1)]
+    word: Annotated[str, Field(min_length=1)]
+    source: str = "user"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        sentence, word = value.get("sentence"), value.get("word")
+        if isinstance(sentence, str) and isinstance(word, str):
+            # The id follows from the text, so a line that a person edited gets a new one.
+            return {**value, "id": demonstration_id(sentence, word)}
+        return value
+
+    @model_validator(mode="after")
+    def _stays_inside_the_template(self) -> Self:
+        for name in ("sentence", "word"):
+            text: str = getattr(self, name)
+            if '"' in text:
+                raise ValueError(f"{name} holds a double quote, which would end it in the prompt")
+            if any(ord(character) < 32 for character in text):
+                raise ValueError(f"{name} holds a line break or another control character")
+            if not text.strip():
+                raise ValueError(f"{name} is blank")
+        return self
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelRecord(_Strict):
+    """Which weights, exactly."""
+
+    name: str = Field(description="the name the user gave")
+    source: str = Field(description="hub id, folder, or package and file")
+    revision: str = Field(description="commit or content hash of the weights; empty if unknown")
+    precision: str = Field(description="fp32, bf16 or fp16")
+
+
+class PromptRecord(_Strict):
+    """One prompt with its full texts; several are averaged by weight."""
+
+    template: str = Field(description="name of the template")
+    query: str = Field(description="text of the query part, with {text}")
+    demonstration: str = Field(description="text of one demonstration, with {text} and {word}")
+    joiner: str = Field(description="text between the parts")
+    preparation: Literal["paper", "none"] = Field(description="what is done to a text first")
+    pooling: Literal["last"] = Field(description="which token's state is the embedding")
+    layer: int = Field(ge=0, description="index into transformers' hidden_states")
+    demonstrations: list[Demonstration] = Field(description="in the order of the prompt")
+    weight: float = Field(gt=0, description="share of this prompt in the mean")
+
+
+class DevRecord(_Strict):
+    """The pairs that chose, and what they said."""
+
+    name: str
+    pairs: int = Field(ge=1)
+    sha256: str = Field(description="of the sentences and scores, in order")
+    spearman: float = Field(description="Spearman x 100 of the chosen prompts")
+    baseline_spearman: float = Field(
+        description="Spearman x 100 without demonstration, at the last layer"
+    )
+    gain_ci95: tuple[float, float] = Field(
+        description="95% interval of the gain by paired bootstrap; not adjusted for the choice"
+    )
+
+
+class EstimateRecord(_Strict):
+    """The gain corrected for the choice among many."""
+
+    method: str
+    gain: float = Field(description="Spearman x 100")
+    ci95: tuple[float, float]
+    candidates: int = Field(ge=1, description="the choice was repeated among so many candidates")
+
+
+class Ranked(Demonstration):
+    """A leading candidate with its score on all dev pairs."""
+
+    spearman: float = Field(description="Spearman x 100")
+
+
+class SearchRecord(_Strict):
+    """How the demonstrations were found."""
+
+    strategy: str
+    seed: int
+    candidates: int
+    candidates_sha256: str
+    sentences_encoded: int = Field(description="sentences that went through the model")
+    sentences_exhaustive: int = Field(description="what scoring every candidate would have taken")
+    seconds: float = Field(description="time spent encoding, over all sittings")
+
+
+class DemonstrationsFile(_Strict):
+    """The best demonstrations for one model: the contents of `demonstrations.json`."""
+
+    format: Literal["demosearch.demonstrations/1"] = FORMAT
+    model: ModelRecord
+    prompts: Annotated[list[PromptRecord], Field(min_length=1)]
+    adapter: None = Field(description="not used in this version")
+    postprocess: None = Field(description="not used in this version")
+    demonstrations: list[Demonstration]
+    dev: DevRecord
+    estimate: EstimateRecord | None
+    ranking: list[Ranked]
+    search: SearchRecord
+    versions: dict[str, str]
+
+    def write(self, path: str | Path) -> None:
+        """Write the file atomically."""
+        write_json(path, self.model_dump(mode="json"))
+
+    @classmethod
+    def read(cls, path: str | Path) -> DemonstrationsFile:
+        """Read and validate a demonstrations file.
+
+        Raises:
+            UserError: not readable, not JSON, another format version, or a wrong field (named).
+        """
+        text = read_text(path, "demonstrations file")
+        try:
+            value = json.loads(text)
+        except ValueError as error:
+            raise UserError(f"demonstrations file {path} is not JSON: {error}") from error
+        found = value.get("format") if isinstance(value, dict) else None
+        if found != FORMAT:
+            raise UserError(
+                f"demonstrations file {path}: format is {found!r}, this version reads '{FORMAT}'"
+            )
+        try:
+            return cls.model_validate(value)
+        except ValidationError as error:
+            raise UserError(f"demonstrations file {path}: {first_error(error)}") from error
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first complaint of a validation on one line, with the field's place."""
+    found = error.errors(include_url=False)
+    first = found[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"

@@ -1,0 +1,179 @@
+"""Putting a search's result to use: texts in, embeddings out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.encoder import DEFAULT_TOKEN_BUDGET, Encoder
+from demosearch.errors import UserError
+from demosearch.models import Precision, load, resolve
+from demosearch.progress import bar
+from demosearch.prompt import Prompt
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+
+
+class Embedder:
+    """An encoder with the prompts it embeds under.
+
+    Under one prompt an embedding is the model's state as it is. Under several it is the weighted
+    mean of the normalised states.
+
+    Args:
+        encoder: the model.
+        prompts: at least one prompt.
+        weights: one a prompt; None weighs them alike.
+    """
+
+    def __init__(
+        self, encoder: Encoder, prompts: Sequence[Prompt], weights: Sequence[float] | None = None
+    ) -> None:
+        self.encoder = encoder
+        self.prompts = tuple(prompts)
+        self.weights = list(weights) if weights is not None else [1.0] * len(self.prompts)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        model: str | None = None,
+        precision: Precision | str | None = None,
+        device: str | None = None,
+        adapter: str | Path | None = None,
+        layer: int | None = None,
+        allow_other_model: bool = False,
+    ) -> Embedder:
+        """Load what a demonstrations file describes.
+
+        Args:
+            path: a `demonstrations.json`.
+            model: where the weights are, if not where the file says.
+            precision: None is the file's.
+            device: a torch device; None chooses a GPU where there is one.
+            adapter: folder of a LoRA to put on the model.
+            layer: index into `hidden_states` instead of the file's.
+            allow_other_model: use the demonstrations with other weights than they were chosen for.
+
+        Raises:
+            UserError: the file is not valid, or the weights are not the file's.
+        """
+        file = DemonstrationsFile.read(path)
+        name = model or file.model.name
+        if name != file.model.name and not allow_other_model:
+            raise UserError(
+                f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
+                " model, or say --allow-other-model"
+            )
+        loaded = load(
+            resolve(name),
+            precision=Precision(precision or file.model.precision),
+            device=device,
+            adapter=adapter,
+        )
+        theirs, ours = file.model.revision, loaded.record.revision
+        if theirs and ours and theirs != ours and not allow_other_model:
+            raise UserError(
+                f"{path} was made for other weights of '{name}' (revision {theirs[:20]}, here"
+                f" {ours[:20]}); search again, or say --allow-other-model"
+            )
+        prompts = [Prompt.of(record, layer) for record in file.prompts]
+        return cls(Encoder.of(loaded), prompts, [record.weight for record in file.prompts])
+
+    @classmethod
+    def without_demonstrations(
+        cls,
+        model: str,
+        *,
+        precision: Precision | str | None = None,
+        device: str | None = None,
+        adapter: str | Path | None = None,
+        layer: int | None = None,
+        token_budget: int = DEFAULT_TOKEN_BUDGET,
+    ) -> Embedder:
+        """Load a model with the plain prompt.
+
+        Raises:
+            UserError: the model is unknown or cannot be loaded.
+        """
+        wanted = None if precision is None else Precision(precision)
+        loaded = load(resolve(model), precision=wanted, device=device, adapter=adapter)
+        return cls(Encoder.of(loaded, token_budget), [Prompt(layer=layer)])
+
+    @overload
+    def encode(
+        self,
+        sentences: str | Sequence[str],
+        batch_size: int | None = ...,
+        show_progress_bar: bool = ...,
+        *,
+        normalize_embeddings: bool = ...,
+    ) -> NDArray[np.float32]: ...
+
+    @overload
+    def encode(
+        self,
+        sentences: str | Sequence[str],
+        batch_size: int | None = ...,
+        show_progress_bar: bool = ...,
+        *,
+        normalize_embeddings: bool = ...,
+        convert_to_tensor: bool,
+    ) -> NDArray[np.float32] | torch.Tensor: ...
+
+    def encode(
+        self,
+        sentences: str | Sequence[str],
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        *,
+        normalize_embeddings: bool = False,
+        convert_to_tensor: bool = False,
+    ) -> NDArray[np.float32] | torch.Tensor:
+        """Return embeddings, with sentence-transformers' keywords.
+
+        Args:
+            sentences: texts, or one text.
+            batch_size: accepted and not used: batches are made by tokens, not by sentences.
+            show_progress_bar: draw a bar on standard error.
+            normalize_embeddings: scale every row to length 1.
+            convert_to_tensor: return a torch tensor instead of an array.
+
+        Returns:
+            float32 (len(sentences), width); (width,) for one text.
+        """
+        del batch_size
+        single = isinstance(sentences, str)
+        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        with bar("encoding", len(texts) * len(self.prompts), show=show_progress_bar) as progress:
+            states = [
+                self.encoder.encode(texts, prompt, advance=progress.advance)
+                for prompt in self.prompts
+            ]
+        embeddings = states[0]
+        if len(states) > 1:
+            weighted = [
+                weight * _normalised(each)
+                for weight, each in zip(self.weights, states, strict=True)
+            ]
+            embeddings = np.asarray(sum(weighted) / sum(self.weights), dtype=np.float32)
+        if normalize_embeddings:
+            embeddings = _normalised(embeddings)
+        result = embeddings[0] if single else embeddings
+        if convert_to_tensor:
+            import torch
+
+            return torch.from_numpy(np.ascontiguousarray(result))
+        return result
+
+
+def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -1,0 +1,41 @@
+"""The paper's evaluations of an embedder."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from demosearch.evaluation.evaluate import evaluate
+    from demosearch.evaluation.gain import Gain, gain_on
+    from demosearch.evaluation.result import Result, TaskResult
+    from demosearch.evaluation.tasks import TASKS, find_tasks, read_tasks
+
+__all__ = [
+    "TASKS",
+    "Gain",
+    "Result",
+    "TaskResult",
+    "evaluate",
+    "find_tasks",
+    "gain_on",
+    "read_tasks",
+]
+
+# Tasks are found and read before torch is imported, scores are computed after.
+_HOMES = {
+    "TASKS": "tasks",
+    "Gain": "gain",
+    "Result": "result",
+    "TaskResult": "result",
+    "evaluate": "evaluate",
+    "find_tasks": "tasks",
+    "gain_on": "gain",
+    "read_tasks": "tasks",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'demosearch.evaluation' has no attribute '{name}'")
+    return getattr(import_module(f"demosearch.evaluation.{_HOMES[name]}"), name)

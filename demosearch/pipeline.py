@@ -1,0 +1,292 @@
+"""A run from sentences to exported demonstrations, and its settings."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from demosearch.candidates.file import Candidate, read_candidates, write_candidates
+from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
+from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.demonstration import DemonstrationsFile, first_error
+from demosearch.errors import UserError
+from demosearch.files import atomic_write, read_text, write_json
+from demosearch.models import Precision, resolve
+from demosearch.prompt import DEFAULT_TEMPLATE, Prompt, find_template
+from demosearch.resources import resource
+
+logger = logging.getLogger(__name__)
+
+LAST = "last"
+DEFAULT_PIPELINE = "paper"
+PIPELINE_FILE = "pipeline.yaml"
+CANDIDATES_FILE = "candidates.jsonl"
+DEMONSTRATIONS_FILE = "demonstrations.json"
+EVALUATION_FILE = "evaluation.json"
+
+
+class Pipeline(BaseModel):
+    """The settings of a run: the contents of a pipeline file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = Field("", description="what the pipeline is for")
+    dev: str = Field("stsb", description="pairs that choose: stsb, starter, a file or a folder")
+    test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
+    data: str | None = Field(None, description="folder that stsb and stsb-train are looked for in")
+    template: str = Field(DEFAULT_TEMPLATE, description="name of the prompt template")
+    layer: int | None = Field(None, description="index into hidden_states, or last")
+    strategy: str = Field("race", description="race or exhaustive")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
+    precision: Precision | None = Field(None, description="null: the fastest for the device")
+    device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
+    token_budget: Annotated[int, Field(ge=1)] = Field(2048, description="tokens a forward pass")
+    candidates_file: str | None = Field(None, description="use these instead of building some")
+    candidates: CandidateSettings = Field(default_factory=lambda: CandidateSettings())
+
+    @field_validator("layer", mode="before")
+    @classmethod
+    def _last_is_none(cls, value: Any) -> Any:
+        return None if value == LAST else value
+
+    @field_validator("strategy")
+    @classmethod
+    def _known_strategy(cls, value: str) -> str:
+        if value not in ("race", "exhaustive"):
+            raise ValueError(f"'{value}' is not race or exhaustive")
+        return value
+
+
+@dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a run found and where it is.
+
+    Attributes:
+        folder: the run's folder.
+        file: the contents of `demonstrations.json`.
+        test: the contents of `evaluation.json`, None without test pairs.
+        generated: what the generator said; None where candidates were there already.
+    """
+
+    folder: Path
+    file: DemonstrationsFile
+    test: dict[str, Any] | None
+    generated: Generated | None
+
+
+def pipeline_names() -> list[str]:
+    """Return the names of the shipped pipelines."""
+    return sorted(path.stem for path in resource("pipelines").glob("*.yaml"))
+
+
+def load_pipeline(name: str, changes: Sequence[str] = (), **options: Any) -> Pipeline:
+    """Read a pipeline and apply what the user changed.
+
+    Args:
+        name: a shipped pipeline or a YAML file.
+        changes: `key=value`, the key dotted for nested settings; values are YAML.
+        options: further settings; None leaves the pipeline's.
+
+    Raises:
+        UserError: no such pipeline, no valid YAML, or a wrong setting (named).
+    """
+    path = Path(name).expanduser()
+    if path.suffix not in (".yaml", ".yml"):
+        if name not in pipeline_names():
+            raise UserError(
+                f"unknown pipeline '{name}'; known: {', '.join(pipeline_names())}, or a YAML file"
+            )
+        path = resource("pipelines", f"{name}.yaml")
+    value = _yaml(read_text(path, "pipeline"), f"pipeline {path}")
+    if not isinstance(value, dict):
+        raise UserError(f"pipeline {path} holds no settings")
+    given = {key: option for key, option in options.items() if option is not None}
+    if "dev" in given and "test" not in given:
+        # The pipeline's test set belongs to its dev set.
+        value.pop("test", None)
+    value |= given
+    value = changed(value, changes)
+    try:
+        return Pipeline.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"pipeline {path}: {first_error(error)}") from error
+
+
+def changed(value: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
+    """Return settings with `key=value` changes applied; dotted keys reach nested settings.
+
+    Raises:
+        UserError: a change has no `=`, its value is no YAML, or its key leads nowhere.
+    """
+    for change in changes:
+        _set(value, change)
+    return value
+
+
+def run(
+    model: str, pipeline: Pipeline, out: str | Path, *, show_progress: bool = False
+) -> RunResult:
+    """Go all the way for one model; a run that was killed goes on where it was.
+
+    Args:
+        model: known name, hub id or folder.
+        pipeline: the settings.
+        out: the run's folder.
+        show_progress: draw bars on standard error.
+
+    Raises:
+        UserError: a setting or a file is wrong, or the folder holds another run.
+    """
+    out = Path(out)
+    source = resolve(model)
+    find_template(pipeline.template)
+    dev = read_pairs(pipeline.dev, Split.DEV, pipeline.data)
+    test = None
+    if pipeline.test is not None:
+        test = read_pairs(pipeline.test, Split.TEST, pipeline.data)
+    given = None
+    if pipeline.candidates_file is not None:
+        given = read_candidates(pipeline.candidates_file)
+    candidates_settings = resolved(pipeline.candidates, pipeline.data)
+    pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
+    _claim(out, source.name, pipeline)
+    candidates, generated = _candidates(model, pipeline, out, given, dev, test, show_progress)
+
+    # From here on torch is needed; every mistake in options and files has been found.
+    from demosearch.encoder import Encoder
+    from demosearch.selection import search
+
+    encoder = Encoder.load(
+        model,
+        precision=pipeline.precision,
+        device=pipeline.device,
+        token_budget=pipeline.token_budget,
+    )
+    prompt = Prompt(find_template(pipeline.template), layer=pipeline.layer)
+    result = search(
+        encoder,
+        candidates,
+        dev,
+        folder=out,
+        prompt=prompt,
+        strategy=pipeline.strategy,
+        seed=pipeline.seed,
+        exclude=test.sentences() if test else (),
+        show_progress=show_progress,
+    )
+    result.file.write(out / DEMONSTRATIONS_FILE)
+    scores = None
+    if test is not None:
+        scores = _test_once(out, encoder, result.file, test, pipeline)
+    return RunResult(out, result.file, scores, generated)
+
+
+def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
+    """Write the resolved settings into the run's folder, or compare them with what is there."""
+    settings = {"model": model, **pipeline.model_dump(mode="json")}
+    path = out / PIPELINE_FILE
+    if path.exists():
+        kept = _yaml(read_text(path, "pipeline"), str(path))
+        if not isinstance(kept, dict):
+            raise UserError(f"{path} holds no settings; choose another --out")
+        # The wording of the description decides nothing.
+        for key in settings.keys() - {"description"}:
+            if kept.get(key) != settings[key]:
+                raise UserError(
+                    f"{out} holds another run ({key} was {_short(kept.get(key))}, now"
+                    f" {_short(settings[key])}); choose another --out"
+                )
+        return
+    if out.is_dir() and (out / "study.db").exists():
+        raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
+    with atomic_write(path) as file:
+        yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+
+
+def _candidates(
+    model: str,
+    pipeline: Pipeline,
+    out: Path,
+    given: list[Candidate] | None,
+    dev: Pairs,
+    test: Pairs | None,
+    show_progress: bool,
+) -> tuple[list[Candidate], Generated | None]:
+    path = out / CANDIDATES_FILE
+    if path.exists():
+        return read_candidates(path), None
+    generated = None
+    if given is None:
+        generated = generate(
+            pipeline.candidates,
+            model=model,
+            precision=pipeline.precision,
+            device=pipeline.device,
+            data=pipeline.data,
+            forbidden=[*dev.sentences(), *(test.sentences() if test else ())],
+            seed=pipeline.seed,
+            show_progress=show_progress,
+        )
+        given = generated.candidates
+    write_candidates(path, given)
+    return given, generated
+
+
+def _test_once(
+    out: Path, encoder: Any, file: DemonstrationsFile, test: Pairs, pipeline: Pipeline
+) -> dict[str, Any]:
+    """Score the test pairs once; a run that is started again reads what was written."""
+    from demosearch.evaluation import gain_on
+
+    path = out / EVALUATION_FILE
+    if path.exists():
+        kept: dict[str, Any] = json.loads(read_text(path, "evaluation"))
+        if kept["test"]["sha256"] == test.sha256:
+            return kept
+    gain = gain_on(
+        test,
+        encoder,
+        Prompt.of(file.prompts[0]),
+        Prompt(find_template(pipeline.template)),
+        pipeline.seed,
+    )
+    scores = {
+        "model": file.model.model_dump(),
+        "prompts": [prompt.model_dump() for prompt in file.prompts],
+        "test": gain.model_dump(mode="json"),
+        "versions": file.versions,
+    }
+    write_json(path, scores)
+    return scores
+
+
+def _yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{what} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _set(value: dict[str, Any], change: str) -> None:
+    key, separator, text = change.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {change}: write key=value, e.g. candidates.n_sentences=50")
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = value.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"--set {change}: '{parent}' holds no settings")
+        value = inner
+    value[last] = _yaml(text, f"--set {change}")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,65 @@
+"""The one progress bar: on standard error, never torn by log lines, silent when asked to be."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+console = Console(stderr=True)
+
+
+class Bar:
+    """A bar that shows how much is done, and the best value so far."""
+
+    def __init__(self, progress: Progress, task: TaskID) -> None:
+        self._progress = progress
+        self._task = task
+
+    def advance(self, steps: int) -> None:
+        """Move on by `steps`."""
+        self._progress.advance(self._task, steps)
+
+    def note(self, text: str) -> None:
+        """Show a few words behind the bar, such as the best value so far."""
+        self._progress.update(self._task, note=text)
+
+    def set_total(self, total: int) -> None:
+        """Say how many steps there are, once it is known."""
+        self._progress.update(self._task, total=total)
+
+
+@contextmanager
+def bar(label: str, total: int | None, *, show: bool) -> Iterator[Bar]:
+    """Show a bar while the block runs; with `show` false nothing is drawn."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", style="bold"),
+    )
+    with Progress(*columns, console=console, disable=not show, transient=True) as progress:
+        yield Bar(progress, progress.add_task(label, total=total, note=""))
+
+
+def log_to_console(level: int) -> None:
+    """Send this package's log lines through the console that also draws the bar."""
+    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
+    package = logging.getLogger("demosearch")
+    package.handlers = [handler]
+    package.setLevel(level)
+    package.propagate = False

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demosearch.candidates import Candidate, read_candidates, write_candidates
+from demosearch.errors import UserError
+
+LINE = (
+    'This_sentence_:_"A_jockey_riding_a_horse."_means_in_one_word:"Equestrian".'
+    'This_sentence_:_"*sent_0*"_means_in_one_word:"'
+)
+
+
+def test_write_then_read_is_identity_and_pandas_reads_it(tmp_path: Path) -> None:
+    candidates = [
+        Candidate(sentence="A dog barks.", word="Dog", source="local:x", word_in_sentence=True),
+        Candidate(sentence="naïve and 🙂.", word="Ü", pos="noun", score=0.5),
+    ]
+    write_candidates(tmp_path / "c.jsonl", candidates)
+    assert read_candidates(tmp_path / "c.jsonl") == candidates
+    frame = pd.read_json(tmp_path / "c.jsonl", lines=True)
+    assert list(frame["word"]) == ["Dog", "Ü"]
+
+
+def test_the_reference_format_is_read(tmp_path: Path) -> None:
+    plain = 'This_sentence_:_"*sent_0*"_means_in_one_word:"'
+    (tmp_path / "t.txt").write_text(f"{LINE}\n{plain}\n")
+    (found,) = read_candidates(tmp_path / "t.txt")
+    assert (found.sentence, found.word) == ("A jockey riding a horse.", "Equestrian")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no candidate"),
+        ('{"sentence": "a."}\n', "line 1: word: Field required"),
+        ('{"sentence": "a.", "word": "b"}\n{"sentence"\n', "line 2 is not JSON"),
+        ('{"sentence": "a \\" b", "word": "b"}\n', "line 1: sentence holds a double quote"),
+        ("just words\n", "line 1: neither a JSON object nor a template"),
+        (LINE.replace("This", "X", 1) + "\n", "line 1: the template does not hold exactly one"),
+        ('{"sentence": 3, "word": "b"}\n', "line 1: sentence: Input should be a valid string"),
+    ],
+)
+def test_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "c.jsonl").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_candidates(tmp_path / "c.jsonl")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@given(st.text())
+def test_no_text_ends_in_anything_but_an_error_with_its_place(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
+    path = tmp_path_factory.mktemp("fuzz") / "c.jsonl"
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(UserError, match=r"c\.jsonl"):
+        read_candidates(path)

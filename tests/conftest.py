@@ -1,0 +1,66 @@
+"""Shared fixtures: tiny seeded models with their own tokenizer, and the folder of real data."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before anything imports transformers: no test may reach for a hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+from demosearch.candidates.dictionary import wordnet_is_installed
+from tests.tiny import FAMILIES, save_tiny_model
+
+REPOSITORY = Path(__file__).parent.parent
+DATA = Path(os.environ.get("DEMOSEARCH_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests whose data is not here; where DEMOSEARCH_REQUIRE_... is set, that fails."""
+    here = {"data": DATA.is_dir(), "wordnet": wordnet_is_installed()}
+    for marker, there in here.items():
+        if there:
+            continue
+        if os.environ.get(f"DEMOSEARCH_REQUIRE_{marker.upper()}"):
+            raise pytest.UsageError(f"tests marked '{marker}' cannot run: see CONTRIBUTING.md")
+        wanting = [item for item in items if item.get_closest_marker(marker)]
+        config.hook.pytest_deselected(items=wanting)
+        items[:] = [item for item in items if item not in wanting]
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """The folder of real evaluation data."""
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return the folder of a tiny seeded model of a family, made once."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = tmp_path_factory.mktemp(family)
+            save_tiny_model(family, made[family])
+        return made[family]
+
+    return folder
+
+
+@pytest.fixture(params=sorted(FAMILIES))
+def family(request: pytest.FixtureRequest) -> str:
+    """Every family of tiny models in turn."""
+    return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the developer's own keys and data out of every test."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DEMOSEARCH_DATA"):
+        monkeypatch.delenv(name, raising=False)

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from demosearch.datasets import Split, read_pairs
+from demosearch.errors import UserError
+
+ROWS = [(f"first {row}", f'second "{row}", quoted', row % 6) for row in range(12)]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    return pd.DataFrame(ROWS, columns=["sentence1", "sentence2", "score"])
+
+
+def write(path: Path, frame: pd.DataFrame) -> Path:
+    {
+        ".csv": lambda: frame.to_csv(path, index=False),
+        ".tsv": lambda: frame.to_csv(path, index=False, sep="\t"),
+        ".jsonl": lambda: frame.to_json(path, orient="records", lines=True),
+        ".parquet": lambda: frame.to_parquet(path),
+    }[path.suffix]()
+    return path
+
+
+def test_every_file_format_gives_the_same_pairs(tmp_path: Path, frame: pd.DataFrame) -> None:
+    hashes = set()
+    for ending in ("csv", "tsv", "jsonl", "parquet"):
+        pairs = read_pairs(str(write(tmp_path / f"p.{ending}", frame)), Split.DEV)
+        assert pairs.sentences2[3] == 'second "3", quoted'
+        assert pairs.scores[:7] == (0, 1, 2, 3, 4, 5, 0)
+        hashes.add(pairs.sha256)
+    assert len(hashes) == 1
+
+
+def test_extra_columns_are_passed_over(tmp_path: Path, frame: pd.DataFrame) -> None:
+    path = write(tmp_path / "p.csv", frame.assign(genre="news"))
+    assert len(read_pairs(str(path), Split.DEV)) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sentence1,sentence2\na,b\n", "p.csv, line 2: no column 'score'"),
+        ("sentence1,sentence2,score\na,b,high\n", "p.csv, line 2: score 'high' is not a number"),
+        ("sentence1,sentence2,score\na,b,1\na,b\n", "p.csv, line 3: no field for column 'score'"),
+        ("sentence1,sentence2,score\na,b,c,1\n", "p.csv, line 2: more fields than the header"),
+        ("sentence1,sentence2,score\n ,b,1\n", "p.csv, line 2: 'sentence1' is empty"),
+        ("sentence1,sentence2,score\na,b,nan\n", "the score of pair 1 is nan"),
+        ("sentence1,sentence2,score\na,b,1\n", "1 pairs; at least 10 are needed"),
+        ("sentence1,sentence2,score\n" + "a,b,3\n" * 12, "every score is 3"),
+        ("", "0 pairs"),
+        ('sentence1,sentence2,score\n"a,b,1\n', "p.csv, line"),
+    ],
+)
+def test_malformed_file_names_the_row(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "p.csv").write_text(text)
+    with pytest.raises(UserError) as error:
+        read_pairs(str(tmp_path / "p.csv"), Split.DEV)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"sentence1,sentence2,score\na\xff,b,1\n")
+    with pytest.raises(UserError, match=r"p\.csv is not UTF-8"):
+        read_pairs(str(tmp_path / "p.csv"), Split.DEV)
+
+
+def test_broken_parquet_and_json_are_named(tmp_path: Path) -> None:
+    (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
+    (tmp_path / "p.jsonl").write_text('{"sentence1": "a"\n')
+    with pytest.raises(UserError, match=r"p\.parquet as parquet"):
+        read_pairs(str(tmp_path / "p.parquet"), Split.DEV)
+    with pytest.raises(UserError, match=r"p\.jsonl, line 1 is not JSON"):
+        read_pairs(str(tmp_path / "p.jsonl"), Split.DEV)
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file or folder"):
+        read_pairs(str(tmp_path / "none.csv"), Split.DEV)
+    with pytest.raises(UserError, match="holds no STS-B dev set"):
+        read_pairs(str(tmp_path), Split.DEV)
+    (tmp_path / "p.doc").write_text("x")
+    with pytest.raises(UserError, match=r"ending '\.doc' is not one of \.csv"):
+        read_pairs(str(tmp_path / "p.doc"), Split.DEV)
+
+
+def test_stsb_offline_says_where_to_put_it() -> None:
+    with pytest.raises(UserError, match=r"give a folder by --data or DEMOSEARCH_DATA"):
+        read_pairs("stsb", Split.DEV)
+
+
+def test_starter_fills_every_band_and_repeats_nothing() -> None:
+    pairs = read_pairs("starter", Split.DEV)
+    assert len(pairs) >= 300
+    assert all(0 <= score <= 5 for score in pairs.scores)
+    bands = Counter(min(4, int(score)) for score in pairs.scores)
+    assert min(bands.values()) >= 40, bands
+    assert len(set(zip(pairs.sentences1, pairs.sentences2, strict=True))) == len(pairs)
+    assert all(
+        first != second for first, second in zip(pairs.sentences1, pairs.sentences2, strict=True)
+    )
+    with pytest.raises(UserError, match="dev pairs only"):
+        read_pairs("starter", Split.TEST)
+
+
+@pytest.mark.data
+def test_stsb_in_both_layouts(data: Path) -> None:
+    ours = read_pairs("stsb", Split.DEV, str(data))
+    senteval = read_pairs(str(data / "senteval"), Split.DEV)
+    assert len(ours) == len(senteval) == 1500
+    assert ours.scores == senteval.scores
+    assert ours.sentences1[0] == "A man with a hard hat is dancing."
+    assert senteval.sentences1[0] == "a man with a hard hat is dancing ."
+    assert len(read_pairs("stsb", Split.TEST, str(data))) == 1379
+    file = data / "senteval/STS/STSBenchmark/sts-dev.csv"
+    assert read_pairs(str(file), Split.DEV).sha256 == senteval.sha256
+
+
+@pytest.mark.data
+def test_starter_and_stsb_share_next_to_nothing(data: Path) -> None:
+    starter = {text.lower() for text in read_pairs("starter", Split.DEV).sentences()}
+    for split in Split:
+        stsb = {text.lower() for text in read_pairs("stsb", split, str(data)).sentences()}
+        assert not starter & stsb, split

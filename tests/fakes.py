@@ -1,0 +1,71 @@
+"""An encoder whose scores are known, for tests of what only needs `encode`."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from demosearch.datasets import Pairs
+from demosearch.demonstration import Demonstration, ModelRecord
+from demosearch.errors import UserError
+from demosearch.prompt import Prompt
+
+
+class FakeEncoder:
+    """Embeds a sentence as an angle plus noise; the demonstration's word decides how much noise.
+
+    A sentence is `name angle number`: the nearer the angles of two sentences, the more alike they are.
+    The word `W<n>` adds n hundredths of noise; no demonstration adds 60.
+    """
+
+    token_budget = 100
+    record = ModelRecord(name="fake", source="tests", revision="1", precision="fp32")
+
+    def __init__(self) -> None:
+        self.encoded: Counter[str] = Counter()
+
+    def resolve_layer(self, layer: int | None) -> int:
+        return 3 if layer is None else layer
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> np.ndarray:
+        word = prompt.demonstrations[0].word if prompt.demonstrations else "W60"
+        if word == "Fail":
+            raise UserError("this prompt is too long")
+        self.encoded[word] += len(texts)
+        if word == "Nan":
+            return np.full((len(texts), 2), np.nan, dtype=np.float32)
+        noise = int(word.lstrip("W")) / 100
+        return np.stack([self._state(text, word, noise) for text in texts])
+
+    def _state(self, text: str, word: str, noise: float) -> np.ndarray:
+        angle = float(text.split()[1]) / 5 * np.pi / 2
+        digest = hashlib.sha256(f"{word}{text}".encode()).digest()
+        generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
+        angle += noise * generator.normal()
+        return np.array([np.cos(angle), np.sin(angle)], dtype=np.float32)
+
+
+def fake_pairs(number: int, seed: int = 0) -> Pairs:
+    """Return pairs whose gold score a noiseless `FakeEncoder` ranks perfectly."""
+    gaps = np.random.default_rng(seed).uniform(0, 5, number).round(2)
+    return Pairs(
+        "fake",
+        tuple(f"first 0 {row}" for row in range(number)),
+        tuple(f"second {gap} {row}" for row, gap in enumerate(gaps)),
+        tuple(float(5 - gap) for gap in gaps),
+    )
+
+
+def fake_candidates(noises: Sequence[int | str]) -> list[Demonstration]:
+    """Return one candidate for each noise."""
+    return [
+        Demonstration(
+            sentence=f"Sentence number {row}.",
+            word=f"W{noise}" if isinstance(noise, int) else noise,
+            source="fake",
+        )
+        for row, noise in enumerate(noises)
+    ]

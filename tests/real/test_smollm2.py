@@ -1,0 +1,118 @@
+"""The main job on a real model and, where it lies beside the checkout, on real data."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from demosearch import Embedder, Encoder, Prompt, search
+from demosearch.candidates import CandidateSettings, generate
+from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.models import load, resolve
+from demosearch.selection.objective import Objective
+from demosearch.selection.statistics import spearman
+from tests.conftest import REPOSITORY
+
+MODEL = "smollm2-135m"
+
+
+@pytest.fixture(scope="module")
+def encoder() -> Encoder:
+    return Encoder.load(MODEL, device="cpu")
+
+
+def test_the_second_start_unpacks_nothing(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise AssertionError("converted again")
+
+    monkeypatch.setattr("demosearch.models._convert_gguf", fail)
+    loaded = load(resolve(MODEL), device="cpu")
+    assert loaded.record == encoder.record
+    assert "SmolLM2-135M-Instruct.Q4_1.gguf, dequantised" in loaded.record.source
+
+
+def test_equals_a_plain_forward(encoder: Encoder) -> None:
+    candidates = generate(
+        CandidateSettings(labeler="none", dictionary="starter", n_dictionary=2)
+    ).candidates
+    prompt = Prompt(demonstrations=tuple(candidates))
+    texts = ["A man plays a guitar.", "", "'Quote' first", "Stocks fell 3.5% on Monday"]
+    states = encoder.encode(texts, prompt)
+    plain = load(resolve(MODEL), device="cpu").model
+    for text, state in zip(texts, states, strict=True):
+        inputs = encoder.tokenizer(prompt.render(text), return_tensors="pt")
+        with torch.inference_mode():
+            expected = plain(**inputs).last_hidden_state[0, -1].float().numpy()
+        cosine = state @ expected / np.linalg.norm(state) / np.linalg.norm(expected)
+        assert cosine > 0.9999
+
+
+def test_the_local_labeler_gives_words() -> None:
+    settings = CandidateSettings(
+        labeler="local", sentences="starter", n_sentences=8, dictionary="none"
+    )
+    generated = generate(settings, model=MODEL, device="cpu")
+    assert len(generated.candidates) == 8
+    assert all(one.source == f"local:{MODEL}" for one in generated.candidates)
+    assert len({one.word for one in generated.candidates}) >= 6
+
+
+@pytest.fixture(scope="module")
+def small_run(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real search over few candidates and pairs."""
+    folder = tmp_path_factory.mktemp("run")
+    starter = read_pairs("starter", Split.DEV)
+    dev = Pairs("starter-72", starter.sentences1[:72], starter.sentences2[:72], starter.scores[:72])
+    settings = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=6)
+    result = search(encoder, generate(settings).candidates, dev, folder=folder)
+    result.file.write(folder / "demonstrations.json")
+    return folder
+
+
+def test_a_search_improves_on_the_plain_prompt(small_run: Path) -> None:
+    embedder = Embedder.load(small_run / "demonstrations.json", device="cpu")
+    from demosearch.demonstration import DemonstrationsFile
+
+    dev = DemonstrationsFile.read(small_run / "demonstrations.json").dev
+    assert dev.spearman > dev.baseline_spearman
+    assert embedder.encode(["A test."]).shape == (1, 576)
+
+
+@pytest.mark.parametrize("name", ["search"])
+def test_notebooks_run_on_a_real_run(small_run: Path, name: str) -> None:
+    notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
+    os.environ["DEMOSEARCH_RUN"] = str(small_run)
+    try:
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    finally:
+        del os.environ["DEMOSEARCH_RUN"]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+
+
+@pytest.mark.data
+def test_the_plain_prompt_scores_73_8_on_stsb_dev(encoder: Encoder, data: Path) -> None:
+    dev = read_pairs("stsb", Split.DEV, str(data))
+    similarities = Objective(encoder, dev).similarities(Prompt(), range(len(dev)))
+    assert spearman(similarities, dev.scores) == pytest.approx(73.8, abs=0.3)
+
+
+def test_start_on_the_command_line_needs_no_hub(tmp_path: Path) -> None:
+    (tmp_path / "lines.txt").write_text("One line\nAnother line\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "demosearch.cli", "embed", "--model", MODEL, "lines.txt",
+         "--out", "v.npy", "--quiet"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert np.load(tmp_path / "v.npy").shape == (2, 576)

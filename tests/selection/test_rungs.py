@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demosearch.selection.rungs import rung_sizes, stratified_order, survivors
+
+
+@given(st.lists(st.floats(0, 5), min_size=1, max_size=300), st.integers(0, 1000))
+def test_every_pair_comes_once(scores: list[float], seed: int) -> None:
+    assert sorted(stratified_order(scores, seed)) == list(range(len(scores)))
+
+
+@given(st.integers(0, 1000), st.sampled_from([16, 64, 128, 500]))
+def test_every_beginning_is_spread_over_the_scores(seed: int, size: int) -> None:
+    scores = np.random.default_rng(5).uniform(0, 5, 1500)
+    chosen = np.sort(scores[stratified_order(scores, seed)[:size]])
+    quantiles = np.quantile(scores, (np.arange(size) + 0.5) / size)
+    # Even spacing in rank; a random subset of 64 is off by 0.6 here.
+    assert np.abs(chosen - quantiles).max() < 5 * 2 / size + 0.05
+
+
+def test_seed_decides_the_order() -> None:
+    scores = list(np.arange(200) % 6)
+    assert (stratified_order(scores, 1) == stratified_order(scores, 1)).all()
+    assert (stratified_order(scores, 1) != stratified_order(scores, 2)).any()
+
+
+@given(st.integers(10, 20000))
+def test_rungs_rise_to_all_pairs(pairs: int) -> None:
+    sizes = rung_sizes(pairs)
+    assert sizes[-1] == pairs
+    assert sizes == sorted(set(sizes))
+
+
+@given(st.integers(1, 5000))
+def test_some_go_on_and_never_more_than_there_are(candidates: int) -> None:
+    assert 1 <= survivors(candidates) <= candidates
+    assert survivors(candidates) >= candidates / 2

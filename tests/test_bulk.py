@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from demosearch import Embedder, bulk
+from demosearch.bulk import embed_file, read_texts
+from demosearch.errors import UserError
+
+TEXTS = [f"Line number {number}, with a comma" for number in range(23)]
+
+
+@pytest.fixture
+def embedder(tiny: Callable[[str], Path]) -> Embedder:
+    return Embedder.without_demonstrations(str(tiny("llama")), precision="fp32", device="cpu")
+
+
+@pytest.fixture(autouse=True)
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "CHUNK", 5)
+
+
+def test_npy_holds_every_row_in_order(embedder: Embedder, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    assert embed_file(embedder, TEXTS, out) == 23
+    vectors = np.load(out)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(vectors, embedder.encode(TEXTS), atol=1e-4)
+
+
+def test_parquet_holds_text_and_vector(embedder: Embedder, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.parquet"
+    embed_file(embedder, TEXTS, out, normalize_embeddings=True)
+    table = pd.read_parquet(out)
+    assert list(table["text"]) == TEXTS
+    np.testing.assert_allclose(
+        np.stack(table["embedding"].to_list()),
+        embedder.encode(TEXTS, normalize_embeddings=True),
+        atol=1e-4,
+    )
+
+
+def test_memory_does_not_grow_with_the_input(embedder: Embedder, tmp_path: Path) -> None:
+    ahead = 0
+    written = 0
+
+    def texts() -> Iterator[str]:
+        nonlocal ahead
+        for number in range(40):
+            ahead = max(ahead, number - written)
+            yield f"Line {number}"
+
+    original = embedder.encode
+
+    def encode(sentences: list[str], **options: bool) -> np.ndarray:
+        nonlocal written
+        written += len(sentences)
+        return original(sentences, **options)
+
+    embedder.encode = encode  # type: ignore[assignment, method-assign]
+    embed_file(embedder, texts(), tmp_path / "v.npy")
+    assert ahead <= bulk.CHUNK
+
+
+@pytest.mark.parametrize("ending", [".npy", ".parquet"])
+def test_a_failure_leaves_no_file(embedder: Embedder, tmp_path: Path, ending: str) -> None:
+    def broken() -> Iterator[str]:
+        yield from TEXTS[:12]
+        raise RuntimeError("the source broke")
+
+    with pytest.raises(RuntimeError, match="the source broke"):
+        embed_file(embedder, broken(), tmp_path / f"v{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".npy", ".parquet"])
+def test_no_text_is_an_error(embedder: Embedder, tmp_path: Path, ending: str) -> None:
+    with pytest.raises(UserError, match="no text to embed"):
+        embed_file(embedder, [], tmp_path / f"v{ending}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_input_format_gives_the_same_texts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frame = pd.DataFrame({"number": range(23), "text": TEXTS})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_csv(tmp_path / "a.tsv", index=False, sep="\t")
+    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
+    frame.to_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n")
+    for name in ("a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt"):
+        assert list(read_texts(str(tmp_path / name))) == TEXTS, name
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS) + "\n"))
+    assert list(read_texts("-")) == TEXTS
+
+
+def test_column_is_found_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps({"body": "Hello"}) + "\n")
+    assert list(read_texts(str(path), "body")) == ["Hello"]
+    with pytest.raises(
+        UserError, match=r"a\.jsonl, line 1: no column 'text' or 'sentence'; found body"
+    ):
+        list(read_texts(str(path)))
+
+
+def test_unknown_output_ending_is_refused(embedder: Embedder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must be \.npy or \.parquet"):
+        embed_file(embedder, TEXTS, tmp_path / "v.txt")

@@ -1,0 +1,179 @@
+"""The command line as a user meets it: in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.examples import demonstrations_file
+from tests.fakes import fake_pairs
+
+COMMANDS = ["run", "candidates", "search", "embed", "evaluate", "finetune", "models", "pipelines"]
+
+
+def demosearch(
+    *arguments: str | Path, stdin: str = "", folder: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
+    return subprocess.run(
+        [sys.executable, "-m", "demosearch.cli", *map(str, arguments)],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def dev(tmp_path: Path) -> Path:
+    pairs = fake_pairs(24)
+    rows = zip(pairs.sentences1, pairs.sentences2, pairs.scores, strict=True)
+    path = tmp_path / "dev.csv"
+    path.write_text("sentence1,sentence2,score\n" + "".join(f"{a},{b},{c}\n" for a, b, c in rows))
+    return path
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_teaches_by_example(command: list[str]) -> None:
+    result = demosearch(*command, "--help")
+    assert result.returncode == 0
+    assert f"demosearch {' '.join(command)}" in result.stdout.partition("examples:")[2]
+
+
+IMPORT_SPY = """
+import sys
+class Spy:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "transformers"):
+            raise SystemExit(f"imported {name}")
+sys.meta_path.insert(0, Spy())
+from demosearch.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("run --model nope", "unknown model 'nope'"),
+        ("run --model {model} --pipeline nope", "unknown pipeline 'nope'"),
+        ("run --model {model} --dev none.csv", "no such file or folder: none.csv"),
+        ("run --model {model} --dev bad.csv", "bad.csv, line 3: score 'x' is not a number"),
+        ("run --model {model} --dev few.csv", "1 pairs; at least 10 are needed"),
+        ("run --model {model} --dev flat.csv", "every score is 2"),
+        ("run --model {model} --dev starter --candidates empty.jsonl", "holds no candidate"),
+        ("run --model {model} --dev starter --set x=1", "x: Extra inputs are not permitted"),
+        ("run --model {model} --dev starter --layer x", "--layer x: give last or a number"),
+        ("run --model {model} --dev starter --template x", "unknown template 'x'"),
+        ("search --model {model} --dev starter --candidates none --out o.json", "cannot read"),
+        ("embed --model {model} none.txt --out v.npy", "no input file none.txt"),
+        ("embed --model {model} bad.csv --out v.txt", "must be .npy or .parquet"),
+        ("embed bad.csv --out v.npy", "give --model or --demonstrations"),
+        ("embed --demonstrations old.json bad.csv --out v.npy", "format is 'demosearch.demon"),
+        ("evaluate --model {model} --tasks glue", "unknown task 'glue'"),
+        ("evaluate --model {model} --data none", "no such folder"),
+        ("finetune --model {model} --train none.csv --out a", "no training file"),
+        ("finetune --model {model} --train bad.csv --out a --set r=1", "r: Extra inputs"),
+        ("candidates --model nope --out c.jsonl", "unknown model 'nope'"),
+        ("candidates --out c.jsonl --labeler none --dictionary x", "no dictionary 'x'"),
+    ],
+)
+def test_a_mistake_is_one_line_and_found_before_torch_is_imported(
+    tiny: Callable[[str], Path], tmp_path: Path, arguments: str, message: str
+) -> None:
+    header = "sentence1,sentence2,score\n"
+    (tmp_path / "bad.csv").write_text(header + "a,b,1\na,b,x\n")
+    (tmp_path / "few.csv").write_text(header + "a,b,1\n")
+    (tmp_path / "flat.csv").write_text(header + "a,b,2\n" * 12)
+    (tmp_path / "empty.jsonl").write_text("")
+    (tmp_path / "old.json").write_text('{"format": "demosearch.demonstrations/0"}')
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORT_SPY, *arguments.format(model=tiny("opt")).split()],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert message in result.stderr
+    assert result.returncode == 2
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert result.stdout == ""
+
+
+def test_unknown_option_is_status_2() -> None:
+    result = demosearch("run", "--modle", "x")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+
+
+def test_the_whole_way_from_candidates_to_vectors(
+    tiny: Callable[[str], Path], dev: Path, tmp_path: Path
+) -> None:
+    model = tiny("llama")
+    built = demosearch(
+        "candidates", "--labeler", "none", "--dictionary", "starter", "--n-dictionary", "6",
+        "--exclude", dev, "--out", tmp_path / "c.jsonl", "--json",
+    )  # fmt: skip
+    assert json.loads(built.stdout)["sources"] == {"starter": 6}
+    searched = demosearch(
+        "search", "--model", model, "--candidates", tmp_path / "c.jsonl", "--dev", dev,
+        "--out", tmp_path / "best.json", "--json",
+    )  # fmt: skip
+    assert searched.returncode == 0, searched.stderr
+    found = json.loads(searched.stdout)
+    assert found == json.loads((tmp_path / "best.json").read_text())
+    embedded = demosearch(
+        "embed", "--demonstrations", tmp_path / "best.json", "-", "--out", tmp_path / "v.npy",
+        "--normalize", stdin="One line\nAnother line\n",
+    )  # fmt: skip
+    assert embedded.returncode == 0, embedded.stderr
+    assert embedded.stdout == ""
+    vectors = np.load(tmp_path / "v.npy")
+    assert vectors.shape == (2, 48)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
+
+
+def test_a_run_prints_a_table_a_person_can_read(
+    tiny: Callable[[str], Path], dev: Path, tmp_path: Path
+) -> None:
+    result = demosearch(
+        "run", "--model", tiny("opt"), "--pipeline", "quickstart", "--dev", dev,
+        "--set", "candidates.labeler=none", "--set", "candidates.n_dictionary=4",
+        "--out", tmp_path / "out", "--quiet",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "(no demonstration)" in result.stdout
+    assert "corrected for the choice" in result.stdout
+    assert f"-> {tmp_path / 'out' / 'demonstrations.json'}" in result.stdout
+    assert result.stderr == ""
+
+
+def test_demonstrations_of_another_model_are_refused(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    demonstrations_file().write(tmp_path / "d.json")
+    result = demosearch(
+        "embed", "--demonstrations", tmp_path / "d.json", "--model", tiny("opt"), "-",
+        "--out", tmp_path / "v.npy", stdin="x\n",
+    )  # fmt: skip
+    assert result.returncode == 2
+    assert "was made for model 'opt-125m'" in result.stderr
+
+
+@pytest.mark.parametrize("name", ["models", "pipelines", "schema"])
+def test_json_is_exactly_one_object(name: str) -> None:
+    result = demosearch(name, "--json")
+    assert json.loads(result.stdout)
+    assert result.stdout.count("\n") == 1
+    assert demosearch(name).returncode == 0

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from pydantic import ValidationError
+
+from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.errors import UserError
+from tests.examples import demonstrations_file
+
+
+def test_id_is_the_beginning_of_a_hash() -> None:
+    one = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
+    digest = hashlib.sha256(b"A jockey riding a horse.\x1fEquestrian").hexdigest()
+    assert one.id == digest[:12]
+
+
+def test_an_edited_text_gets_a_new_id() -> None:
+    old = Demonstration(sentence="A dog.", word="Dog")
+    assert Demonstration(id=old.id, sentence="A cat.", word="Cat").id != old.id
+
+
+@pytest.mark.parametrize(
+    ("sentence", "word"),
+    [('a "quoted" one.', "X"), ("two\nlines.", "X"), ("fine.", 'X"'), ("", "X"), ("a.", " ")],
+)
+def test_text_that_would_leave_its_place_is_refused(sentence: str, word: str) -> None:
+    with pytest.raises(ValidationError):
+        Demonstration(sentence=sentence, word=word)
+
+
+def test_write_then_read_is_identity(tmp_path: Path) -> None:
+    file = demonstrations_file()
+    file.write(tmp_path / "d.json")
+    assert DemonstrationsFile.read(tmp_path / "d.json") == file
+
+
+def test_the_published_schema_describes_what_is_written(tmp_path: Path) -> None:
+    demonstrations_file().write(tmp_path / "d.json")
+    written = json.loads((tmp_path / "d.json").read_text())
+    schema = DemonstrationsFile.model_json_schema()
+    jsonschema.validate(written, schema)
+    del written["dev"]["spearman"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(written, schema)
+
+
+def change(value: dict[str, Any], *path: str | int) -> None:
+    *parents, last = path
+    inner: Any = value
+    for part in parents:
+        inner = inner[part]
+    del inner[last]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("format",), "format is None, this version reads 'demosearch.demonstrations/1'"),
+        (("model",), "model: Field required"),
+        (("dev", "spearman"), "dev.spearman: Field required"),
+        (("prompts", 0, "query"), "prompts.0.query: Field required"),
+    ],
+)
+def test_a_missing_field_is_named(
+    tmp_path: Path, path: tuple[str | int, ...], message: str
+) -> None:
+    value = demonstrations_file().model_dump(mode="json")
+    change(value, *path)
+    (tmp_path / "d.json").write_text(json.dumps(value))
+    with pytest.raises(UserError) as error:
+        DemonstrationsFile.read(tmp_path / "d.json")
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "null", '{"format": "demosearch.demonstrations/2"}']
+)
+def test_what_is_no_demonstrations_file_is_said_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "d.json").write_text(text)
+    with pytest.raises(UserError) as error:
+        DemonstrationsFile.read(tmp_path / "d.json")
+    assert "d.json" in str(error.value)
+    assert "\n" not in str(error.value)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from demosearch import Embedder, Encoder
+from demosearch.demonstration import Demonstration
+from demosearch.errors import UserError
+from demosearch.prompt import Prompt
+from tests.examples import JOCKEY, demonstrations_file
+
+TEXTS = ["A cat sleeps.", "Dogs bark at night", "Is it raining?"]
+
+
+@pytest.fixture
+def file(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
+    record = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu").record
+    path = tmp_path / "demonstrations.json"
+    demonstrations_file(record, layer=2).write(path)
+    return path
+
+
+def test_a_loaded_file_embeds_as_the_search_did(file: Path, tiny: Callable[[str], Path]) -> None:
+    embedder = Embedder.load(file, device="cpu")
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+    expected = encoder.encode(TEXTS, Prompt(demonstrations=(JOCKEY,), layer=2))
+    embeddings = embedder.encode(TEXTS)
+    assert embeddings.shape == (3, 48)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_array_equal(embeddings, expected)
+
+
+def test_keywords_are_those_of_sentence_transformers(file: Path) -> None:
+    embedder = Embedder.load(file, device="cpu")
+    plain = embedder.encode(TEXTS)
+    np.testing.assert_allclose(embedder.encode(TEXTS[0]), plain[0], atol=1e-4)
+    unit = embedder.encode(TEXTS, batch_size=2, show_progress_bar=False, normalize_embeddings=True)
+    np.testing.assert_allclose(np.linalg.norm(unit, axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(
+        unit * np.linalg.norm(plain, axis=1, keepdims=True), plain, atol=1e-4
+    )
+    tensor = embedder.encode(TEXTS, convert_to_tensor=True)
+    assert isinstance(tensor, torch.Tensor)
+    np.testing.assert_array_equal(tensor.numpy(), plain)
+
+
+def test_several_prompts_are_a_weighted_mean_of_unit_vectors(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+    prompts = [Prompt(), Prompt(demonstrations=(JOCKEY,))]
+    mean = Embedder(encoder, prompts, [1.0, 3.0]).encode(TEXTS)
+    units = [
+        states / np.linalg.norm(states, axis=1, keepdims=True)
+        for states in (encoder.encode(TEXTS, prompt) for prompt in prompts)
+    ]
+    np.testing.assert_allclose(mean, (units[0] + 3 * units[1]) / 4, atol=1e-6)
+
+
+def test_a_file_of_another_model_is_refused_unless_asked(
+    file: Path, tiny: Callable[[str], Path]
+) -> None:
+    other = str(tiny("qwen3"))
+    with pytest.raises(UserError, match="search for this model, or say --allow-other-model"):
+        Embedder.load(file, model=other, device="cpu")
+    embedder = Embedder.load(file, model=other, device="cpu", allow_other_model=True)
+    assert embedder.encode(TEXTS).shape == (3, 48)
+
+
+def test_other_weights_under_the_same_name_are_refused(
+    file: Path, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    record = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu").record
+    changed = record.model_copy(update={"revision": "sha256:" + "0" * 64})
+    demonstrations_file(changed).write(tmp_path / "changed.json")
+    with pytest.raises(UserError, match="made for other weights"):
+        Embedder.load(tmp_path / "changed.json", device="cpu")
+
+
+def test_the_file_needs_no_template_of_ours(file: Path, tmp_path: Path) -> None:
+    text = (
+        file.read_text().replace("means in one word", "says in short").replace("prompteol", "mine")
+    )
+    (tmp_path / "own.json").write_text(text)
+    embedder = Embedder.load(tmp_path / "own.json", device="cpu")
+    assert embedder.prompts[0].render("x") == (
+        'This sentence : "A jockey riding a horse." says in short:"Equestrian".'
+        'This sentence : "x." says in short:"'
+    )
+    assert embedder.prompts[0].demonstrations == (Demonstration(**JOCKEY.model_dump()),)

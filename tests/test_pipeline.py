@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.errors import UserError
+from demosearch.pipeline import Pipeline, load_pipeline, pipeline_names, run
+from tests.fakes import fake_pairs
+
+SMALL = ["candidates.n_sentences=0", "candidates.n_dictionary=6", "candidates.labeler=none"]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[str, str]:
+    paths = []
+    for name, seed in (("dev", 0), ("test", 1)):
+        pairs = fake_pairs(24, seed)
+        frame = pd.DataFrame(
+            {
+                "sentence1": [f"{name} {text}" for text in pairs.sentences1],
+                "sentence2": [f"{name} {text}" for text in pairs.sentences2],
+                "score": pairs.scores,
+            }
+        )
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        paths.append(str(tmp_path / f"{name}.csv"))
+    return paths[0], paths[1]
+
+
+@pytest.fixture
+def settings(pairs: tuple[str, str]) -> Pipeline:
+    return load_pipeline("quickstart", SMALL, dev=pairs[0], test=pairs[1])
+
+
+def test_a_run_leaves_every_file_and_they_agree(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    result = run(str(tiny("opt")), settings, out)
+    assert {path.name for path in out.iterdir()} == {
+        "pipeline.yaml",
+        "candidates.jsonl",
+        "study.db",
+        "similarities",
+        "trials.csv",
+        "demonstrations.json",
+        "evaluation.json",
+    }
+    file = DemonstrationsFile.read(out / "demonstrations.json")
+    assert file == result.file
+    assert file.search.candidates == 6
+    trials = pd.read_csv(out / "trials.csv")
+    assert len(trials) == 7
+    best = trials[trials.candidate == file.demonstrations[0].id].iloc[0]
+    assert best.spearman == pytest.approx(file.dev.spearman)
+    test = json.loads((out / "evaluation.json").read_text())["test"]
+    assert test == result.test["test"]
+    assert test["pairs"] == 24
+    resolved = yaml.safe_load((out / "pipeline.yaml").read_text())
+    assert resolved["candidates"]["sentences"] == "starter"
+
+
+def test_the_same_command_again_changes_nothing(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run(str(tiny("opt")), settings, out)
+    kept = {path.name: path.read_bytes() for path in out.glob("*.*")}
+    run(str(tiny("opt")), settings, out)
+    again = {path.name: path.read_bytes() for path in out.glob("*.*")}
+    del kept["study.db"], again["study.db"]
+    assert again == kept
+
+
+def test_another_run_does_not_touch_the_folder(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run(str(tiny("opt")), settings, out)
+    kept = (out / "demonstrations.json").read_bytes()
+    with pytest.raises(UserError, match=r"holds another run \(seed was 0, now 5\); choose another"):
+        run(str(tiny("opt")), settings.model_copy(update={"seed": 5}), out)
+    with pytest.raises(UserError, match=r"holds another run \(model was"):
+        run(str(tiny("llama")), settings, out)
+    assert (out / "demonstrations.json").read_bytes() == kept
+
+
+def test_the_choice_is_written_before_the_test_is_scored(
+    tiny: Callable[[str], Path],
+    settings: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "run"
+
+    def look(*_: object, **__: object) -> None:
+        assert (out / "demonstrations.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("demosearch.evaluation.gain.gain_on", look)
+    with pytest.raises(KeyboardInterrupt):
+        run(str(tiny("opt")), settings, out)
+    assert not (out / "evaluation.json").exists()
+
+
+def test_test_sentences_never_become_demonstrations(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    leaked = pd.read_csv(pairs[1]).sentence1[0]
+    lines = [{"sentence": f"{leaked}.", "word": "Leak"}, {"sentence": "Fine.", "word": "Fine"}]
+    file = tmp_path / "c.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = load_pipeline("quickstart", dev=pairs[0], test=pairs[1], candidates_file=str(file))
+    result = run(str(tiny("opt")), settings, tmp_path / "run")
+    assert [one.word for one in result.file.ranking] == ["Fine"]
+
+
+def test_shipped_pipelines_are_valid_and_described() -> None:
+    assert pipeline_names() == ["paper", "quickstart"]
+    for name in pipeline_names():
+        assert load_pipeline(name).description
+    paper = load_pipeline("paper")
+    assert (paper.candidates.n_sentences, paper.candidates.n_dictionary) == (100, 200)
+    assert (paper.dev, paper.test, paper.layer) == ("stsb", "stsb", None)
+
+
+def test_a_dev_set_of_ones_own_drops_the_pipelines_test_set() -> None:
+    assert load_pipeline("paper", dev="mine.csv").test is None
+    assert load_pipeline("paper", dev="mine.csv", test="t.csv").test == "t.csv"
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        ("nope", [], "unknown pipeline 'nope'; known: paper, quickstart"),
+        ("paper", ["seed"], "--set seed: write key=value"),
+        ("paper", ["candidates.n_sentences=many"], "candidates.n_sentences: Input should be"),
+        ("paper", ["no_such=1"], "no_such: Extra inputs are not permitted"),
+        ("paper", ["seed=[1"], "--set seed=[1 is not YAML"),
+        ("paper", ["seed.deep=1"], "'seed' holds no settings"),
+        ("paper", ["strategy=guess"], "strategy: 'guess' is not race or exhaustive"),
+        ("none.yaml", [], "cannot read pipeline none.yaml"),
+    ],
+)
+def test_wrong_settings_are_named(name: str, changes: list[str], message: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_pipeline(name, changes)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)

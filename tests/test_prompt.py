@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from demosearch.demonstration import Demonstration
+from demosearch.errors import UserError
+from demosearch.prompt import TEMPLATES, Preparation, Prompt, Template, find_template, prepare
+
+JOCKEY = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
+SWISS = Demonstration(sentence="relating to switzerland or its people.", word="Swiss")
+
+
+@pytest.mark.parametrize(
+    ("text", "prepared"),
+    [
+        ("A cat sleeps", "A cat sleeps."),
+        ("A cat sleeps.", "A cat sleeps."),
+        ("Does a cat sleep?", "Does a cat sleep."),
+        ('He said "no"', "He said 'no'"),
+        ('"Yes", he said', "'Yes', he said."),
+        ("It's 'fine'", "It's 'fine'"),
+        ("Stop!", "Stop!."),
+        ("", ""),
+        ("   ", ""),
+        ("  padded  ", "padded."),
+    ],
+)
+def test_prepare_follows_the_paper(text: str, prepared: str) -> None:
+    assert prepare(text) == prepared
+
+
+@given(st.text())
+def test_preparing_twice_is_preparing_once(text: str) -> None:
+    assert prepare(prepare(text)) == prepare(text)
+
+
+def test_prompteol_is_byte_exact() -> None:
+    assert Prompt().render("A cat sleeps") == 'This sentence : "A cat sleeps." means in one word:"'
+    assert Prompt(demonstrations=(JOCKEY, SWISS)).render("Why?") == (
+        'This sentence : "A jockey riding a horse." means in one word:"Equestrian".'
+        'This sentence : "relating to switzerland or its people." means in one word:"Swiss".'
+        'This sentence : "Why." means in one word:"'
+    )
+
+
+@given(st.text())
+def test_text_cannot_break_out_of_its_quotes(text: str) -> None:
+    prompt = Prompt(demonstrations=(JOCKEY,))
+    rendered = prompt.render(text)
+    assert rendered.count('"') == Prompt(demonstrations=(JOCKEY,)).render("").count('"')
+    assert rendered == prompt.head + prompt.prepare(text) + prompt.tail
+
+
+def test_placeholders_in_a_sentence_stay_text() -> None:
+    odd = Demonstration(sentence="Write {word} and {text}.", word="Code")
+    assert Prompt(demonstrations=(odd,)).head == (
+        'This sentence : "Write {word} and {text}." means in one word:"Code".This sentence : "'
+    )
+
+
+def test_template_may_name_the_word_first() -> None:
+    template = Template("reversed", "{text} =", "{word} = {text}", joiner="; ")
+    prompt = Prompt(template, (SWISS,))
+    assert prompt.render("x") == "Swiss = relating to switzerland or its people.; x. ="
+
+
+@pytest.mark.parametrize(
+    ("query", "demonstration", "message"),
+    [
+        ("no place", "{text}{word}", "'query' needs {text} exactly once, it has 0"),
+        ("{text}", "{text}", "'demonstration' needs {word} exactly once, it has 0"),
+        ("{text} {text}", "{text}{word}", "'query' needs {text} exactly once, it has 2"),
+    ],
+)
+def test_malformed_template_names_the_placeholder(
+    query: str, demonstration: str, message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        Template("mine", query, demonstration)
+    assert message in str(error.value)
+
+
+def test_unprepared_template_takes_the_text_as_it_is() -> None:
+    template = Template("raw", "{text}", "{text}{word}", preparation=Preparation.NONE)
+    assert Prompt(template).render('as "is"?') == 'as "is"?'
+
+
+def test_unknown_template_lists_the_known() -> None:
+    with pytest.raises(UserError, match="unknown template 'x'; known: prompteol"):
+        find_template("x")
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=str)
+def test_every_template_names_its_source(template: Template) -> None:
+    assert template.source
+
+
+def test_record_and_back_is_the_same_prompt() -> None:
+    prompt = Prompt(demonstrations=(JOCKEY, SWISS), layer=3)
+    assert Prompt.of(prompt.record(3)) == prompt

@@ -1,0 +1,108 @@
+"""Tiny models of the families the paper and its successors use, seeded, with a small tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+
+from demosearch.resources import resource
+
+VOCABULARY = 600
+CONTEXT = 160
+_SIZES = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "pad_token_id": 0}
+_LLAMA = {
+    **_SIZES,
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 6,
+    "num_key_value_heads": 2,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+_OPT = {
+    **_SIZES,
+    "hidden_size": 48,
+    "ffn_dim": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "word_embed_proj_dim": 48,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+# A config, and whether the tokenizer puts a beginning token in front.
+FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
+    "llama": (LlamaConfig(**_LLAMA), True),
+    "opt": (OPTConfig(**_OPT), True),
+    # OPT-350M alone normalises after its layers and projects the last one to another width.
+    "opt-350m": (
+        OPTConfig(**{**_OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
+        True,
+    ),
+    "gpt-neox": (
+        GPTNeoXConfig(
+            **_SIZES,
+            hidden_size=48,
+            intermediate_size=96,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+        ),
+        False,
+    ),
+    "qwen3": (Qwen3Config(**_LLAMA, head_dim=8), False),
+    "mistral-window": (MistralConfig(**_LLAMA, sliding_window=12), True),
+    "gemma2-softcap": (
+        Gemma2Config(**_LLAMA, head_dim=8, sliding_window=12, query_pre_attn_scalar=8),
+        True,
+    ),
+}
+
+
+def save_tiny_model(family: str, folder: Path) -> None:
+    """Write a seeded model with head, and its tokenizer, as transformers lays them out."""
+    config, beginning = FAMILIES[family]
+    torch.manual_seed(7)
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        # Fresh weights are so small that every sentence looks alike.
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+    model.save_pretrained(folder)
+    _tokenizer(beginning).save_pretrained(folder)
+
+
+def _tokenizer(beginning: bool) -> PreTrainedTokenizerFast:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=["<pad>", "<s>", "</s>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    text = resource("wordlists", "starter_sentences.csv").read_text(encoding="utf-8")
+    frames = ['This sentence : "A" means in one word:"B".'] * 50
+    tokenizer.train_from_iterator([*text.splitlines(), *frames], trainer)
+    if beginning:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+    )
