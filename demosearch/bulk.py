@@ -147,8 +147,12 @@ class _Unfinished:
         self._path = Path(name)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            if kind is None:
+                self._finish()
+        finally:
+            self._close()
         if kind is None:
-            self._finish()
             self._path.chmod(0o644)
             self._path.replace(self._output)
         else:
@@ -156,7 +160,10 @@ class _Unfinished:
                 self._path.unlink()
 
     def _finish(self) -> None:
-        raise AssertionError("each writer finishes its own format")
+        """Write what is known only in the end."""
+
+    def _close(self) -> None:
+        """Let go of the file, complete or not."""
 
 
 class _NpyWriter(_Unfinished):
@@ -184,6 +191,8 @@ class _NpyWriter(_Unfinished):
     def _finish(self) -> None:
         self._file.seek(0)
         self._header(self._rows)
+
+    def _close(self) -> None:
         self._file.close()
 
 
@@ -204,6 +213,6 @@ class _ParquetWriter(_Unfinished):
             self._writer = parquet.ParquetWriter(self._path, table.schema)
         self._writer.write_table(table)
 
-    def _finish(self) -> None:
+    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()

@@ -173,22 +173,21 @@ class Encoder:
         return tokens
 
     def _shorten(self, text: str, head: str, tail: str, room: int) -> list[int]:
-        """Return the tokens of the longest beginning of `text` that fits, template included."""
-        best = self._ids([head + tail])[0]
-        if len(best) > room:
+        """Return the tokens of the prompt with so much of the text as fits, cut between its tokens."""
+        empty = self._ids([head + tail])[0]
+        if len(empty) > room:
             raise UserError(
-                f"the prompt without any text has {len(best)} tokens, the model takes {room};"
+                f"the prompt without any text has {len(empty)} tokens, the model takes {room};"
                 " use fewer or shorter demonstrations"
             )
-        low, high = 0, len(text)
-        while low < high:
-            middle = (low + high + 1) // 2
-            ids = self._ids([head + text[:middle] + tail])[0]
+        alone = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        ends = [end for _, end in alone["offset_mapping"]]
+        # Tokens may merge with the template's, so a few more than the room may fit.
+        for keep in range(min(len(ends), room - len(empty) + 2), 0, -1):
+            ids = self._ids([head + text[: ends[keep - 1]] + tail])[0]
             if len(ids) <= room:
-                low, best = middle, ids
-            else:
-                high = middle - 1
-        return best
+                return ids
+        return empty
 
     def _ids(self, prompts: list[str]) -> list[list[int]]:
         ids = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]

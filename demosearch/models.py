@@ -162,7 +162,8 @@ def default_precision(device: str) -> Precision:
     if device.startswith("cuda"):
         return Precision.BF16 if torch.cuda.is_bf16_supported() else Precision.FP16
     if device.startswith("cpu"):
-        able = torch.cpu.get_capabilities()
+        # Older releases of torch cannot tell; float32 is right everywhere.
+        able = getattr(torch.cpu, "get_capabilities", dict)()
         if not (able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")):
             return Precision.FP32
     return Precision.BF16
@@ -197,9 +198,16 @@ def load(
     try:
         with quiet_transformers():
             tokenizer = AutoTokenizer.from_pretrained(place)
-            model = kind.from_pretrained(place, dtype=dtype_of(precision), use_safetensors=True)
+            model, report = kind.from_pretrained(
+                place, dtype=dtype_of(precision), use_safetensors=True, output_loading_info=True
+            )
     except (OSError, ValueError) as error:
         raise UserError(_why_not_loaded(source, error)) from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
+            " made up at random, so this is no model to use"
+        )
     if source.origin is Origin.FOLDER:
         revision = _folder_hash(Path(place))
     elif source.origin is Origin.HUB:
@@ -346,13 +354,16 @@ def _folder_hash(folder: Path) -> str:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' bars while loading: ours is the one bar on the screen."""
+    """Silence transformers' bars and reports while loading: ours is the one bar on the screen."""
     from transformers.utils import logging as transformers_logging
 
-    was: Any = transformers_logging.is_progress_bar_enabled()
+    bars: Any = transformers_logging.is_progress_bar_enabled()
+    verbosity: Any = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
-        if was:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
             transformers_logging.enable_progress_bar()

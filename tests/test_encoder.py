@@ -106,13 +106,15 @@ def test_long_text_is_cut_in_the_text_and_counted(
         state = encoder.encode([text, "Dogs"], prompt)[0]
     assert "1 of 2 texts are longer than the model's 160 tokens" in caplog.text
     tokenizer = AutoTokenizer.from_pretrained(tiny("opt"))
-    # The longest beginning of the text whose whole prompt fits, found one character at a time.
+    # The longest beginning of the text, ending with one of its words' tokens, that fits.
     prepared = prompt.prepare(text)
-    lengths = [
-        len(tokenizer(prompt.head + prepared[:end] + prompt.tail).input_ids)
-        for end in range(len(prepared) + 1)
+    offsets = tokenizer(prepared, return_offsets_mapping=True).offset_mapping
+    fitting = [
+        end
+        for _, end in offsets
+        if len(tokenizer(prompt.head + prepared[:end] + prompt.tail).input_ids) <= CONTEXT
     ]
-    longest = max(end for end, length in enumerate(lengths) if length <= CONTEXT)
+    longest = max(fitting)
     model = AutoModel.from_pretrained(tiny("opt"), dtype=torch.float32).eval()
     inputs = tokenizer(
         prompt.head + prepared[:longest] + prompt.tail,

@@ -128,6 +128,7 @@ def generate(
     settings = resolved(settings, data)
     shown_to_the_labeler = [example.sentence for example in EXAMPLES]
     curation = Curation([*forbidden, *shown_to_the_labeler], settings.refuse_word_in_sentence)
+    logger.info("candidates: %s", describe(settings, model))
     pairs: list[Candidate] = []
     if settings.dictionary != NONE and settings.n_dictionary:
         pairs = _dictionary_pairs(settings, curation, seed)
@@ -144,6 +145,18 @@ def generate(
         {reason.value: count for reason, count in curation.rejected.most_common()},
         dict(Counter(one.source for one in candidates)),
     )
+
+
+def describe(settings: CandidateSettings, model: str | None) -> str:
+    """Return what resolved settings will do, in words."""
+    parts = []
+    if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
+        by_default = DEFAULT_MODEL if settings.labeler is LabelerKind.OPENAI else model
+        labeler = f"{settings.labeler}:{settings.labeler_model or by_default}"
+        parts.append(f"{settings.n_sentences} sentences of {settings.sentences} by {labeler}")
+    if settings.dictionary != NONE and settings.n_dictionary:
+        parts.append(f"{settings.n_dictionary} pairs of the dictionary {settings.dictionary}")
+    return ", ".join(parts) or "none"
 
 
 def read_sentences(name: str, data: str | None) -> list[str]:

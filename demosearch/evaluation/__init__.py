@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demosearch.evaluation.evaluate import evaluate
+    from demosearch.evaluation.scoring import evaluate
     from demosearch.evaluation.gain import Gain, gain_on
     from demosearch.evaluation.result import Result, TaskResult
     from demosearch.evaluation.tasks import TASKS, find_tasks, read_tasks
@@ -28,7 +28,7 @@ _HOMES = {
     "Gain": "gain",
     "Result": "result",
     "TaskResult": "result",
-    "evaluate": "evaluate",
+    "evaluate": "scoring",
     "find_tasks": "tasks",
     "gain_on": "gain",
     "read_tasks": "tasks",

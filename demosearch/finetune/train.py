@@ -100,8 +100,8 @@ def finetune(
         SentenceTransformerTrainer,
         SentenceTransformerTrainingArguments,
     )
-    from sentence_transformers.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.training_args import BatchSamplers
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import PrinterCallback
 
     from demosearch.finetune.callback import ShowProgress
@@ -190,7 +190,7 @@ def _sentence_transformer(
     """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
     from peft import LoraConfig
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import set_seed
 
     # The adapter's weights are drawn here.
@@ -239,7 +239,7 @@ def _rendered(
 
 
 def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
-    from sentence_transformers.evaluation import EmbeddingSimilarityEvaluator
+    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
     return EmbeddingSimilarityEvaluator(
         [prompt.render(text) for text in dev.sentences1],

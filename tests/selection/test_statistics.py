@@ -43,7 +43,8 @@ def test_interval_agrees_with_a_plain_loop() -> None:
             - spearman(baseline[chosen], np.array(gold)[chosen])
         )
     expected = np.percentile(gains, [2.5, 97.5])
-    np.testing.assert_allclose([low, high], expected, atol=0.5)
+    # The interval is 15 points wide; its ends are themselves estimates.
+    np.testing.assert_allclose([low, high], expected, atol=1.0)
     assert gain_interval(ours, baseline, gold, seed=3) == (low, high)
 
 
