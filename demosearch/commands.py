@@ -24,7 +24,7 @@ Command = Callable[[Namespace], Any]
 
 def run(arguments: Namespace) -> dict[str, Any]:
     """`demosearch run`."""
-    from demosearch import pipeline, tables
+    from demosearch import display, pipeline
 
     settings = pipeline.load_pipeline(
         arguments.pipeline or pipeline.DEFAULT_PIPELINE,
@@ -43,7 +43,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     out = arguments.out or Path("runs") / arguments.model.strip("/").replace("/", "--")
     result = pipeline.run(arguments.model, settings, out, show_progress=not arguments.quiet)
     if not arguments.json:
-        tables.show_run(result)
+        display.show_run(result)
     return {
         "folder": str(result.folder),
         "demonstrations": result.file.model_dump(mode="json"),
@@ -53,7 +53,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
 
 def candidates(arguments: Namespace) -> dict[str, Any]:
     """`demosearch candidates`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.candidates import CandidateSettings, generate, write_candidates
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import Precision, resolve
@@ -87,7 +87,7 @@ def candidates(arguments: Namespace) -> dict[str, Any]:
     )
     write_candidates(arguments.out, generated.candidates)
     if not arguments.json:
-        tables.show_candidates(generated, arguments.out)
+        display.show_candidates(generated, arguments.out)
     return {
         "file": arguments.out,
         "candidates": len(generated.candidates),
@@ -98,7 +98,7 @@ def candidates(arguments: Namespace) -> dict[str, Any]:
 
 def search(arguments: Namespace) -> dict[str, Any]:
     """`demosearch search`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import resolve
@@ -137,8 +137,8 @@ def search(arguments: Namespace) -> dict[str, Any]:
     )
     result.file.write(out)
     if not arguments.json:
-        tables.show_search(result.file)
-        tables.show_files(out, out.with_suffix(".study"))
+        display.show_search(result.file)
+        display.show_files(out, out.with_suffix(".study"))
     return result.file.model_dump(mode="json")
 
 
@@ -165,7 +165,7 @@ def embed(arguments: Namespace) -> dict[str, Any]:
 
 def evaluate(arguments: Namespace) -> dict[str, Any]:
     """`demosearch evaluate`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.datasets.sources import DATA_VARIABLE
     from demosearch.evaluation.tasks import find_tasks, read_tasks
     from demosearch.files import write_json
@@ -190,7 +190,7 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
     if arguments.out:
         write_json(arguments.out, value)
     if not arguments.json:
-        tables.show_result(result)
+        display.show_result(result)
     return value
 
 
@@ -235,7 +235,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
 
 def models(arguments: Namespace) -> list[dict[str, Any]]:
     """`demosearch models`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.models import KNOWN_MODELS
 
     rows = [
@@ -243,31 +243,31 @@ def models(arguments: Namespace) -> list[dict[str, Any]]:
         for row in KNOWN_MODELS.values()
     ]
     if not arguments.json:
-        tables.show_rows("known models", rows)
+        display.show_rows("known models", rows)
     return rows
 
 
 def pipelines(arguments: Namespace) -> list[dict[str, Any]]:
     """`demosearch pipelines`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.pipeline import load_pipeline, pipeline_names
 
     rows = [
         {"name": name, "description": load_pipeline(name).description} for name in pipeline_names()
     ]
     if not arguments.json:
-        tables.show_rows("pipelines", rows)
+        display.show_rows("pipelines", rows)
     return rows
 
 
 def schema(arguments: Namespace) -> dict[str, Any]:
     """`demosearch schema`."""
-    from demosearch import tables
+    from demosearch import display
     from demosearch.demonstration import DemonstrationsFile
 
     value = DemonstrationsFile.model_json_schema()
     if not arguments.json:
-        tables.show_json(value)
+        display.show_json(value)
     return value
 
 

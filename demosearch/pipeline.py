@@ -221,7 +221,10 @@ def _candidates(
 ) -> tuple[list[Candidate], Generated | None]:
     path = out / CANDIDATES_FILE
     if path.exists():
-        return read_candidates(path), None
+        kept = read_candidates(path)
+        if given is not None and [one.id for one in given] != [one.id for one in kept]:
+            raise UserError(f"{path} holds other candidates; choose another --out")
+        return kept, None
     generated = None
     if given is None:
         generated = generate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from rich.console import Console
 from rich.logging import RichHandler
@@ -63,3 +64,20 @@ def log_to_console(level: int) -> None:
     package.handlers = [handler]
     package.setLevel(level)
     package.propagate = False
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Silence transformers' bars and reports while loading: ours is the one bar on the screen."""
+    from transformers.utils import logging as transformers_logging
+
+    bars: Any = transformers_logging.is_progress_bar_enabled()
+    verbosity: Any = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if bars:
+            transformers_logging.enable_progress_bar()

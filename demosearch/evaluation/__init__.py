@@ -6,9 +6,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from demosearch.evaluation.scoring import evaluate
     from demosearch.evaluation.gain import Gain, gain_on
     from demosearch.evaluation.result import Result, TaskResult
+    from demosearch.evaluation.scoring import evaluate
     from demosearch.evaluation.tasks import TASKS, find_tasks, read_tasks
 
 __all__ = [

@@ -21,11 +21,10 @@ from demosearch.models import (
     default_device,
     default_precision,
     dtype_of,
-    quiet_transformers,
     resolve,
     weights_place,
 )
-from demosearch.progress import bar
+from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Prompt
 from demosearch.versions import versions
 

@@ -35,7 +35,7 @@ def test_the_second_start_unpacks_nothing(
     def fail(*_: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("demosearch.models._convert_gguf", fail)
+    monkeypatch.setattr("demosearch.embedded._convert_gguf", fail)
     loaded = load(resolve(MODEL), device="cpu")
     assert loaded.record == encoder.record
     assert "SmolLM2-135M-Instruct.Q4_1.gguf, dequantised" in loaded.record.source
