@@ -277,6 +277,8 @@ def _quiet_others() -> None:
     """Keep other libraries' chatter off a user's screen; their errors still arrive."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Ours is the one bar on the screen.
+    os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore")
 
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -27,68 +29,65 @@ def show_run(result: RunResult) -> None:
     show_search(result.file)
     if result.test is not None:
         test = result.test["test"]
-        low, high = test["gain_ci95"]
-        _out().print(
-            f"test {test['name']} ({test['pairs']} pairs): {test['spearman']:.2f}, without"
-            f" demonstration {test['baseline_spearman']:.2f}, gain {test['gain']:+.2f}"
-            f" [{low:+.2f}, {high:+.2f}]",
-            markup=False,
+        _line(
+            f"test {test['name']}, {test['pairs']} pairs: {test['baseline_spearman']:.2f} without,"
+            f" {test['spearman']:.2f} with the demonstration, gain {test['gain']:+.2f}"
+            f" {_interval(test['gain_ci95'])}"
         )
     names = ("demonstrations.json", "evaluation.json", "trials.csv", "candidates.jsonl")
     show_files(*(path for name in names if (path := result.folder / name).exists()))
 
 
 def show_search(file: DemonstrationsFile) -> None:
-    """Show the ranking of a search."""
+    """Show the ranking of a search, the gain and how sure it is, and what it cost."""
     dev, found = file.dev, file.search
-    table = Table(
-        title=f"{file.model.name} ({file.model.precision}, layer {file.prompts[0].layer})"
-        f" on {dev.name}, {dev.pairs} pairs, Spearman x 100",
-        title_justify="left",
-        title_style="bold",
+    out = _out()
+    out.print(
+        f"[bold]{escape(file.model.name)}[/bold] ({file.model.precision}, layer"
+        f" {file.prompts[0].layer}) on {escape(dev.name)}, {dev.pairs} pairs, Spearman x 100",
+        soft_wrap=True,
+        highlight=False,
     )
-    table.add_column("", justify="right")
-    for name in ("word", "sentence", "source"):
-        table.add_column(name, overflow="fold")
-    table.add_column("score", justify="right")
-    table.add_column("gain [95%]", justify="right", no_wrap=True)
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("", justify="right", no_wrap=True)
+    table.add_column("word", no_wrap=True)
+    table.add_column("sentence", ratio=1)
+    table.add_column("source", no_wrap=True)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("gain", justify="right", no_wrap=True)
     table.add_row("-", "", "(no demonstration)", "", f"{dev.baseline_spearman:.2f}", "")
-    low, high = dev.gain_ci95
     for rank, one in enumerate(file.ranking[:LEADERS], start=1):
-        gain = f"{one.spearman - dev.baseline_spearman:+.2f}"
         table.add_row(
             str(rank),
             Text(one.word),
             Text(one.sentence),
-            one.source,
+            Text(one.source),
             f"{one.spearman:.2f}",
-            f"{gain} [{low:+.2f}, {high:+.2f}]" if rank == 1 else gain,
+            f"{one.spearman - dev.baseline_spearman:+.2f}",
             style="bold" if rank == 1 else None,
         )
-    out = _out()
     out.print(table)
+    gain = dev.spearman - dev.baseline_spearman
+    _line(f"gain {gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
     if file.estimate is not None:
-        low, high = file.estimate.ci95
-        out.print(
-            f"corrected for the choice among {file.estimate.candidates} finalists: gain"
-            f" {file.estimate.gain:+.2f} [{low:+.2f}, {high:+.2f}]",
-            markup=False,
+        estimate = file.estimate
+        _line(
+            f"gain {estimate.gain:+.2f} {_interval(estimate.ci95)} corrected for the choice among"
+            f" {estimate.candidates} finalists"
         )
     share = found.sentences_encoded / found.sentences_exhaustive
-    out.print(
+    _line(
         f"{found.candidates} candidates, {found.strategy}: {found.sentences_encoded} sentences"
-        f" encoded, {share:.0%} of an exhaustive search, in {found.seconds:.0f} s",
-        markup=False,
+        f" encoded, {share:.0%} of an exhaustive search, in {found.seconds:.0f} s"
     )
 
 
 def show_candidates(generated: Generated, path: str | Path) -> None:
     """Show how many candidates came from where, and what was refused."""
-    out = _out()
     for source, count in generated.sources.items():
-        out.print(f"{count:6d}  {source}", markup=False)
+        _line(f"{count:6d}  {source}")
     for reason, count in generated.rejected.items():
-        out.print(f"{count:6d}  refused: {reason}", markup=False)
+        _line(f"{count:6d}  refused: {reason}")
     show_files(path)
 
 
@@ -101,10 +100,9 @@ def show_result(result: Result) -> None:
         table.add_row(name, str(task.pairs), f"{task.score:.2f}")
     if result.average is not None:
         table.add_row("average", "", f"{result.average:.2f}", style="bold")
-    out = _out()
-    out.print(table)
+    _out().print(table)
     if result.missing:
-        out.print(f"left out, no data: {', '.join(result.missing)}", markup=False)
+        _line(f"left out, no data: {', '.join(result.missing)}")
 
 
 def show_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
@@ -119,14 +117,21 @@ def show_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 def show_files(*paths: str | Path) -> None:
     """Say where the files are."""
-    out = _out()
     for path in paths:
-        out.print(f"-> {path}", markup=False, highlight=False, soft_wrap=True)
+        _line(f"-> {path}")
 
 
 def show_json(value: Any) -> None:
     """Show a value as indented JSON."""
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _interval(bounds: Sequence[float]) -> str:
+    return f"[{bounds[0]:+.2f}, {bounds[1]:+.2f}]"
+
+
+def _line(text: str) -> None:
+    _out().print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def _out() -> Console:

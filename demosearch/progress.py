@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -57,11 +56,19 @@ def bar(label: str, total: int | None, *, show: bool) -> Iterator[Bar]:
         yield Bar(progress, progress.add_task(label, total=total, note=""))
 
 
+class _ConsoleHandler(logging.Handler):
+    """Prints above the bar, one line a message whatever the terminal's width."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
+        text = f"{prefix}{record.getMessage()}"
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def log_to_console(level: int) -> None:
     """Send this package's log lines through the console that also draws the bar."""
-    handler = RichHandler(console=console, show_time=False, show_path=False, markup=False)
     package = logging.getLogger("demosearch")
-    package.handlers = [handler]
+    package.handlers = [_ConsoleHandler()]
     package.setLevel(level)
     package.propagate = False
 
