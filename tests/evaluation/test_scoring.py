@@ -82,3 +82,21 @@ def test_gain_is_the_difference_with_an_interval_around_it() -> None:
     assert gain.gain == pytest.approx(gain.spearman - gain.baseline_spearman)
     assert gain.gain_ci95[0] < gain.gain < gain.gain_ci95[1]
     assert gain.gain > 5
+
+
+@pytest.mark.data
+def test_the_real_tree_is_scored_and_what_it_lacks_is_named(
+    data: Path, tiny: Callable[[str], Path]
+) -> None:
+    tasks = find_tasks("sts")
+    embedder = Embedder.without_demonstrations(str(tiny("llama")), precision="fp32", device="cpu")
+    result = evaluate(embedder, read_tasks(tasks, data), tasks=tasks)
+    assert {name: task.pairs for name, task in result.tasks.items()} == {
+        "sts12": 3108,
+        "sts13": 1500,
+        "stsb": 1379,
+        "sickr": 4927,
+    }
+    assert result.missing == ["sts14", "sts15", "sts16"]
+    assert result.average is None
+    assert len(result.tasks["sts12"].subsets) == 5
