@@ -13,12 +13,12 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from demosearch.attention import KeysAndValues, Packing, packed, use_packed_attention
+from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.demonstration import ModelRecord
 from demosearch.errors import UserError
 from demosearch.models import LoadedModel, Precision, load, resolve
@@ -196,7 +196,7 @@ class Encoder:
     def _prefix(self, tokens: list[int]) -> dict[int, KeysAndValues]:
         """Return the shared prefix's keys and values by layer, each (1, heads, n, width)."""
         packing = Packing([len(tokens)], None, self.model.device, collect=True)
-        self._run(tokens, packing, every_layer=False)
+        run_packed(self.model, tokens, packing)
         return packing.collected
 
     def _forward(
@@ -206,18 +206,9 @@ class Encoder:
         packing = Packing([len(row) for row in rows], prefix, self.model.device)
         last_layer = layer == self.layers
         tokens = [token for row in rows for token in row]
-        output = self._run(tokens, packing, every_layer=not last_layer)
+        output = run_packed(self.model, tokens, packing, every_layer=not last_layer)
         states = output.last_hidden_state if last_layer else output.hidden_states[layer]
         return np.asarray(states[0, packing.last_tokens()].float().cpu(), dtype=np.float32)
-
-    def _run(self, tokens: list[int], packing: Packing, *, every_layer: bool) -> Any:
-        with packed(packing):
-            return self.model(
-                input_ids=torch.tensor([tokens], device=self.model.device),
-                position_ids=packing.positions(),
-                output_hidden_states=every_layer,
-                use_cache=False,
-            )
 
     def _width(self, layer: int) -> int:
         config = self.model.config
