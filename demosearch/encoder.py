@@ -225,8 +225,10 @@ def shared_prefix(rows: list[list[int]]) -> list[int]:
     on text: punctuation at the start of a text may merge with the template's opening quote. Every
     row keeps at least one token of its own.
 
-    >>> shared_prefix([[1, 2, 3, 7], [1, 2, 3, 8], [1, 2, 9]])
+    >>> shared_prefix([[1, 2, 3, 7], [1, 2, 3, 8], [1, 9]])
     [1, 2, 3]
+    >>> shared_prefix([[1, 2, 3, 7], [1, 2, 3, 8], [1, 2, 9]])
+    [1, 2]
     """
     best: list[int] = []
     saved = 0

@@ -128,10 +128,10 @@ def generate(
     settings = resolved(settings, data)
     shown_to_the_labeler = [example.sentence for example in EXAMPLES]
     curation = Curation([*forbidden, *shown_to_the_labeler], settings.refuse_word_in_sentence)
-    logger.info("candidates: %s", describe(settings, model))
     pairs: list[Candidate] = []
     if settings.dictionary != NONE and settings.n_dictionary:
         pairs = _dictionary_pairs(settings, curation, seed)
+    logger.info("candidates: %s", describe(settings, model))
     labeled: list[Candidate] = []
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
         sentences = read_sentences(settings.sentences, data)
