@@ -193,7 +193,7 @@ class _Leader:
             self._best = (size, score)
             gain = score - self._baseline.get(size, np.nan)
             self._progress.note(
-                f"best {score:.1f} ({gain:+.1f}) on {size} pairs: {self._words[candidate]}"
+                f"best {score:.1f} ({gain:+.1f}) {self._words[candidate]}"
             )
 
 
