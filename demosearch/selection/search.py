@@ -192,9 +192,7 @@ class _Leader:
         elif (size, score) > self._best:
             self._best = (size, score)
             gain = score - self._baseline.get(size, np.nan)
-            self._progress.note(
-                f"best {score:.1f} ({gain:+.1f}) {self._words[candidate]}"
-            )
+            self._progress.note(f"best {score:.1f} ({gain:+.1f}) {self._words[candidate]}")
 
 
 def _usable(
