@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError
+from demosearch.files import atomic_write
 from demosearch.progress import bar
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 CHUNK = 8192
 STDIN = "-"
 TEXT_COLUMNS = ("text", "sentence")
-OUTPUT_SUFFIXES = (".npy", ".parquet")
 
 
 def check_output(path: str | Path) -> Path:
@@ -36,8 +34,8 @@ def check_output(path: str | Path) -> Path:
         UserError: it is not.
     """
     path = Path(path)
-    if path.suffix.lower() not in OUTPUT_SUFFIXES:
-        raise UserError(f"--out {path}: the ending must be {' or '.join(OUTPUT_SUFFIXES)}")
+    if path.suffix.lower() not in _WRITERS:
+        raise UserError(f"--out {path}: the ending must be {' or '.join(_WRITERS)}")
     return path
 
 
@@ -113,7 +111,11 @@ def embed_file(
     output = check_output(output)
     stream = iter(texts)
     count = 0
-    with _writer(output) as writer, bar("embedding", None, show=show_progress) as progress:
+    with (
+        atomic_write(output, "wb") as file,
+        closing(_WRITERS[output.suffix.lower()](file)) as writer,
+        bar("embedding", None, show=show_progress) as progress,
+    ):
         while chunk := list(islice(stream, CHUNK)):
             writer.write(chunk, embedder.encode(chunk, normalize_embeddings=normalize_embeddings))
             count += len(chunk)
@@ -123,85 +125,39 @@ def embed_file(
     return count
 
 
-class _Writer(Protocol):
-    def write(self, texts: list[str], rows: NDArray[np.float32]) -> None: ...
-    def __enter__(self) -> _Writer: ...
-    def __exit__(self, kind: object, error: object, trace: object) -> None: ...
-
-
-def _writer(output: Path) -> _Writer:
-    return _NpyWriter(output) if output.suffix.lower() == ".npy" else _ParquetWriter(output)
-
-
-class _Unfinished:
-    """A file beside the output that replaces it in the end, or goes."""
-
-    def __init__(self, output: Path) -> None:
-        self._output = output
-        try:
-            output.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=output.parent, prefix=f".{output.name}.")
-        except OSError as error:
-            raise UserError(f"cannot write {output}: {error.strerror or error}") from error
-        os.close(handle)
-        self._path = Path(name)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None:
-                self._finish()
-        finally:
-            self._close()
-        if kind is None:
-            self._path.chmod(0o644)
-            self._path.replace(self._output)
-        else:
-            with suppress(OSError):
-                self._path.unlink()
-
-    def _finish(self) -> None:
-        """Write what is known only in the end."""
-
-    def _close(self) -> None:
-        """Let go of the file, complete or not."""
-
-
-class _NpyWriter(_Unfinished):
+class _NpyWriter:
     """Appends rows behind a header that is written again when their number is known."""
 
-    def __enter__(self) -> _NpyWriter:
-        self._file = self._path.open("wb")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._rows = 0
         self._width = 0
-        return self
 
     def write(self, texts: list[str], rows: NDArray[np.float32]) -> None:
         del texts
         if not self._rows:
             self._width = rows.shape[1]
-            self._header(0)
+            self._header()
         self._file.write(np.ascontiguousarray(rows).tobytes())
         self._rows += len(rows)
 
-    def _header(self, rows: int) -> None:
+    def close(self) -> None:
+        self._file.seek(0)
+        self._header()
+
+    def _header(self) -> None:
         # NumPy leaves room in the header for the first axis to grow, so its length does not change.
-        description = {"descr": "<f4", "fortran_order": False, "shape": (rows, self._width)}
+        shape = (self._rows, self._width)
+        description = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, description)
 
-    def _finish(self) -> None:
-        self._file.seek(0)
-        self._header(self._rows)
 
-    def _close(self) -> None:
-        self._file.close()
-
-
-class _ParquetWriter(_Unfinished):
+class _ParquetWriter:
     """One row group a chunk: the text and its embedding as a fixed-size list."""
 
-    def __enter__(self) -> _ParquetWriter:
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._writer: Any = None
-        return self
 
     def write(self, texts: list[str], rows: NDArray[np.float32]) -> None:
         import pyarrow
@@ -210,9 +166,15 @@ class _ParquetWriter(_Unfinished):
         vectors = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
         table = pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors})
         if self._writer is None:
-            self._writer = parquet.ParquetWriter(self._path, table.schema)
+            self._writer = parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+_WRITERS: dict[str, type[_NpyWriter | _ParquetWriter]] = {
+    ".npy": _NpyWriter,
+    ".parquet": _ParquetWriter,
+}

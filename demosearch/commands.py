@@ -9,6 +9,7 @@ import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,16 +145,12 @@ def search(arguments: Namespace) -> dict[str, Any]:
 
 def embed(arguments: Namespace) -> dict[str, Any]:
     """`demosearch embed`."""
-    from demosearch.bulk import check_input, check_output
+    from demosearch.bulk import check_input, check_output, embed_file, read_texts
 
     check_output(arguments.out)
     check_input(arguments.input)
-    embedder = _embedder(arguments)
-
-    from demosearch.bulk import embed_file, read_texts
-
     count = embed_file(
-        embedder,
+        _embedder(arguments),
         read_texts(arguments.input, arguments.column),
         arguments.out,
         normalize_embeddings=arguments.normalize,
@@ -212,7 +209,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     if arguments.demonstrations:
         record = DemonstrationsFile.read(arguments.demonstrations).prompts[0]
         # The adapter is trained at the last layer, wherever the demonstrations were chosen.
-        prompt = Prompt(Prompt.of(record).template, tuple(record.demonstrations))
+        prompt = replace(Prompt.of(record), layer=None)
 
     from demosearch.finetune import finetune as train
 

@@ -146,8 +146,13 @@ class Encoder:
             return
         tokens = self._tokenize(texts, prompt)
         shared = shared_prefix(tokens)
-        rest = [_Row(index, ids[len(shared) :]) for index, ids in _sharing(tokens, shared)]
-        whole = [_Row(index, ids) for index, ids in _not_sharing(tokens, shared)]
+        rest: list[_Row] = []
+        whole: list[_Row] = []
+        for index, ids in enumerate(tokens):
+            if shared and len(ids) > len(shared) and ids[: len(shared)] == shared:
+                rest.append(_Row(index, ids[len(shared) :]))
+            else:
+                whole.append(_Row(index, ids))
         with torch.inference_mode():
             prefix = self._prefix(shared) if shared else None
             for rows, cache in ((rest, prefix), (whole, None)):
@@ -262,19 +267,6 @@ def batches(rows: list[_Row], token_budget: int) -> Iterator[list[_Row]]:
         tokens += len(row.tokens)
     if batch:
         yield batch
-
-
-def _sharing(rows: list[list[int]], prefix: list[int]) -> Iterator[tuple[int, list[int]]]:
-    length = len(prefix)
-    if length:
-        for index, row in enumerate(rows):
-            if len(row) > length and row[:length] == prefix:
-                yield index, row
-
-
-def _not_sharing(rows: list[list[int]], prefix: list[int]) -> Iterator[tuple[int, list[int]]]:
-    sharing = {index for index, _ in _sharing(rows, prefix)}
-    return ((index, row) for index, row in enumerate(rows) if index not in sharing)
 
 
 def _beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:

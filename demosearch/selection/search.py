@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from demosearch.demonstration import (
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, sha256
 from demosearch.progress import Bar, bar
-from demosearch.prompt import Prompt
+from demosearch.prompt import Prompt, prepare
 from demosearch.selection.objective import Objective
 from demosearch.selection.race import Race, planned_pairs
 from demosearch.selection.rungs import rung_sizes, stratified_order
@@ -96,12 +97,14 @@ def search(
     kept = _usable(candidates, dev, exclude)
     rungs = rung_sizes(len(dev)) if strategy is Strategy.RACE else [len(dev)]
     layer = encoder.resolve_layer(prompt.layer)
-    settings = {
+    measured = {
         "model": encoder.record.model_dump(),
         "token_budget": encoder.token_budget,
-        "template": prompt.template.query,
-        "layer": layer,
+        "prompt": prompt.record(layer).model_dump(),
         "dev": dev.sha256,
+    }
+    settings = {
+        **measured,
         "candidates": _hash(kept),
         "strategy": strategy.value,
         "rungs": rungs,
@@ -109,7 +112,9 @@ def search(
     }
     folder.mkdir(parents=True, exist_ok=True)
     study = CandidateStudy(storage or f"sqlite:///{folder / 'study.db'}", study_name, settings)
-    store = SimilarityStore(folder / "similarities", len(dev))
+    # Studies may share a folder; a similarity is only another study's if all it depends on is equal.
+    key = sha256([json.dumps(measured, sort_keys=True)])[:12]
+    store = SimilarityStore(folder / "similarities" / key, len(dev))
     order = stratified_order(dev.scores, seed)
     with bar("searching", planned_pairs(len(kept), rungs), show=show_progress) as progress:
         leader = _Leader(kept, progress)
@@ -201,8 +206,7 @@ def _usable(
     """Return the distinct candidates whose sentence is none of the dev and test sentences."""
     if not candidates:
         raise UserError("there are no candidates to choose among")
-    prompt = Prompt()
-    taken = {prompt.prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
+    taken = {prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
     kept = {
         one.id: Demonstration(sentence=one.sentence, word=one.word, source=one.source)
         for one in candidates

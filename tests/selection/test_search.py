@@ -200,7 +200,7 @@ def test_cosine_by_hand() -> None:
 def test_rung_scores_are_of_the_first_pairs_in_order(tmp_path: Path) -> None:
     search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
     trial = open_study(tmp_path).trials[0]
-    similarities = np.load(tmp_path / "similarities" / "baseline.npy")
+    similarities = np.load(next(tmp_path.glob("similarities/*/baseline.npy")))
     from demosearch.selection.rungs import stratified_order
 
     order = stratified_order(DEV.scores, 0)
@@ -208,3 +208,17 @@ def test_rung_scores_are_of_the_first_pairs_in_order(tmp_path: Path) -> None:
         chosen = order[:size]
         assert score == spearman(similarities[chosen], [DEV.scores[row] for row in chosen])
     assert sorted(trial.intermediate_values) == rung_sizes(240)
+
+
+def test_two_models_in_one_folder_do_not_share_similarities(tmp_path: Path) -> None:
+    other = FakeEncoder()
+    other.record = other.record.model_copy(update={"revision": "another"})
+    for number, encoder in enumerate((FakeEncoder(), other)):
+        search(
+            encoder,
+            fake_candidates(NOISES),
+            DEV,
+            folder=tmp_path,
+            storage=f"sqlite:///{tmp_path / f'{number}.db'}",
+        )
+    assert len(list(tmp_path.glob("similarities/*/baseline.npy"))) == 2
