@@ -31,58 +31,66 @@ KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 class Packing:
     """How one row of tokens is made of sentences.
 
+    A model may be spread over several devices, so what follows from the lengths is made on the
+    device of whoever asks, once each.
+
     Attributes:
         lengths: tokens of each sentence, in order; their sum is the row's length.
         prefix: by layer, keys and values of the shared prefix, each (1, heads, n, width).
-        device: where the model is.
         collect: keep this row's own keys and values by layer; that is how a prefix is made.
     """
 
     lengths: Sequence[int]
-    prefix: dict[int, KeysAndValues] | None
-    device: torch.device
+    prefix: dict[int, KeysAndValues] | None = None
     collect: bool = False
     collected: dict[int, KeysAndValues] = field(default_factory=dict)
-    padded: torch.Tensor = field(init=False)
-    real: torch.Tensor = field(init=False)
-    _masks: dict[int | None, torch.Tensor] = field(default_factory=dict)
+    _places: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    _masks: dict[tuple[int | None, torch.device], torch.Tensor] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
-        lengths = torch.tensor(self.lengths)
-        starts = lengths.cumsum(0) - lengths
-        column = torch.arange(int(lengths.max()))
-        inside = column < lengths[:, None]
-        # Padding reads some real token; what comes out there is never looked at.
-        padded = torch.where(inside, starts[:, None] + column, starts[:, None])
-        self.padded = padded.to(self.device)
-        self.real = inside.flatten().nonzero().squeeze(1).to(self.device)
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sentence."""
+        return max(self.lengths)
 
     @property
     def prefix_length(self) -> int:
         """Tokens of the shared prefix."""
         return 0 if self.prefix is None else next(iter(self.prefix.values()))[0].shape[-2]
 
+    def places(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return where the tokens are.
+
+        Returns:
+            For each sentence the places of its tokens in the row, (sentences, longest), and which of
+            the places in that table, flattened, are tokens, (tokens,).
+        """
+        if device not in self._places:
+            lengths = torch.tensor(self.lengths)
+            starts = lengths.cumsum(0) - lengths
+            column = torch.arange(self.longest)
+            inside = column < lengths[:, None]
+            # Padding reads some real token; what comes out there is never looked at.
+            padded = torch.where(inside, starts[:, None] + column, starts[:, None])
+            real = inside.flatten().nonzero().squeeze(1)
+            self._places[device] = (padded.to(device), real.to(device))
+        return self._places[device]
+
     def positions(self) -> torch.Tensor:
         """Return the position of every token, (1, tokens); each sentence follows the prefix."""
-        width = self.padded.shape[1]
-        column = torch.arange(width, device=self.device).expand_as(self.padded)
-        return (column.flatten()[self.real] + self.prefix_length)[None]
+        behind = torch.cat([torch.arange(length) for length in self.lengths])
+        return (behind + self.prefix_length)[None]
 
-    def last_tokens(self) -> torch.Tensor:
-        """Return where in the row each sentence ends, (sentences,)."""
-        return torch.tensor(self.lengths, device=self.device).cumsum(0) - 1
-
-    def mask(self, window: int | None) -> torch.Tensor:
+    def mask(self, window: int | None, device: torch.device) -> torch.Tensor:
         """Return which key each query sees, bool (1, 1, queries, keys): those before it."""
-        if window not in self._masks:
-            before, width = self.prefix_length, self.padded.shape[1]
-            query = torch.arange(before, before + width, device=self.device)[:, None]
-            key = torch.arange(before + width, device=self.device)
+        if (window, device) not in self._masks:
+            before, width = self.prefix_length, self.longest
+            query = torch.arange(before, before + width, device=device)[:, None]
+            key = torch.arange(before + width, device=device)
             seen = key <= query
             if window is not None:
                 seen &= key > query - window
-            self._masks[window] = seen[None, None]
-        return self._masks[window]
+            self._masks[window, device] = seen[None, None]
+        return self._masks[window, device]
 
 
 _current: ContextVar[Packing] = ContextVar("packing")
@@ -116,7 +124,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
             ids = torch.tensor([second], device=model.device)
             alone = model(input_ids=ids, use_cache=False).last_hidden_state[0, -1].float()
             model.set_attn_implementation(NAME)
-            packing = Packing([len(first), len(second)], None, model.device, collect=True)
+            packing = Packing([len(first), len(second)], collect=True)
             together = (
                 run_packed(model, [*first, *second], packing).last_hidden_state[0, -1].float()
             )
@@ -131,15 +139,12 @@ def use_packed_attention(model: PreTrainedModel) -> None:
         )
 
 
-def run_packed(
-    model: PreTrainedModel, tokens: Sequence[int], packing: Packing, *, every_layer: bool = False
-) -> Any:
+def run_packed(model: PreTrainedModel, tokens: Sequence[int], packing: Packing) -> Any:
     """Return the model's output for one row of packed tokens."""
     with packed(packing):
         return model(
             input_ids=torch.tensor([tokens], device=model.device),
-            position_ids=packing.positions(),
-            output_hidden_states=every_layer,
+            position_ids=packing.positions().to(model.device),
             use_cache=False,
         )
 
@@ -153,7 +158,7 @@ def packed_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **_options: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend inside each sentence of the row, and to the prefix.
 
@@ -175,16 +180,21 @@ def packed_attention(
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     if packing.collect:
         packing.collected[layer] = (key, value)
-    queries, keys, values = (_by_sentence(each, packing) for each in (query, key, value))
+    padded, real = packing.places(query.device)
+    queries, keys, values = (
+        each[0].transpose(0, 1)[padded].transpose(1, 2) for each in (query, key, value)
+    )
     if packing.prefix is not None:
-        before = [each.expand(len(packing.lengths), -1, -1, -1) for each in packing.prefix[layer]]
+        before = [each.expand(len(padded), -1, -1, -1) for each in packing.prefix[layer]]
         keys = torch.cat((before[0], keys), dim=2)
         values = torch.cat((before[1], values), dim=2)
-    groups = queries.shape[1] // keys.shape[1]
+    sentences, heads, width, _ = queries.shape
+    groups = heads // keys.shape[1]
+    mask = packing.mask(sliding_window, query.device)
     if groups > 1:
-        keys = keys.repeat_interleave(groups, dim=1)
-        values = values.repeat_interleave(groups, dim=1)
-    mask = packing.mask(sliding_window)
+        # Heads that share keys are laid behind one another, which copies no keys.
+        queries = queries.reshape(sentences, -1, groups * width, queries.shape[-1])
+        mask = mask.repeat(1, 1, groups, 1)
     if softcap is None:
         output = functional.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, scale=scaling
@@ -194,10 +204,5 @@ def packed_attention(
         products = softcap * torch.tanh(queries @ keys.transpose(2, 3) * scale / softcap)
         weights = products.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)
         output = weights.to(queries.dtype) @ values
-    flat = output.transpose(1, 2).flatten(0, 1)
-    return flat[packing.real][None], None
-
-
-def _by_sentence(states: torch.Tensor, packing: Packing) -> torch.Tensor:
-    """Return (1, heads, tokens, width) as (sentences, heads, longest, width)."""
-    return states[0].transpose(0, 1)[packing.padded].transpose(1, 2)
+    by_head = output.reshape(sentences, heads, width, -1)
+    return by_head.transpose(1, 2).flatten(0, 1)[real][None], None

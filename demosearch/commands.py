@@ -103,7 +103,8 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import resolve
-    from demosearch.prompt import DEFAULT_TEMPLATE, Prompt, find_template
+    from demosearch.prompt import Prompt
+    from demosearch.templates import DEFAULT_TEMPLATE, find_template
 
     resolve(arguments.model)
     template = find_template(arguments.template or DEFAULT_TEMPLATE)

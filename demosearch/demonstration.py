@@ -86,11 +86,17 @@ class PromptRecord(_Strict):
     """One prompt with its full texts; several are averaged by weight."""
 
     template: str = Field(description="name of the template")
-    query: str = Field(description="text of the query part, with {text}")
-    demonstration: str = Field(description="text of one demonstration, with {text} and {word}")
-    joiner: str = Field(description="text between the parts")
+    query: str = Field(
+        description="text of the query part, with {text} and, if not in front, {demonstrations}"
+    )
+    demonstration: str = Field(
+        description="text of one demonstration, with {text} and {word}; empty: takes none"
+    )
+    joiner: str = Field(description="text between demonstrations and after the last one")
     preparation: Literal["paper", "none"] = Field(description="what is done to a text first")
-    pooling: Literal["last"] = Field(description="which token's state is the embedding")
+    pooling: Literal["last", "mean"] = Field(
+        description="the last token's state, or the mean over the text (its last copy)"
+    )
     layer: int = Field(ge=0, description="index into transformers' hidden_states")
     demonstrations: list[Demonstration] = Field(description="in the order of the prompt")
     weight: float = Field(gt=0, description="share of this prompt in the mean")

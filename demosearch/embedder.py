@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, overload
 import numpy as np
 
 from demosearch.demonstration import DemonstrationsFile
-from demosearch.encoder import DEFAULT_TOKEN_BUDGET, Encoder
+from demosearch.encoder import Encoder
 from demosearch.errors import UserError
-from demosearch.models import Precision, load, resolve
+from demosearch.loading import load
+from demosearch.models import Precision, resolve
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 
@@ -96,7 +97,7 @@ class Embedder:
         device: str | None = None,
         adapter: str | Path | None = None,
         layer: int | None = None,
-        token_budget: int = DEFAULT_TOKEN_BUDGET,
+        token_budget: int | None = None,
     ) -> Embedder:
         """Load a model with the plain prompt.
 

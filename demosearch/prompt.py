@@ -6,6 +6,7 @@ text a demonstration was chosen with is the text it is used with.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -14,6 +15,16 @@ from demosearch.errors import UserError
 
 TEXT = "{text}"
 WORD = "{word}"
+DEMONSTRATIONS = "{demonstrations}"
+_QUOTED_DEMONSTRATION = 'This sentence : "{text}" means in one word:"{word}".'
+
+
+class Pooling(StrEnum):
+    """Which states of a prompt's tokens are the embedding."""
+
+    LAST = "last"
+    #: the mean over the tokens of the text, of its last copy where the template holds two
+    MEAN = "mean"
 
 
 class Preparation(StrEnum):
@@ -52,32 +63,37 @@ class Template:
 
     Attributes:
         name: how commands and files call it.
-        query: the part that holds the text to embed; `{text}` stands in it exactly once.
-        demonstration: one solved instance; `{text}` and `{word}` each exactly once.
-        joiner: what stands between demonstrations, and between the last one and the query.
+        query: the part that holds the text to embed. `{text}` stands in it once (or twice, where the
+            mean over the second copy is the embedding); `{demonstrations}` at most once, before it:
+            that is where the solved instances go, in front of everything if it is missing.
+        demonstration: one solved instance; `{text}` and `{word}` each exactly once. Empty for a
+            template that takes none.
+        joiner: what stands between demonstrations, and after the last one.
         preparation: what is done to a text before it is inserted.
+        pooling: which states are the embedding.
         source: where the wording comes from.
 
     Raises:
-        UserError: a placeholder is missing or repeated.
+        UserError: a placeholder is missing, repeated or misplaced.
     """
 
     name: str
     query: str
-    demonstration: str
+    demonstration: str = _QUOTED_DEMONSTRATION
     joiner: str = ""
     preparation: Preparation = Preparation.PAPER
+    pooling: Pooling = Pooling.LAST
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        wanted = (("query", TEXT), ("demonstration", TEXT), ("demonstration", WORD))
-        wrong = [
-            f"'{part}' needs {placeholder} exactly once, it has {count}"
-            for part, placeholder in wanted
-            if (count := getattr(self, part).count(placeholder)) != 1
-        ]
+        wrong = list(_misplaced(self))
         if wrong:
             raise UserError(f"template '{self.name}': {'; '.join(wrong)}")
+
+    @property
+    def takes_demonstrations(self) -> bool:
+        """Whether there is a form for solved instances."""
+        return bool(self.demonstration)
 
     def render_demonstration(self, demonstration: Demonstration) -> str:
         """Return the solved instance, its sentence and word inserted verbatim."""
@@ -89,29 +105,26 @@ class Template:
         return head + values[first] + middle + values[second] + tail
 
 
-TEMPLATES: dict[str, Template] = {
-    template.name: template
-    for template in (
-        Template(
-            name="prompteol",
-            query='This sentence : "{text}" means in one word:"',
-            demonstration='This sentence : "{text}" means in one word:"{word}".',
-            source="arXiv 2307.16645, section 3.2",
-        ),
-    )
-}
-DEFAULT_TEMPLATE = "prompteol"
+def _misplaced(template: Template) -> Iterator[str]:
+    """Yield what is wrong with a template's placeholders."""
+    copies = (1, 1) if template.pooling is Pooling.LAST else (1, 2)
+    allowed = [("query", TEXT, copies), ("query", DEMONSTRATIONS, (0, 1))]
+    if template.demonstration:
+        allowed += [("demonstration", TEXT, (1, 1)), ("demonstration", WORD, (1, 1))]
+    times = {(1, 1): "exactly once", (1, 2): "once or twice", (0, 1): "at most once"}
+    for part, placeholder, (fewest, most) in allowed:
+        count = getattr(template, part).count(placeholder)
+        if not fewest <= count <= most:
+            yield f"'{part}' needs {placeholder} {times[fewest, most]}, it has {count}"
+    if DEMONSTRATIONS in template.query.partition(TEXT)[2]:
+        yield f"in 'query' {DEMONSTRATIONS} must stand before {TEXT}"
 
 
-def find_template(name: str) -> Template:
-    """Return a known template.
-
-    Raises:
-        UserError: no template has this name.
-    """
-    if name not in TEMPLATES:
-        raise UserError(f"unknown template '{name}'; known: {', '.join(TEMPLATES)}")
-    return TEMPLATES[name]
+PROMPTEOL = Template(
+    name="prompteol",
+    query='This sentence : "{text}" means in one word:"',
+    source="arXiv 2307.16645, section 3.2",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +137,34 @@ class Prompt:
         layer: index into transformers' `hidden_states`; None is the last one.
     """
 
-    template: Template = TEMPLATES[DEFAULT_TEMPLATE]
+    template: Template = PROMPTEOL
     demonstrations: tuple[Demonstration, ...] = ()
     layer: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.demonstrations and not self.template.takes_demonstrations:
+            raise UserError(f"template '{self.template.name}' takes no demonstrations")
+
+    @property
+    def parts(self) -> list[str]:
+        """The prompt's text around the copies of the text: one more part than there are copies."""
+        template = self.template
+        solved = "".join(
+            template.render_demonstration(one) + template.joiner for one in self.demonstrations
+        )
+        first, *rest = template.query.split(TEXT)
+        before, slot, after = first.partition(DEMONSTRATIONS)
+        return [before + solved + after if slot else solved + first, *rest]
 
     @property
     def head(self) -> str:
         """What stands before the text: the same for every sentence."""
-        template = self.template
-        solved = [template.render_demonstration(one) for one in self.demonstrations]
-        return template.joiner.join([*solved, template.query.partition(TEXT)[0]])
+        return self.parts[0]
 
     @property
     def tail(self) -> str:
-        """What stands after the text: the same for every sentence."""
-        return self.template.query.partition(TEXT)[2]
+        """What stands after the last copy of the text: the same for every sentence."""
+        return self.parts[-1]
 
     def prepare(self, text: str) -> str:
         """Return the text as the template wants it."""
@@ -150,7 +176,7 @@ class Prompt:
         >>> print(Prompt().render("A cat sleeps"))
         This sentence : "A cat sleeps." means in one word:"
         """
-        return self.head + self.prepare(text) + self.tail
+        return self.prepare(text).join(self.parts)
 
     def with_demonstrations(self, *demonstrations: Demonstration) -> Prompt:
         """Return the same prompt with other demonstrations."""
@@ -165,7 +191,7 @@ class Prompt:
             demonstration=template.demonstration,
             joiner=template.joiner,
             preparation=template.preparation.value,
-            pooling="last",
+            pooling=template.pooling.value,
             layer=layer,
             demonstrations=list(self.demonstrations),
             weight=weight,
@@ -180,5 +206,6 @@ class Prompt:
             demonstration=record.demonstration,
             joiner=record.joiner,
             preparation=Preparation(record.preparation),
+            pooling=Pooling(record.pooling),
         )
         return cls(template, tuple(record.demonstrations), record.layer if layer is None else layer)

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from demosearch.demonstration import Demonstration
-from demosearch.encoder import Encoder, batches, shared_prefix
+from demosearch.encoder import Encoder, _Row, batches, shared_prefix
 from demosearch.errors import UserError
-from demosearch.prompt import Prompt
+from demosearch.layers import decoder_layers
+from demosearch.prompt import Pooling, Prompt, Template
+from demosearch.templates import TEMPLATES
+from demosearch.tokens import Tokens
 from tests.tiny import CONTEXT
 
 TOLERANCE = 1e-4
@@ -175,16 +178,151 @@ def test_the_shared_prefix_is_computed_once(tiny: Callable[[str], Path]) -> None
 
 
 def test_shared_prefix_weighs_length_against_rows() -> None:
-    assert shared_prefix([[1, 2, 3, 4], [1, 2, 3, 5], [1, 9]]) == [1, 2, 3]
-    assert shared_prefix([[1, 2, 3], [1, 5], [1, 6], [1, 7], [1, 2, 8]]) == [1]
-    assert shared_prefix([[1, 2], [3, 4]]) == []
+    assert shared_prefix([[1, 2, 3], [1, 2, 3], [1]]) == [1, 2, 3]
+    assert shared_prefix([[1, 2], [1], [1], [1], [1, 2]]) == [1]
+    assert shared_prefix([[1], [3]]) == []
     assert shared_prefix([[1, 2, 3]]) == []
-    assert shared_prefix([[1, 2], [1, 2]]) == [1]
+    assert shared_prefix([[1, 2], [1, 2], []]) == [1, 2]
+    assert shared_prefix([]) == []
 
 
 def test_batches_hold_whole_rows_within_the_budget() -> None:
-    from demosearch.encoder import _Row
-
-    rows = [_Row(place, [0] * length) for place, length in enumerate([3, 9, 1, 4, 30])]
-    found = [[len(row.tokens) for row in batch] for batch in batches(rows, 10)]
+    lengths = [3, 9, 1, 4, 30]
+    rows = [_Row(place, Tokens([0] * length)) for place, length in enumerate(lengths)]
+    found = [[len(row) for row in batch] for batch in batches(rows, 10)]
     assert found == [[30], [9], [4, 3, 1]]
+
+
+def test_every_layer_comes_out_of_one_pass(
+    encoder: Encoder, family: str, tiny: Callable[[str], Path]
+) -> None:
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    last = decoder_layers(encoder.model)[-1]
+    hook = last.register_forward_pre_hook(count)
+    found = encoder.encode_layers(TEXTS, PROMPTS["one"])
+    together = passes
+    encoder.encode(TEXTS, PROMPTS["one"])
+    hook.remove()
+    assert passes == 2 * together
+    assert len(found) == encoder.layers + 1
+    for layer, states in enumerate(found):
+        prompt = Prompt(demonstrations=(ONE,), layer=layer)
+        expected = np.stack([plain(tiny(family), prompt, text) for text in TEXTS[:4]])
+        np.testing.assert_allclose(states[:4], expected, atol=TOLERANCE)
+        np.testing.assert_allclose(states, encoder.encode(TEXTS, prompt), atol=TOLERANCE)
+
+
+def test_an_early_layer_runs_only_the_layers_it_needs(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+    ran: list[int] = []
+    for number, layer in enumerate(decoder_layers(encoder.model)):
+        layer.register_forward_hook(lambda *_, number=number: ran.append(number))
+    # One text has no shared prefix, whose keys are made by all layers.
+    encoder.encode(["A cat."], Prompt(layer=2))
+    assert ran == [0, 1]
+    ran.clear()
+    encoder.encode(["A cat."], Prompt(layer=0))
+    assert ran == []
+    encoder.encode(["A cat."], Prompt())
+    assert ran == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        TEMPLATES["echo"],
+        Template("bare", "{text}", "", pooling=Pooling.MEAN),
+        Template(
+            "framed", "{demonstrations}Say {text} once.", "{text}{word}", pooling=Pooling.MEAN
+        ),
+    ],
+    ids=lambda template: template.name,
+)
+def test_mean_pooling_is_over_the_last_copy_of_the_text(
+    encoder: Encoder, family: str, tiny: Callable[[str], Path], template: Template
+) -> None:
+    texts = ["A cat sleeps on the mat.", "A cat sleeps", "dogs", "'x' and A cat sleeps on the mat."]
+    states = encoder.encode(texts, Prompt(template))
+    tokenizer = AutoTokenizer.from_pretrained(tiny(family))
+    model = AutoModel.from_pretrained(tiny(family), dtype=torch.float32).eval()
+    for text, state in zip(texts, states, strict=True):
+        prompt = Prompt(template)
+        rendered = prompt.render(text)
+        prepared = prompt.prepare(text)
+        inputs = tokenizer(
+            rendered,
+            return_tensors="pt",
+            return_offsets_mapping=True,
+            return_token_type_ids=False,
+        )
+        offsets = inputs.pop("offset_mapping")[0].tolist()
+        start = rendered.rindex(prepared)
+        stop = start + len(prepared)
+        inside = [place for place, (a, b) in enumerate(offsets) if a < stop and b > start]
+        with torch.inference_mode():
+            expected = model(**inputs).last_hidden_state[0, inside].mean(0).numpy()
+        np.testing.assert_allclose(state, expected, atol=TOLERANCE)
+
+
+def test_mean_of_an_empty_text_is_the_last_tokens_state(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+    prompt = Prompt(TEMPLATES["echo"])
+    np.testing.assert_allclose(
+        encoder.encode(["", "A cat"], prompt)[0], plain(tiny("llama"), prompt, ""), atol=TOLERANCE
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+    ids=["gpu", "cpu"],
+)
+def test_out_of_memory_halves_the_budget_and_loses_nothing(
+    tiny: Callable[[str], Path], error: RuntimeError, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu", token_budget=2048)
+    texts = [f"Sentence number {number} of some length" for number in range(30)]
+    expected = encoder.encode(texts, PROMPTS["one"])
+
+    def fail_above_100(_: object, __: object, options: dict[str, torch.Tensor]) -> None:
+        if options["input_ids"].numel() > 100:
+            raise error
+
+    encoder.model.register_forward_pre_hook(fail_above_100, with_kwargs=True)
+    steps: list[int] = []
+    with caplog.at_level(logging.WARNING):
+        found = encoder.encode(texts, PROMPTS["one"], advance=steps.append)
+    np.testing.assert_allclose(found, expected, atol=TOLERANCE)
+    assert sum(steps) == len(texts)
+    assert 50 <= encoder.token_budget <= 100
+    assert f"going on with {encoder.token_budget} tokens a pass" in caplog.text
+
+
+def test_one_text_that_does_not_fit_is_an_error(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    encoder.model.register_forward_pre_hook(fail)
+    with pytest.raises(UserError, match=r"one text of \d+ tokens does not fit the memory of cpu"):
+        encoder.encode(["A cat."], Prompt())
+
+
+def test_other_errors_of_a_pass_are_not_hidden(tiny: Callable[[str], Path]) -> None:
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    encoder.model.register_forward_pre_hook(fail)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        encoder.encode(["A cat."], Prompt())

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.prompt import TEMPLATES, Preparation, Prompt, Template, find_template, prepare
+from demosearch.prompt import Pooling, Preparation, Prompt, Template, prepare
 
 JOCKEY = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
 SWISS = Demonstration(sentence="relating to switzerland or its people.", word="Swiss")
@@ -72,6 +72,12 @@ def test_template_may_name_the_word_first() -> None:
         ("no place", "{text}{word}", "'query' needs {text} exactly once, it has 0"),
         ("{text}", "{text}", "'demonstration' needs {word} exactly once, it has 0"),
         ("{text} {text}", "{text}{word}", "'query' needs {text} exactly once, it has 2"),
+        ("{text}{demonstrations}", "{text}{word}", "{demonstrations} must stand before {text}"),
+        (
+            "{demonstrations}{demonstrations}{text}",
+            "{text}{word}",
+            "'query' needs {demonstrations} at most once, it has 2",
+        ),
     ],
 )
 def test_malformed_template_names_the_placeholder(
@@ -87,14 +93,28 @@ def test_unprepared_template_takes_the_text_as_it_is() -> None:
     assert Prompt(template).render('as "is"?') == 'as "is"?'
 
 
-def test_unknown_template_lists_the_known() -> None:
-    with pytest.raises(UserError, match="unknown template 'x'; known: prompteol"):
-        find_template("x")
+def test_demonstrations_go_where_the_template_wants_them() -> None:
+    template = Template(
+        "mine", "Task. {demonstrations}Now: {text} =", "{text} = {word}", joiner="; "
+    )
+    prompt = Prompt(template, (SWISS, JOCKEY))
+    assert prompt.render("x") == (
+        "Task. relating to switzerland or its people. = Swiss; A jockey riding a horse. ="
+        " Equestrian; Now: x. ="
+    )
+    assert prompt.with_demonstrations().render("x") == "Task. Now: x. ="
 
 
-@pytest.mark.parametrize("template", TEMPLATES.values(), ids=str)
-def test_every_template_names_its_source(template: Template) -> None:
-    assert template.source
+def test_text_may_stand_twice_where_its_mean_is_taken() -> None:
+    template = Template("twice", "{text} again: {text}!", "", pooling=Pooling.MEAN)
+    prompt = Prompt(template)
+    assert prompt.render("a {text} b") == "a {text} b. again: a {text} b.!"
+    assert prompt.parts == ["", " again: ", "!"]
+
+
+def test_a_template_without_a_form_for_them_takes_no_demonstrations() -> None:
+    with pytest.raises(UserError, match="template 'bare' takes no demonstrations"):
+        Prompt(Template("bare", "{text}", ""), (SWISS,))
 
 
 def test_record_and_back_is_the_same_prompt() -> None:

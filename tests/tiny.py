@@ -5,7 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import (
+    Tokenizer,
+    decoders,
+    models,
+    normalizers,
+    pre_tokenizers,
+    processors,
+    trainers,
+)
 from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
@@ -47,6 +55,8 @@ _OPT = {
 # A config, and whether the tokenizer puts a beginning token in front.
 FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
     "llama": (LlamaConfig(**_LLAMA), True),
+    # With a tokenizer as LLaMA's own: blanks are letters, and the whole prompt is one word to it.
+    "llama-sentencepiece": (LlamaConfig(**_LLAMA), True),
     "opt": (OPTConfig(**_OPT), True),
     # OPT-350M alone normalises after its layers and projects the last one to another width.
     "opt-350m": (
@@ -83,26 +93,54 @@ def save_tiny_model(family: str, folder: Path) -> None:
             if parameter.dim() > 1:
                 parameter.mul_(4)
     model.save_pretrained(folder)
-    _tokenizer(beginning).save_pretrained(folder)
+    tokenizer = _sentencepiece() if "sentencepiece" in family else _byte_level()
+    _with_special_tokens(tokenizer, beginning).save_pretrained(folder)
 
 
-def _tokenizer(beginning: bool) -> PreTrainedTokenizerFast:
+def _byte_level() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
+    _train(tokenizer, pre_tokenizers.ByteLevel.alphabet())
+    return tokenizer
+
+
+def _sentencepiece() -> Tokenizer:
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    # Learned word by word, used on the whole text, as in the conversion of LLaMA's tokenizer.
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    _train(tokenizer, [])
+    tokenizer.pre_tokenizer = None
+    tokenizer.normalizer = normalizers.Sequence(
+        [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.Strip(" ", 1, 0)]
+    )
+    return tokenizer
+
+
+def _train(tokenizer: Tokenizer, alphabet: list[str]) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+        initial_alphabet=alphabet,
         show_progress=False,
     )
     text = resource("wordlists", "starter_sentences.csv").read_text(encoding="utf-8")
     frames = ['This sentence : "A" means in one word:"B".'] * 50
     tokenizer.train_from_iterator([*text.splitlines(), *frames], trainer)
+
+
+def _with_special_tokens(tokenizer: Tokenizer, beginning: bool) -> PreTrainedTokenizerFast:
     if beginning:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", 1)]
         )
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>"
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
     )

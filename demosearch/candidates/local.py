@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 
 from demosearch.candidates.labeling import EXAMPLES
-from demosearch.models import LoadedModel, Precision, load, resolve
+from demosearch.loading import LoadedModel, load
+from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
 
 BATCH = 16

@@ -16,14 +16,8 @@ from demosearch.errors import UserError
 from demosearch.files import write_json
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.finetune.triplets import Triplet
-from demosearch.models import (
-    Precision,
-    default_device,
-    default_precision,
-    dtype_of,
-    resolve,
-    weights_place,
-)
+from demosearch.loading import default_device, default_precision, dtype_of, weights_place
+from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Prompt
 from demosearch.versions import versions
@@ -194,11 +188,12 @@ def _sentence_transformer(
 
     # The adapter's weights are drawn here.
     set_seed(settings.seed)
-    place, _ = weights_place(resolve(model), precision)
+    dtype = dtype_of(precision, device)
+    place, _ = weights_place(resolve(model), dtype)
     with quiet_transformers():
         transformer = Transformer(
             place,
-            model_kwargs={"dtype": dtype_of(precision)},
+            model_kwargs={"dtype": dtype},
             # Prompts are rendered already; a chat model's own chat template must not wrap them.
             modality_config={
                 "text": {"method": "forward", "method_output_name": "last_hidden_state"}

@@ -16,7 +16,8 @@ from nbclient import NotebookClient
 from demosearch import Embedder, Encoder, Prompt, search
 from demosearch.candidates import CandidateSettings, generate
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.models import load, resolve
+from demosearch.loading import load
+from demosearch.models import resolve
 from demosearch.selection.objective import Objective
 from demosearch.selection.statistics import spearman
 from tests.conftest import REPOSITORY

@@ -1,0 +1,246 @@
+"""Loading weights at a precision, on one device or spread over several.
+
+torch is imported here only when weights are loaded, so that mistakes are found before it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from demosearch.demonstration import ModelRecord
+from demosearch.embedded import describe_packed, unpacked
+from demosearch.errors import UserError
+from demosearch.models import ModelSource, Origin, Precision
+from demosearch.progress import quiet_transformers
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """Weights and tokenizer in memory, and the record of what exactly they are."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    record: ModelRecord
+
+
+def default_device() -> str:
+    """Return the device that is used when none is named."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def default_precision(device: str) -> Precision:
+    """Return the fastest precision that keeps bfloat16's range on this device.
+
+    On a CPU without bfloat16 instructions, float32 products are several times faster than
+    bfloat16 ones, which are then done by conversion.
+    """
+    import torch
+
+    if device.startswith("cuda"):
+        return Precision.BF16 if torch.cuda.is_bf16_supported() else Precision.FP16
+    if device.startswith("cpu"):
+        # Older releases of torch cannot tell; float32 is right everywhere.
+        able: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+        if not (able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16")):
+            return Precision.FP32
+    return Precision.BF16
+
+
+def load(
+    source: ModelSource,
+    *,
+    precision: Precision | None = None,
+    device: str | None = None,
+    devices: Sequence[str] | None = None,
+    head: bool = False,
+    adapter: str | Path | None = None,
+) -> LoadedModel:
+    """Load weights and tokenizer.
+
+    Under torchrun, a model whose family transformers can split is split over the processes' devices
+    (tensor parallelism).
+
+    Args:
+        source: what `resolve` returned.
+        precision: None chooses the fastest for the device.
+        device: a torch device; None chooses a GPU where there is one.
+        devices: spread the layers over these, in order; at the first the sentences come in.
+        head: also load the language-model head (only the local labeler needs it).
+        adapter: folder or hub id of a LoRA (PEFT's layout) to put on the weights.
+
+    Raises:
+        UserError: the weights cannot be found or read; the message says what to do.
+    """
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+    device = devices[0] if devices else device or default_device()
+    precision = precision or default_precision(device)
+    dtype = dtype_of(precision, device)
+    place, revision = weights_place(source, dtype)
+    kind = AutoModelForCausalLM if head else AutoModel
+    try:
+        with quiet_transformers():
+            tokenizer = AutoTokenizer.from_pretrained(place)
+            model, report = kind.from_pretrained(
+                place,
+                dtype=dtype,
+                quantization_config=_quantisation(precision, dtype),
+                use_safetensors=True,
+                output_loading_info=True,
+                **_placement(device, devices),
+            )
+    except (OSError, ValueError) as error:
+        raise UserError(_why_not_loaded(source, error)) from error
+    except RuntimeError as error:
+        raise _does_not_go_on(source, device, error) from error
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
+            " made up at random, so this is no model to use"
+        )
+    if source.origin is Origin.FOLDER:
+        revision = _folder_hash(Path(place))
+    elif source.origin is Origin.HUB:
+        revision = getattr(model.config, "_commit_hash", None) or ""
+    if adapter is not None:
+        with quiet_transformers():
+            _put_adapter_on(model, adapter)
+    model.eval()
+    described = source.source
+    if source.origin is Origin.PACKAGE:
+        described = describe_packed(source.source)
+    record = ModelRecord(
+        name=source.name, source=described, revision=revision, precision=precision.value
+    )
+    return LoadedModel(model, tokenizer, record)
+
+
+def _placement(device: str, devices: Sequence[str] | None) -> dict[str, Any]:
+    """Return how transformers is told where the weights go."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not devices:
+        from transformers import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_plan="auto")}
+    if devices is None or len(devices) == 1:
+        return {"device_map": {"": device}}
+    import torch
+
+    from demosearch.memory import free_memory
+
+    # accelerate fills the devices in order and leaves out those that are not named.
+    room: dict[int | str, int] = {
+        name if (index := torch.device(name).index) is None else index: free_memory(name)
+        for name in devices
+    }
+    return {"device_map": "auto", "max_memory": room}
+
+
+def weights_place(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
+    """Return what transformers loads the model from, and the revision where it is known already.
+
+    Raises:
+        UserError: the embedded model cannot be unpacked.
+    """
+    if source.origin is Origin.PACKAGE:
+        return unpacked(source.name, source.source, dtype)
+    return source.source, ""
+
+
+def dtype_of(precision: Precision, device: str) -> torch.dtype:
+    """Return the type in which a precision multiplies on a device.
+
+    Quantised weights are multiplied in the type that is fastest there; it also holds the weights
+    that are not quantised.
+    """
+    import torch
+
+    if precision.quantised:
+        precision = default_precision(device)
+    return {
+        Precision.FP32: torch.float32,
+        Precision.BF16: torch.bfloat16,
+        Precision.FP16: torch.float16,
+    }[precision]
+
+
+def _quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+    """Return what bitsandbytes is told; its own defaults are FP4, once quantised, float32.
+
+    Raises:
+        UserError: bitsandbytes is not installed.
+    """
+    if not precision.quantised:
+        return None
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"--precision {precision} needs bitsandbytes; run: pip install"
+            " 'demosearch[quantization]'"
+        )
+    from transformers import BitsAndBytesConfig
+
+    if precision is Precision.INT8:
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=6.0)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _put_adapter_on(model: PreTrainedModel, adapter: str | Path) -> None:
+    """Put a LoRA on the model, whether it was trained with the language-model head or without."""
+    folder = Path(adapter)
+    if folder.is_dir() and not (folder / "adapter_config.json").is_file():
+        raise UserError(f"--adapter {folder}: no adapter_config.json in it")
+    try:
+        model.load_adapter(str(adapter))
+    except ImportError:
+        raise UserError("an adapter needs peft; run: pip install 'demosearch[finetune]'") from None
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--adapter {adapter} does not fit the model: {' '.join(str(error).split())[:200]}"
+        ) from error
+
+
+def _does_not_go_on(source: ModelSource, device: str, error: RuntimeError) -> UserError:
+    reason = str(error).splitlines()[0]
+    return UserError(f"model '{source.name}' does not go on '{device}': {reason}")
+
+
+def _why_not_loaded(source: ModelSource, error: Exception) -> str:
+    reason = " ".join(str(error).split())
+    if source.origin is Origin.HUB:
+        return (
+            f"cannot load '{source.source}' from the model hub (offline, gated or unknown?): "
+            f"{reason[:300]} - a local folder works too: --model FOLDER"
+        )
+    return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
+
+
+def _folder_hash(folder: Path) -> str:
+    """Return a cheap content hash: the config, and the size, first and last MiB of each weight."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    edge = 1 << 20
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(edge))
+            file.seek(max(0, size - edge))
+            digest.update(file.read(edge))
+    return f"sha256:{digest.hexdigest()}"

@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModel, PreTrainedModel
+
+from demosearch import memory
+
+
+@pytest.fixture
+def model(tiny: Callable[[str], Path]) -> PreTrainedModel:
+    return AutoModel.from_pretrained(tiny("llama"), dtype=torch.float32)
+
+
+def test_budget_is_a_power_of_two_that_fits(
+    model: PreTrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    per_token = 4 * (8 * 48 + 3 * 96)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 2 * 1500 * per_token)
+    assert memory.find_token_budget(model) == 1024
+    monkeypatch.setattr(memory, "free_memory", lambda _: 0)
+    assert memory.find_token_budget(model) == memory.FEWEST_TOKENS
+    monkeypatch.setattr(memory, "free_memory", lambda _: 1 << 50)
+    assert memory.find_token_budget(model) == memory.MOST_TOKENS["cpu"]
+
+
+def test_free_memory_is_part_of_all() -> None:
+    assert 0 < memory.free_memory("cpu") <= memory.total_memory("cpu")

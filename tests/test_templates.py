@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demosearch.demonstration import Demonstration
+from demosearch.errors import UserError
+from demosearch.prompt import Pooling, Preparation, Prompt, Template
+from demosearch.templates import GROUPS, TEMPLATES, find_template, find_templates, read_template
+
+SWISS = Demonstration(sentence="relating to switzerland or its people.", word="Swiss")
+
+
+def test_unknown_template_lists_the_known() -> None:
+    with pytest.raises(UserError, match="unknown template 'x'; known: prompteol, prompt-sth"):
+        find_template("x")
+
+
+@pytest.mark.parametrize("template", TEMPLATES.values(), ids=lambda template: template.name)
+def test_every_template_names_its_source_and_renders(template: Template) -> None:
+    assert template.source
+    rendered = Prompt(template).render("A cat sleeps.")
+    assert rendered.count("A cat sleeps.") == (2 if template.pooling is Pooling.MEAN else 1)
+    assert "{" not in rendered
+    if template.takes_demonstrations:
+        shown = Prompt(template, (SWISS,)).render("A cat sleeps.")
+        assert shown.endswith(rendered)
+        assert shown.removesuffix(rendered) == template.render_demonstration(SWISS)
+
+
+def test_wordings_are_the_authors() -> None:
+    assert Prompt(TEMPLATES["pretended-cot"]).render("x") == (
+        'After thinking step by step , this sentence : "x." means in one word:"'
+    )
+    assert (
+        Prompt(TEMPLATES["knowledge"])
+        .render("x")
+        .endswith(
+            'less central details. With this in mind , this sentence : "x." means in one word:"'
+        )
+    )
+    assert Prompt(TEMPLATES["echo"]).render('a "b"') == (
+        'Rewrite the sentence: a "b", rewritten sentence: a "b"'
+    )
+
+
+def test_metaeol_stands_for_its_eight_prompts() -> None:
+    assert len(find_templates("metaeol")) == 8
+    assert all(set(members) <= set(TEMPLATES) for members in GROUPS.values())
+    with pytest.raises(UserError, match="'metaeol' stands for 8 prompts, here one is wanted"):
+        find_template("metaeol")
+
+
+def write(path: Path, **fields: str) -> Path:
+    path.write_text(yaml.safe_dump(fields))
+    return path
+
+
+def test_own_template_is_read_from_a_file(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "mine.yaml",
+        query="{demonstrations}Le texte {text} en un mot:",
+        demonstration="Le texte {text} en un mot: {word}\n",
+        preparation="none",
+    )
+    template = find_template(str(path))
+    assert template.name == "mine"
+    assert template.preparation is Preparation.NONE
+    assert Prompt(template, (SWISS,)).render("le chat") == (
+        "Le texte relating to switzerland or its people. en un mot: Swiss\n"
+        "Le texte le chat en un mot:"
+    )
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"demonstration": "{text}{word}"}, "query: Field required"),
+        ({"query": "no place"}, "'query' needs {text} exactly once, it has 0"),
+        (
+            {"query": "{text}", "demonstration": "{text}{word}"},
+            "'query' needs {demonstrations} before {text}",
+        ),
+        (
+            {"query": "{demonstrations}{text}", "demonstration": "{text}"},
+            "'demonstration' needs {word} exactly once, it has 0",
+        ),
+        ({"query": "{text}", "pooling": "first"}, "pooling: Input should be 'last' or 'mean'"),
+        ({"query": "{text}", "colour": "red"}, "colour: Extra inputs are not permitted"),
+    ],
+)
+def test_malformed_file_names_what_is_missing(
+    tmp_path: Path, fields: dict[str, str], message: str
+) -> None:
+    with pytest.raises(UserError) as error:
+        read_template(write(tmp_path / "bad.yaml", **fields))
+    assert message in str(error.value)
+    assert "bad" in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["query: [", "just text", "- a\n- b\n"])
+def test_a_file_that_is_no_template_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=r"template .*bad\.yaml") as error:
+        find_template(str(path))
+    assert "\n" not in str(error.value)
