@@ -91,7 +91,9 @@ def _add_run(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting"
     )
+    _adapter(parser)
     _device(parser)
+    _devices(parser)
 
 
 def _add_candidates(subparsers: Subparsers) -> None:
@@ -151,7 +153,9 @@ def _add_search(subparsers: Subparsers) -> None:
     parser.add_argument("--out", required=True, metavar="F.json", help="demonstrations file")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite)")
     parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
+    _adapter(parser)
     _device(parser)
+    _devices(parser)
 
 
 def _add_embed(subparsers: Subparsers) -> None:
@@ -168,7 +172,9 @@ def _add_embed(subparsers: Subparsers) -> None:
     parser.add_argument("--out", required=True, metavar="F", help=".npy or .parquet")
     parser.add_argument("--column", metavar="NAME", help="the column that holds the text")
     parser.add_argument("--normalize", action="store_true", help="scale every vector to length 1")
+    _adapter(parser)
     _device(parser)
+    _devices(parser)
 
 
 def _add_evaluate(subparsers: Subparsers) -> None:
@@ -183,7 +189,9 @@ def _add_evaluate(subparsers: Subparsers) -> None:
     parser.add_argument("--tasks", default="sts", metavar="T,...", help="sts, or names of tasks")
     parser.add_argument("--data", metavar="DIR", help="SentEval data folder, or DEMOSEARCH_DATA")
     parser.add_argument("--out", metavar="F.json", help="result file to write")
+    _adapter(parser)
     _device(parser)
+    _devices(parser)
 
 
 def _add_finetune(subparsers: Subparsers) -> None:
@@ -245,7 +253,9 @@ def _model(parser: argparse.ArgumentParser) -> None:
 def _system(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="M", help="known name, hub id or local folder")
     parser.add_argument("--demonstrations", metavar="F", help="a demonstrations.json")
-    parser.add_argument("--adapter", metavar="DIR", help="a LoRA to put on the model")
+    parser.add_argument(
+        "--template", metavar="T", help="name or YAML file, without --demonstrations"
+    )
     parser.add_argument("--layer", type=int, metavar="N", help="index into hidden_states")
     parser.add_argument(
         "--allow-other-model",
@@ -264,13 +274,34 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=["race", "exhaustive"], help="default: race")
     parser.add_argument("--layer", metavar="last|N", help="index into hidden_states")
-    parser.add_argument("--template", metavar="T", help="default: prompteol")
+    parser.add_argument("--template", metavar="T", help="name or YAML file (default: prompteol)")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 
 
 def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--precision", choices=["fp32", "bf16", "fp16"], help="default: fastest")
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "bf16", "fp16", "int8", "nf4"],
+        help="default: the fastest of 16 and 32 bits",
+    )
     parser.add_argument("--device", metavar="D", help="a torch device (default: GPU if there is)")
+
+
+def _devices(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        metavar="0,1",
+        help="a replica on each; a model too large for one is spread over all",
+    )
+
+
+def _adapter(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--adapter", metavar="DIR", help="a LoRA to put on the model, or its hub id"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="also read weights that are no safetensors"
+    )
 
 
 def _quiet_others() -> None:
@@ -280,7 +311,3 @@ def _quiet_others() -> None:
     # Ours is the one bar on the screen.
     os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -39,6 +39,9 @@ def run(arguments: Namespace) -> dict[str, Any]:
         seed=arguments.seed,
         precision=arguments.precision,
         device=arguments.device,
+        devices=arguments.devices,
+        adapter=arguments.adapter,
+        allow_pickle=arguments.allow_pickle or None,
         candidates_file=arguments.candidates,
     )
     out = arguments.out or Path("runs") / arguments.model.strip("/").replace("/", "--")
@@ -102,12 +105,13 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch import display
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_pairs
-    from demosearch.models import resolve
+    from demosearch.models import parse_devices, resolve
     from demosearch.prompt import Prompt
     from demosearch.templates import DEFAULT_TEMPLATE, find_template
 
     resolve(arguments.model)
     template = find_template(arguments.template or DEFAULT_TEMPLATE)
+    devices = parse_devices(arguments.devices)
     found = read_candidates(arguments.candidates)
     dev = read_pairs(arguments.dev, Split.DEV, arguments.data)
     exclude = [
@@ -121,9 +125,16 @@ def search(arguments: Namespace) -> dict[str, Any]:
         raise UserError(f"--out {out}: a demonstrations file ends in .json")
 
     from demosearch import selection
-    from demosearch.encoder import Encoder
+    from demosearch.replicas import open_encoder
 
-    encoder = Encoder.load(arguments.model, precision=arguments.precision, device=arguments.device)
+    encoder = open_encoder(
+        arguments.model,
+        devices=devices,
+        device=arguments.device,
+        precision=arguments.precision,
+        adapter=arguments.adapter,
+        allow_pickle=arguments.allow_pickle,
+    )
     result = selection.search(
         encoder,
         found,
@@ -181,7 +192,6 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
         embedder,
         data,
         tasks=tasks,
-        adapter=arguments.adapter,
         show_progress=not arguments.quiet,
     )
     value = result.model_dump(mode="json")
@@ -234,14 +244,24 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
 def models(arguments: Namespace) -> list[dict[str, Any]]:
     """`demosearch models`."""
     from demosearch import display
-    from demosearch.models import KNOWN_MODELS
+    from demosearch.memory import machine
+    from demosearch.models import KNOWN_MODELS, Precision
 
+    here = machine()
     rows = [
-        {"name": row.name, "parameters_millions": row.parameters, "source": row.source}
+        {
+            "name": row.name,
+            "parameters": round(row.parameters * 1e6),
+            "layers": row.layers,
+            "width": row.width,
+            "memory": {each.value: row.memory(each) for each in Precision},
+            "fits": here.fits(row),
+            "source": row.source,
+        }
         for row in KNOWN_MODELS.values()
     ]
     if not arguments.json:
-        display.show_rows("known models", rows)
+        display.show_models(rows, here)
     return rows
 
 
@@ -270,16 +290,29 @@ def schema(arguments: Namespace) -> dict[str, Any]:
 
 
 def _embedder(arguments: Namespace) -> Embedder:
-    """Return what `--model` and `--demonstrations` name together."""
+    """Return what `--model`, `--template` and `--demonstrations` name together."""
+    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.models import parse_devices, resolve
+    from demosearch.templates import DEFAULT_TEMPLATE, find_templates
+
     if not arguments.model and not arguments.demonstrations:
         raise UserError("give --model or --demonstrations")
-    from demosearch.demonstration import DemonstrationsFile
-    from demosearch.models import resolve
-
+    if arguments.template and arguments.demonstrations:
+        raise UserError("--template: a demonstrations file has its own; give one of the two")
     if arguments.model:
         resolve(arguments.model)
     if arguments.demonstrations:
         DemonstrationsFile.read(arguments.demonstrations)
+    template = arguments.template or DEFAULT_TEMPLATE
+    find_templates(template)
+    options = {
+        "precision": arguments.precision,
+        "device": arguments.device,
+        "devices": parse_devices(arguments.devices),
+        "adapter": arguments.adapter,
+        "layer": arguments.layer,
+        "allow_pickle": arguments.allow_pickle,
+    }
 
     from demosearch.embedder import Embedder
 
@@ -287,19 +320,10 @@ def _embedder(arguments: Namespace) -> Embedder:
         return Embedder.load(
             arguments.demonstrations,
             model=arguments.model,
-            precision=arguments.precision,
-            device=arguments.device,
-            adapter=arguments.adapter,
-            layer=arguments.layer,
             allow_other_model=arguments.allow_other_model,
+            **options,
         )
-    return Embedder.without_demonstrations(
-        arguments.model,
-        precision=arguments.precision,
-        device=arguments.device,
-        adapter=arguments.adapter,
-        layer=arguments.layer,
-    )
+    return Embedder.without_demonstrations(arguments.model, template=template, **options)
 
 
 def _layer(value: str | None) -> str | int | None:

@@ -79,7 +79,14 @@ class ModelRecord(_Strict):
     name: str = Field(description="the name the user gave")
     source: str = Field(description="hub id, folder, or package and file")
     revision: str = Field(description="commit or content hash of the weights; empty if unknown")
-    precision: str = Field(description="fp32, bf16 or fp16")
+    precision: str = Field(description="fp32, bf16, fp16, int8 or nf4")
+
+
+class AdapterRecord(_Strict):
+    """Which LoRA is on the weights, exactly."""
+
+    source: str = Field(description="hub id or folder, as the user gave it")
+    revision: str = Field(description="commit or content hash")
 
 
 class PromptRecord(_Strict):
@@ -150,7 +157,7 @@ class DemonstrationsFile(_Strict):
     format: Literal["demosearch.demonstrations/1"] = FORMAT
     model: ModelRecord
     prompts: Annotated[list[PromptRecord], Field(min_length=1)]
-    adapter: None = Field(description="not used in this version")
+    adapter: AdapterRecord | None = Field(description="the LoRA the search had on the model")
     postprocess: None = Field(description="not used in this version")
     demonstrations: list[Demonstration]
     dev: DevRecord

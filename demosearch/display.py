@@ -19,6 +19,7 @@ from demosearch.demonstration import DemonstrationsFile
 if TYPE_CHECKING:
     from demosearch.candidates import Generated
     from demosearch.evaluation.result import Result
+    from demosearch.memory import Machine
     from demosearch.pipeline import RunResult
 
 LEADERS = 5
@@ -113,6 +114,38 @@ def show_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:
     for row in rows:
         table.add_row(*(Text(f"{value}") for value in row.values()))
     _out().print(table)
+
+
+def show_models(rows: Sequence[dict[str, Any]], machine: Machine) -> None:
+    """Show the table of known models, and what of it fits this machine."""
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    for name in ("model", "params", "layers", "width", "fp32", "16 bit", "int8", "nf4", "fits"):
+        left = name in ("model", "fits")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for row in rows:
+        sizes = [row["memory"][name] for name in ("fp32", "bf16", "int8", "nf4")]
+        table.add_row(
+            row["name"],
+            _count(row["parameters"]),
+            str(row["layers"]),
+            str(row["width"]),
+            *(f"{size / 2**30:.1f}" for size in sizes),
+            row["fits"] or "no",
+            Text(row["source"].partition(":")[0]),
+            style=None if row["fits"] else "dim",
+        )
+    _out().print(table)
+    devices = " + ".join(f"{size / 2**30:.0f}" for size in machine.devices)
+    what = "GPU memory" if machine.gpu else "main memory"
+    _line(f"Weights in GiB. 'fits' is the finest precision for {devices} GiB of {what}.")
+    _line("Any other decoder-only model works by its hub id (owner/name) or its folder.")
+
+
+def _count(parameters: int) -> str:
+    if parameters < 1e9:
+        return f"{parameters / 1e6:.0f}M"
+    return f"{parameters / 1e9:.1f}B"
 
 
 def show_files(*paths: str | Path) -> None:

@@ -15,6 +15,7 @@ from demosearch.loading import load
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
+from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
     import torch
@@ -48,9 +49,11 @@ class Embedder:
         model: str | None = None,
         precision: Precision | str | None = None,
         device: str | None = None,
+        devices: Sequence[str] | None = None,
         adapter: str | Path | None = None,
         layer: int | None = None,
         allow_other_model: bool = False,
+        allow_pickle: bool = False,
     ) -> Embedder:
         """Load what a demonstrations file describes.
 
@@ -59,9 +62,11 @@ class Embedder:
             model: where the weights are, if not where the file says.
             precision: None is the file's.
             device: a torch device; None chooses a GPU where there is one.
-            adapter: folder of a LoRA to put on the model.
+            devices: spread a model that is too large for one over these.
+            adapter: folder or hub id of a LoRA to put on the model; None is the file's.
             layer: index into `hidden_states` instead of the file's.
             allow_other_model: use the demonstrations with other weights than they were chosen for.
+            allow_pickle: also read weights that are no safetensors.
 
         Raises:
             UserError: the file is not valid, or the weights are not the file's.
@@ -77,13 +82,20 @@ class Embedder:
             resolve(name),
             precision=Precision(precision or file.model.precision),
             device=device,
-            adapter=adapter,
+            devices=devices,
+            adapter=adapter or (file.adapter.source if file.adapter else None),
+            allow_pickle=allow_pickle,
         )
         theirs, ours = file.model.revision, loaded.record.revision
         if theirs and ours and theirs != ours and not allow_other_model:
             raise UserError(
                 f"{path} was made for other weights of '{name}' (revision {theirs[:20]}, here"
                 f" {ours[:20]}); search again, or say --allow-other-model"
+            )
+        if file.adapter and not adapter and loaded.adapter != file.adapter:
+            raise UserError(
+                f"{path} was made with the adapter {file.adapter.source} of revision"
+                f" {file.adapter.revision[:20]}; there is another now"
             )
         prompts = [Prompt.of(record, layer) for record in file.prompts]
         return cls(Encoder.of(loaded), prompts, [record.weight for record in file.prompts])
@@ -95,18 +107,41 @@ class Embedder:
         *,
         precision: Precision | str | None = None,
         device: str | None = None,
+        devices: Sequence[str] | None = None,
         adapter: str | Path | None = None,
+        template: str = DEFAULT_TEMPLATE,
         layer: int | None = None,
+        allow_pickle: bool = False,
         token_budget: int | None = None,
     ) -> Embedder:
-        """Load a model with the plain prompt.
+        """Load a model with a template as it is.
+
+        Args:
+            model: known name, hub id or folder.
+            precision: None chooses the fastest for the device.
+            device: a torch device; None chooses a GPU where there is one.
+            devices: spread a model that is too large for one over these.
+            adapter: folder or hub id of a LoRA to put on the model.
+            template: a known template or a YAML file; under a name that stands for several prompts
+                (MetaEOL) the embedding is the mean over them.
+            layer: index into `hidden_states`; None is the last.
+            allow_pickle: also read weights that are no safetensors.
+            token_budget: tokens in one forward pass; None finds it.
 
         Raises:
-            UserError: the model is unknown or cannot be loaded.
+            UserError: the model or template is unknown or cannot be loaded.
         """
-        wanted = None if precision is None else Precision(precision)
-        loaded = load(resolve(model), precision=wanted, device=device, adapter=adapter)
-        return cls(Encoder.of(loaded, token_budget), [Prompt(layer=layer)])
+        templates = find_templates(template)
+        loaded = load(
+            resolve(model),
+            precision=None if precision is None else Precision(precision),
+            device=device,
+            devices=devices,
+            adapter=adapter,
+            allow_pickle=allow_pickle,
+        )
+        prompts = [Prompt(each, layer=layer) for each in templates]
+        return cls(Encoder.of(loaded, token_budget), prompts)
 
     @overload
     def encode(

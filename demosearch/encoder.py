@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import itertools
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,8 +20,9 @@ import numpy as np
 import torch
 
 from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
-from demosearch.demonstration import ModelRecord
+from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
+from demosearch.jobs import Done, Job
 from demosearch.layers import pooled_states
 from demosearch.loading import LoadedModel, load
 from demosearch.memory import find_token_budget, is_out_of_memory, release
@@ -57,6 +59,7 @@ class Encoder:
         model: a decoder-only base model without head.
         tokenizer: its tokenizer.
         record: what the weights are; goes into every exported file.
+        adapter: the LoRA on them, if any.
         token_budget: tokens in one forward pass; None finds it from the device's free memory. It is
             halved when a pass does not fit after all.
     """
@@ -67,11 +70,13 @@ class Encoder:
         tokenizer: PreTrainedTokenizerBase,
         record: ModelRecord,
         *,
+        adapter: AdapterRecord | None = None,
         token_budget: int | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.record = record
+        self.adapter = adapter
         self.token_budget = token_budget or find_token_budget(model)
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
@@ -87,6 +92,7 @@ class Encoder:
         device: str | None = None,
         devices: Sequence[str] | None = None,
         adapter: str | Path | None = None,
+        allow_pickle: bool = False,
         token_budget: int | None = None,
     ) -> Encoder:
         """Load a model by known name, hub id or folder.
@@ -97,6 +103,7 @@ class Encoder:
             device: a torch device; None chooses a GPU where there is one.
             devices: spread the model over these instead.
             adapter: folder or hub id of a LoRA to put on the model.
+            allow_pickle: also read weights that are no safetensors.
             token_budget: tokens in one forward pass; None finds it.
 
         Raises:
@@ -108,13 +115,20 @@ class Encoder:
             device=device,
             devices=devices,
             adapter=adapter,
+            allow_pickle=allow_pickle,
         )
         return cls.of(loaded, token_budget)
 
     @classmethod
     def of(cls, loaded: LoadedModel, token_budget: int | None = None) -> Encoder:
         """Wrap a model that is already in memory."""
-        return cls(loaded.model, loaded.tokenizer, loaded.record, token_budget=token_budget)
+        return cls(
+            loaded.model,
+            loaded.tokenizer,
+            loaded.record,
+            adapter=loaded.adapter,
+            token_budget=token_budget,
+        )
 
     def resolve_layer(self, layer: int | None) -> int:
         """Return the index into `hidden_states` that `layer` stands for; None is the last.
@@ -122,10 +136,18 @@ class Encoder:
         Raises:
             UserError: the model has no such layer.
         """
-        resolved = self.layers if layer is None else layer + (self.layers + 1 if layer < 0 else 0)
-        if not 0 <= resolved <= self.layers:
-            raise UserError(f"layer {layer} is outside 0..{self.layers}")
-        return resolved
+        return resolve_layer(layer, self.layers)
+
+    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
+        """Yield the outcome of one job after the other; one that cannot be done is not the end."""
+        for job in jobs:
+            started = time.monotonic()
+            states, failure = None, ""
+            try:
+                states = self.encode(job.texts, job.prompt)
+            except UserError as error:
+                failure = str(error)
+            yield Done(job, states, failure, time.monotonic() - started)
 
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
@@ -295,6 +317,18 @@ class _Pooling:
         sums = torch.zeros(len(counts), states.shape[-1], device=device)
         sums.index_add_(0, owners, states[0, places.to(device)].float())
         return sums / counts[:, None]
+
+
+def resolve_layer(layer: int | None, layers: int) -> int:
+    """Return the index into the `hidden_states` of a model with so many layers; None is the last.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    resolved = layers if layer is None else layer + (layers + 1 if layer < 0 else 0)
+    if not 0 <= resolved <= layers:
+        raise UserError(f"layer {layer} is outside 0..{layers}")
+    return resolved
 
 
 def shared_prefix(rows: list[list[int]]) -> list[int]:

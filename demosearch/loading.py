@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demosearch.demonstration import ModelRecord
+from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.embedded import describe_packed, unpacked
 from demosearch.errors import UserError
-from demosearch.models import ModelSource, Origin, Precision
+from demosearch.models import ModelSource, Origin, Precision, memory_of
 from demosearch.progress import quiet_transformers
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class LoadedModel:
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     record: ModelRecord
+    adapter: AdapterRecord | None
 
 
 def default_device() -> str:
@@ -68,6 +69,7 @@ def load(
     devices: Sequence[str] | None = None,
     head: bool = False,
     adapter: str | Path | None = None,
+    allow_pickle: bool = False,
 ) -> LoadedModel:
     """Load weights and tokenizer.
 
@@ -81,6 +83,8 @@ def load(
         devices: spread the layers over these, in order; at the first the sentences come in.
         head: also load the language-model head (only the local labeler needs it).
         adapter: folder or hub id of a LoRA (PEFT's layout) to put on the weights.
+        allow_pickle: also read weights that are no safetensors, as many of 2023 are; torch's
+            unpickler, restricted to tensors, reads them.
 
     Raises:
         UserError: the weights cannot be found or read; the message says what to do.
@@ -99,7 +103,7 @@ def load(
                 place,
                 dtype=dtype,
                 quantization_config=_quantisation(precision, dtype),
-                use_safetensors=True,
+                use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
                 **_placement(device, devices),
             )
@@ -116,9 +120,7 @@ def load(
         revision = _folder_hash(Path(place))
     elif source.origin is Origin.HUB:
         revision = getattr(model.config, "_commit_hash", None) or ""
-    if adapter is not None:
-        with quiet_transformers():
-            _put_adapter_on(model, adapter)
+    put_on = None if adapter is None else _put_adapter_on(model, adapter, allow_pickle)
     model.eval()
     described = source.source
     if source.origin is Origin.PACKAGE:
@@ -126,7 +128,7 @@ def load(
     record = ModelRecord(
         name=source.name, source=described, revision=revision, precision=precision.value
     )
-    return LoadedModel(model, tokenizer, record)
+    return LoadedModel(model, tokenizer, record, put_on)
 
 
 def _placement(device: str, devices: Sequence[str] | None) -> dict[str, Any]:
@@ -158,6 +160,31 @@ def weights_place(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
     if source.origin is Origin.PACKAGE:
         return unpacked(source.name, source.source, dtype)
     return source.source, ""
+
+
+def weights_bytes(source: ModelSource, precision: Precision) -> int:
+    """Return the bytes a model's weights take at a precision, from its configuration alone.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
+    import torch
+    from transformers import AutoConfig, AutoModel
+
+    try:
+        place, _ = weights_place(source, torch.float32)
+        with quiet_transformers(), torch.device("meta"):
+            model = AutoModel.from_config(AutoConfig.from_pretrained(place))
+    except (OSError, ValueError) as error:
+        raise UserError(_why_not_loaded(source, error)) from error
+    every = sum(parameter.numel() for parameter in model.parameters())
+    linear = sum(
+        parameter.numel()
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+        for parameter in module.parameters()
+    )
+    return memory_of(linear, every - linear, precision)
 
 
 def dtype_of(precision: Precision, device: str) -> torch.dtype:
@@ -202,19 +229,51 @@ def _quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfi
     )
 
 
-def _put_adapter_on(model: PreTrainedModel, adapter: str | Path) -> None:
+def _put_adapter_on(
+    model: PreTrainedModel, adapter: str | Path, allow_pickle: bool
+) -> AdapterRecord:
     """Put a LoRA on the model, whether it was trained with the language-model head or without."""
-    folder = Path(adapter)
-    if folder.is_dir() and not (folder / "adapter_config.json").is_file():
-        raise UserError(f"--adapter {folder}: no adapter_config.json in it")
+    folder = Path(adapter).expanduser()
+    revision = ""
+    if not folder.is_dir():
+        folder, revision = _fetched(str(adapter), allow_pickle)
+    if not (folder / "adapter_config.json").is_file():
+        raise UserError(f"--adapter {adapter}: no adapter_config.json in it")
+    if not allow_pickle and not (folder / "adapter_model.safetensors").is_file():
+        raise UserError(
+            f"--adapter {adapter}: no adapter_model.safetensors in it; if its weights are a pickle"
+            " (adapter_model.bin), --allow-pickle reads them"
+        )
     try:
-        model.load_adapter(str(adapter))
+        with quiet_transformers():
+            model.load_adapter(str(folder))
     except ImportError:
         raise UserError("an adapter needs peft; run: pip install 'demosearch[finetune]'") from None
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"--adapter {adapter} does not fit the model: {' '.join(str(error).split())[:200]}"
         ) from error
+    revision = revision or _folder_hash(folder, "adapter_config.json")
+    return AdapterRecord(source=str(adapter), revision=revision)
+
+
+def _fetched(adapter: str, allow_pickle: bool) -> tuple[Path, str]:
+    """Return where an adapter of the hub lies on the disk, and its commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        wanted = ["adapter_config.json", "adapter_model.safetensors"]
+        wanted += ["adapter_model.bin"] if allow_pickle else []
+        folder = Path(snapshot_download(adapter, allow_patterns=wanted))
+    except HFValidationError:
+        raise UserError(f"--adapter {adapter}: no such folder, and no hub id") from None
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"--adapter {adapter} cannot be had from the model hub: {reason}"
+        ) from error
+    return folder, folder.name
 
 
 def _does_not_go_on(source: ModelSource, device: str, error: RuntimeError) -> UserError:
@@ -232,11 +291,11 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
 
 
-def _folder_hash(folder: Path) -> str:
+def _folder_hash(folder: Path, config: str = "config.json") -> str:
     """Return a cheap content hash: the config, and the size, first and last MiB of each weight."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    digest = hashlib.sha256((folder / config).read_bytes())
     edge = 1 << 20
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
         size = path.stat().st_size
         digest.update(f"{path.name}:{size}".encode())
         with path.open("rb") as file:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import psutil
 import torch
+
+from demosearch.models import KnownModel, Precision
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,6 +21,8 @@ MOST_TOKENS_ON_GPU = 16384
 FEWEST_TOKENS = 256
 # Of what is free; the rest is for attention's scores, fragments and other programs.
 SHARE = 0.5
+# What a model needs in all, as a multiple of its weights.
+ROOM = 1.2
 
 
 def free_memory(device: str | torch.device) -> int:
@@ -36,6 +41,43 @@ def total_memory(device: str | torch.device) -> int:
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
     return int(psutil.virtual_memory().total)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """The memory at hand.
+
+    Attributes:
+        devices: bytes of each GPU, or of the main memory where there is none.
+        gpu: whether they are GPUs.
+    """
+
+    devices: tuple[int, ...]
+    gpu: bool
+
+    def fits(self, model: KnownModel) -> str | None:
+        """Return the finest precision at which the weights fit, with room for a pass.
+
+        Returns:
+            `bf16` if they fit on one device, `bf16 x 2` if they have to be spread over two; None if
+            they do not fit at all.
+        """
+        # float16 takes what bfloat16 takes.
+        for precision in (Precision.FP32, Precision.BF16, Precision.INT8, Precision.NF4):
+            left = ROOM * model.memory(precision)
+            for count, device in enumerate(sorted(self.devices, reverse=True), start=1):
+                left -= device
+                if left <= 0:
+                    return precision.value if count == 1 else f"{precision.value} x {count}"
+        return None
+
+
+def machine() -> Machine:
+    """Return the memory of the machine at hand."""
+    if torch.cuda.is_available():
+        count = torch.cuda.device_count()
+        return Machine(tuple(total_memory(f"cuda:{index}") for index in range(count)), gpu=True)
+    return Machine((total_memory("cpu"),), gpu=False)
 
 
 def find_token_budget(model: PreTrainedModel) -> int:

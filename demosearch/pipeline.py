@@ -18,7 +18,7 @@ from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile, first_error
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, write_json
-from demosearch.models import Precision, resolve
+from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
 from demosearch.templates import DEFAULT_TEMPLATE, find_template
@@ -48,6 +48,9 @@ class Pipeline(BaseModel):
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
     precision: Precision | None = Field(None, description="null: the fastest for the device")
     device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
+    devices: str | None = Field(None, description="several with commas between them, e.g. 0,1")
+    adapter: str | None = Field(None, description="folder or hub id of a LoRA")
+    allow_pickle: bool = Field(False, description="also read weights that are no safetensors")
     token_budget: Annotated[int, Field(ge=1)] | None = Field(
         None, description="tokens a forward pass; null: what fits the device's memory"
     )
@@ -150,6 +153,7 @@ def run(
     out = Path(out)
     source = resolve(model)
     find_template(pipeline.template)
+    devices = parse_devices(pipeline.devices)
     dev = read_pairs(pipeline.dev, Split.DEV, pipeline.data)
     test = None
     if pipeline.test is not None:
@@ -160,16 +164,21 @@ def run(
     candidates_settings = resolved(pipeline.candidates, pipeline.data)
     pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
     _claim(out, source.name, pipeline)
-    candidates, generated = _candidates(model, pipeline, out, given, dev, test, show_progress)
+    candidates, generated = _candidates(
+        model, pipeline, devices, out, given, dev, test, show_progress
+    )
 
     # From here on torch is needed; every mistake in options and files has been found.
-    from demosearch.encoder import Encoder
+    from demosearch.replicas import open_encoder
     from demosearch.selection import search
 
-    encoder = Encoder.load(
+    encoder = open_encoder(
         model,
-        precision=pipeline.precision,
+        devices=devices,
         device=pipeline.device,
+        precision=pipeline.precision,
+        adapter=pipeline.adapter,
+        allow_pickle=pipeline.allow_pickle,
         token_budget=pipeline.token_budget,
     )
     prompt = Prompt(find_template(pipeline.template), layer=pipeline.layer)
@@ -216,6 +225,7 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
 def _candidates(
     model: str,
     pipeline: Pipeline,
+    devices: list[str] | None,
     out: Path,
     given: list[Candidate] | None,
     dev: Pairs,
@@ -234,7 +244,7 @@ def _candidates(
             pipeline.candidates,
             model=model,
             precision=pipeline.precision,
-            device=pipeline.device,
+            device=devices[0] if devices else pipeline.device,
             data=pipeline.data,
             forbidden=[*dev.sentences(), *(test.sentences() if test else ())],
             seed=pipeline.seed,

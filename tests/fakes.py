@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, ModelRecord
 from demosearch.errors import UserError
+from demosearch.jobs import Done, Job
 from demosearch.prompt import Prompt
 
 
@@ -22,6 +23,7 @@ class FakeEncoder:
     """
 
     token_budget = 100
+    adapter = None
     record = ModelRecord(name="fake", source="tests", revision="1", precision="fp32")
 
     def __init__(self) -> None:
@@ -39,6 +41,13 @@ class FakeEncoder:
             return np.full((len(texts), 2), np.nan, dtype=np.float32)
         noise = int(word.lstrip("W")) / 100
         return np.stack([self._state(text, word, noise) for text in texts])
+
+    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
+        for job in jobs:
+            try:
+                yield Done(job, self.encode(job.texts, job.prompt), "", 0.0)
+            except UserError as error:
+                yield Done(job, None, str(error), 0.0)
 
     def _state(self, text: str, word: str, noise: float) -> np.ndarray:
         angle = float(text.split()[1]) / 5 * np.pi / 2

@@ -23,7 +23,7 @@ def demosearch(
 ) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "COLUMNS": "120"}
     return subprocess.run(
-        [sys.executable, "-m", "demosearch.cli", *map(str, arguments)],
+        [sys.executable, "-m", "demosearch", *map(str, arguments)],
         input=stdin,
         capture_output=True,
         text=True,

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from demosearch import memory
+from demosearch.models import KNOWN_MODELS
 
 
 @pytest.fixture
@@ -29,3 +30,15 @@ def test_budget_is_a_power_of_two_that_fits(
 
 def test_free_memory_is_part_of_all() -> None:
     assert 0 < memory.free_memory("cpu") <= memory.total_memory("cpu")
+
+
+def test_what_fits_is_the_finest_precision_for_the_memory() -> None:
+    gib = 1 << 30
+    row = KNOWN_MODELS["llama-13b"]
+    assert memory.Machine((80 * gib,), gpu=True).fits(row) == "fp32"
+    assert memory.Machine((40 * gib,), gpu=True).fits(row) == "bf16"
+    assert memory.Machine((16 * gib,), gpu=True).fits(row) == "int8"
+    assert memory.Machine((12 * gib,), gpu=True).fits(row) == "nf4"
+    assert memory.Machine((40 * gib, 40 * gib), gpu=True).fits(row) == "fp32 x 2"
+    assert memory.Machine((4 * gib,), gpu=False).fits(row) is None
+    assert memory.machine().devices

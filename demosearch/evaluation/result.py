@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from demosearch.demonstration import ModelRecord, PromptRecord
+from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord
 
 
 class _Strict(BaseModel):
@@ -16,7 +16,7 @@ class SystemRecord(_Strict):
 
     model: ModelRecord
     prompts: list[PromptRecord]
-    adapter: str | None = Field(description="folder of the LoRA, if any")
+    adapter: AdapterRecord | None = Field(description="the LoRA, if any")
 
 
 class TaskResult(_Strict):

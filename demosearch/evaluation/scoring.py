@@ -26,7 +26,6 @@ def evaluate(
     data: dict[str, list[Pairs]],
     *,
     tasks: Sequence[Task],
-    adapter: str | None = None,
     show_progress: bool = False,
 ) -> Result:
     """Score an embedder; every distinct sentence is encoded once over all tasks.
@@ -35,7 +34,6 @@ def evaluate(
         embedder: the system.
         data: what `read_tasks` returned.
         tasks: what was asked for; tasks without data are listed as missing.
-        adapter: folder of the LoRA the embedder was loaded with, for the record.
         show_progress: draw a bar on standard error.
     """
     started = time.monotonic()
@@ -50,7 +48,7 @@ def evaluate(
     group = [task.name for task in TASKS.values() if task.group == STS_GROUP]
     complete = all(name in results for name in group)
     return Result(
-        system=system_record(embedder, adapter),
+        system=system_record(embedder),
         tasks=results,
         average=float(np.mean([results[name].score for name in group])) if complete else None,
         missing=[task.name for task in tasks if task.name not in data],
@@ -59,7 +57,7 @@ def evaluate(
     )
 
 
-def system_record(embedder: Embedder, adapter: str | None = None) -> SystemRecord:
+def system_record(embedder: Embedder) -> SystemRecord:
     """Return the record of what an embedder is."""
     encoder = embedder.encoder
     return SystemRecord(
@@ -68,7 +66,7 @@ def system_record(embedder: Embedder, adapter: str | None = None) -> SystemRecor
             prompt.record(encoder.resolve_layer(prompt.layer), weight)
             for prompt, weight in zip(embedder.prompts, embedder.weights, strict=True)
         ],
-        adapter=adapter,
+        adapter=encoder.adapter,
     )
 
 

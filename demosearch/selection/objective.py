@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from demosearch.datasets.pairs import Pairs
+from demosearch.demonstration import AdapterRecord, ModelRecord
+from demosearch.jobs import Done, Job
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -15,11 +18,60 @@ if TYPE_CHECKING:
 
 
 class SentenceEncoder(Protocol):
-    """All that the selector asks of an encoder."""
+    """All that the selector asks of an encoder.
+
+    Attributes:
+        token_budget: tokens a forward pass; lowered by the encoder when memory runs out.
+    """
+
+    token_budget: int
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
         """Return one row a text, float32 (len(texts), width)."""
         ...
+
+    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
+        """Yield the outcome of every job, in any order."""
+        ...
+
+
+class ModelEncoder(SentenceEncoder, Protocol):
+    """An encoder that knows what it is, as every exported file says: an `Encoder` or `Replicas`."""
+
+    record: ModelRecord
+    adapter: AdapterRecord | None
+
+    def resolve_layer(self, layer: int | None) -> int:
+        """Return the index into `hidden_states` that `layer` stands for; None is the last."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a candidate's prompt makes of some pairs: asked."""
+
+    candidate: str
+    prompt: Prompt
+    indices: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a candidate's prompt makes of some pairs: answered.
+
+    Attributes:
+        question: what was asked.
+        similarities: float32 (pairs,), or None if it failed.
+        failure: the reason if it failed.
+        sentences: that went to the encoder.
+        seconds: that it took on its device.
+    """
+
+    question: Question
+    similarities: NDArray[np.float32] | None
+    failure: str
+    sentences: int
+    seconds: float
 
 
 def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -37,19 +89,46 @@ class Objective:
 
     Attributes:
         pairs: the dev pairs.
-        sentences_encoded: sentences given to the encoder since this object was made.
     """
 
     def __init__(self, encoder: SentenceEncoder, pairs: Pairs) -> None:
         self.pairs = pairs
-        self.sentences_encoded = 0
         self._encoder = encoder
 
+    @property
+    def token_budget(self) -> int:
+        """The encoder's tokens a forward pass."""
+        return self._encoder.token_budget
+
     def similarities(self, prompt: Prompt, indices: Sequence[int]) -> NDArray[np.float32]:
-        """Return the cosine similarity of each pair at `indices`, float32 (len(indices),)."""
+        """Return the cosine similarity of each pair at `indices`, float32 (len(indices),).
+
+        Raises:
+            UserError: the prompt cannot be used.
+        """
         texts = self.pairs.sentences(indices)
-        self.sentences_encoded += len(texts)
-        states = self._encoder.encode(texts, prompt)
+        return self._of_pairs(texts, self._encoder.encode(texts, prompt), indices)
+
+    def similarities_of_each(self, questions: Iterable[Question]) -> Iterator[Answer]:
+        """Yield the answer to each question as it comes, from as many devices as the encoder has."""
+        asked: dict[str, Question] = {}
+
+        def jobs() -> Iterator[Job]:
+            for question in questions:
+                asked[question.candidate] = question
+                texts = self.pairs.sentences(question.indices)
+                yield Job(question.candidate, texts, question.prompt)
+
+        for done in self._encoder.encode_each(jobs()):
+            question = asked.pop(done.job.key)
+            similarities = None
+            if done.states is not None:
+                similarities = self._of_pairs(done.job.texts, done.states, question.indices)
+            yield Answer(question, similarities, done.failure, len(done.job.texts), done.seconds)
+
+    def _of_pairs(
+        self, texts: Sequence[str], states: NDArray[np.float32], indices: Sequence[int]
+    ) -> NDArray[np.float32]:
         place = {text: row for row, text in enumerate(texts)}
         first = [place[self.pairs.sentences1[index]] for index in indices]
         second = [place[self.pairs.sentences2[index]] for index in indices]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ import numpy as np
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
-from demosearch.selection.objective import Objective
+from demosearch.selection.objective import Answer, Objective, Question
 from demosearch.selection.rungs import survivors
 from demosearch.selection.similarities import SimilarityStore
 from demosearch.selection.statistics import spearman
@@ -73,18 +72,18 @@ class Race:
         self._study.open(candidates)
         alive = list(prompts)
         for before, size in pairwise([0, *self._rungs]):
-            scores: dict[str, float] = {}
-            for candidate in alive:
-                score = self._score(candidate, prompts[candidate], size)
+            found: dict[str, float] = {}
+            for candidate, score in self._scores({name: prompts[name] for name in alive}, size):
                 if score is not None:
-                    scores[candidate] = score
+                    found[candidate] = score
                 if self._report:
                     self._report(size - before, size, candidate, score)
-            if BASELINE not in scores:
+            if BASELINE not in found:
                 raise UserError(
                     "the prompt without demonstration could not be scored on these pairs"
                 )
-            alive = self._next(scores, size)
+            # Several devices answer in any order; what follows must not depend on it.
+            alive = self._next({name: found[name] for name in alive if name in found}, size)
 
     def _next(self, scores: dict[str, float], size: int) -> list[str]:
         """End the trials that drop out at this rung and return those that go on."""
@@ -102,39 +101,62 @@ class Race:
                 self._study.prune(candidate)
         return [candidate for candidate in scores if candidate in staying]
 
-    def _score(self, candidate: str, prompt: Prompt, size: int) -> float | None:
-        """Return the candidate's score on a rung, computing only what is not known; None: failed."""
-        known = self._study.score(candidate, size)
-        if known is not None or self._study.finished(candidate):
-            return known
+    def _scores(self, prompts: dict[str, Prompt], size: int) -> Iterator[tuple[str, float | None]]:
+        """Yield the candidates' scores on a rung, computing only what is not known; None: failed."""
         indices = self._order[:size]
+        questions = []
+        for candidate, prompt in prompts.items():
+            known = self._study.score(candidate, size)
+            if known is not None or self._study.finished(candidate):
+                yield candidate, known
+                continue
+            similarities = self._store.load(candidate)
+            missing = indices[np.isnan(similarities[indices])]
+            if len(missing):
+                questions.append(Question(candidate, prompt, missing.tolist()))
+            else:
+                yield candidate, self._score(candidate, similarities, indices)
+        for answer in self._objective.similarities_of_each(questions):
+            yield answer.question.candidate, self._taken(answer, indices)
+
+    def _taken(self, answer: Answer, indices: NDArray[np.intp]) -> float | None:
+        """Keep an answer and return the score it leads to."""
+        candidate = answer.question.candidate
+        if answer.similarities is None:
+            self._failed(candidate, answer.failure)
+            return None
+        if not np.isfinite(answer.similarities).all():
+            self._failed(candidate, "a similarity is not finite")
+            return None
         similarities = self._store.load(candidate)
-        missing = indices[np.isnan(similarities[indices])]
-        started, before = time.monotonic(), self._objective.sentences_encoded
-        if len(missing):
-            try:
-                similarities[missing] = self._objective.similarities(prompt, missing.tolist())
-            except UserError as error:
-                self._failed(candidate, str(error))
-                return None
-            if not np.isfinite(similarities[missing]).all():
-                self._failed(candidate, "a similarity is not finite")
-                return None
-            self._store.save(candidate, similarities)
+        similarities[answer.question.indices] = answer.similarities
+        self._store.save(candidate, similarities)
+        self._keep_token_budget()
+        return self._score(candidate, similarities, indices, answer.sentences, answer.seconds)
+
+    def _score(
+        self,
+        candidate: str,
+        similarities: NDArray[np.float32],
+        indices: NDArray[np.intp],
+        sentences: int = 0,
+        seconds: float = 0.0,
+    ) -> float | None:
+        """Record and return the score of a candidate whose similarities are all known."""
         score = spearman(similarities[indices], [self._objective.pairs.scores[i] for i in indices])
         if not math.isfinite(score):
             self._failed(candidate, "all similarities are equal")
             return None
-        self._study.report(
-            candidate,
-            size,
-            score,
-            self._objective.sentences_encoded - before,
-            time.monotonic() - started,
-        )
+        self._study.report(candidate, len(indices), score, sentences, seconds)
         return score
 
+    def _keep_token_budget(self) -> None:
+        budget = self._objective.token_budget
+        if budget < self._study.token_budget(budget):
+            self._study.lower_token_budget(budget)
+
     def _failed(self, candidate: str, reason: str) -> None:
+        """End the candidate's trial; a failure is never a score."""
         logger.warning("candidate %s could not be scored: %s", candidate, reason)
         self._study.fail(candidate, reason)
 

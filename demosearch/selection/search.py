@@ -7,7 +7,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,16 +23,13 @@ from demosearch.errors import UserError
 from demosearch.files import atomic_write, sha256
 from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, prepare
-from demosearch.selection.objective import Objective
+from demosearch.selection.objective import ModelEncoder, Objective
 from demosearch.selection.race import Race, planned_pairs
 from demosearch.selection.rungs import rung_sizes, stratified_order
 from demosearch.selection.similarities import SimilarityStore
 from demosearch.selection.statistics import gain_interval, split_estimate
 from demosearch.selection.study import BASELINE, CandidateStudy, Strategy
 from demosearch.versions import versions
-
-if TYPE_CHECKING:
-    from demosearch.encoder import Encoder
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +53,7 @@ class SearchResult:
 
 
 def search(
-    encoder: Encoder,
+    encoder: ModelEncoder,
     candidates: Sequence[Demonstration],
     dev: Pairs,
     *,
@@ -99,7 +95,7 @@ def search(
     layer = encoder.resolve_layer(prompt.layer)
     measured = {
         "model": encoder.record.model_dump(),
-        "token_budget": encoder.token_budget,
+        "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
         "prompt": prompt.record(layer).model_dump(),
         "dev": dev.sha256,
     }
@@ -112,6 +108,8 @@ def search(
     }
     folder.mkdir(parents=True, exist_ok=True)
     study = CandidateStudy(storage or f"sqlite:///{folder / 'study.db'}", study_name, settings)
+    # Whatever was found for the machine that began is used by all that go on.
+    encoder.token_budget = study.token_budget(encoder.token_budget)
     # Studies may share a folder; a similarity is only another study's if all it depends on is equal.
     key = sha256([json.dumps(measured, sort_keys=True)])[:12]
     store = SimilarityStore(folder / "similarities" / key, len(dev))
@@ -133,7 +131,7 @@ def search(
     file = DemonstrationsFile(
         model=encoder.record,
         prompts=[chosen.record(layer)],
-        adapter=None,
+        adapter=encoder.adapter,
         postprocess=None,
         demonstrations=[best],
         dev=_dev_record(dev, store, final, best.id, seed),

@@ -28,6 +28,7 @@ BASELINE = "baseline"
 # Candidates are numbered; the range is wide so that a study can grow without changing it.
 _NUMBER = IntDistribution(0, 1_000_000)
 _SETTINGS = "settings"
+_BUDGET = "token_budget"
 
 
 class Strategy(StrEnum):
@@ -69,6 +70,22 @@ class CandidateStudy:
         self._check_settings(settings, storage)
         self._trials: dict[str, Trial] = {}
         self._scores: dict[str, dict[int, float]] = {}
+
+    def token_budget(self, found: int) -> int:
+        """Return the study's tokens a pass; the first to ask decides.
+
+        How sentences are batched changes the last digits of their states, so it is the same for
+        every worker and after every restart.
+        """
+        kept = self._study.user_attrs.get(_BUDGET)
+        if kept is None:
+            self.lower_token_budget(found)
+            return found
+        return int(kept)
+
+    def lower_token_budget(self, budget: int) -> None:
+        """Keep what is left after memory ran out."""
+        self._study.set_user_attr(_BUDGET, budget)
 
     def open(self, candidates: Sequence[Demonstration]) -> None:
         """Make the trials that are missing, and take up the ones that a killed run left open."""

@@ -222,3 +222,25 @@ def test_two_models_in_one_folder_do_not_share_similarities(tmp_path: Path) -> N
             storage=f"sqlite:///{tmp_path / f'{number}.db'}",
         )
     assert len(list(tmp_path.glob("similarities/*/baseline.npy"))) == 2
+
+
+def test_the_token_budget_is_the_first_ones_for_all_that_go_on(tmp_path: Path) -> None:
+    first = FakeEncoder()
+    first.token_budget = 64
+    search(first, fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
+    second = FakeEncoder()
+    second.token_budget = 4096
+    search(second, fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
+    assert second.token_budget == 64
+
+
+def test_a_budget_that_was_halved_is_kept(tmp_path: Path) -> None:
+    class Full(FakeEncoder):
+        def encode(self, texts, prompt):  # type: ignore[no-untyped-def]
+            self.token_budget = 32
+            return super().encode(texts, prompt)
+
+    search(Full(), fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
+    again = FakeEncoder()
+    search(again, fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
+    assert again.token_budget == 32

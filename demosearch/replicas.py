@@ -1,0 +1,184 @@
+"""Several devices: a replica of the model on each, or one model spread over all.
+
+A search asks one thing many times: the states of some sentences under one more prompt. With a replica
+a device, each in a process of its own, whole prompts are handed out to whichever is idle. That a
+sentence's state depends on nothing but model, prompt and sentence makes the order of no importance.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import TYPE_CHECKING, Any, Self
+
+from demosearch.demonstration import AdapterRecord, ModelRecord
+from demosearch.encoder import Encoder, resolve_layer
+from demosearch.errors import UserError
+from demosearch.jobs import Done, Job
+from demosearch.loading import default_precision, weights_bytes
+from demosearch.memory import ROOM, free_memory
+from demosearch.models import KNOWN_MODELS, Precision, resolve
+from demosearch.prompt import Prompt
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+
+class Replicas:
+    """The same model on several devices; a search uses it as it uses an `Encoder`.
+
+    Args:
+        name: known name, hub id or folder.
+        devices: torch devices; one may be named more than once.
+        options: what `Encoder.load` takes besides.
+
+    Raises:
+        UserError: the weights cannot be loaded on one of the devices.
+    """
+
+    def __init__(self, name: str, devices: Sequence[str], **options: Any) -> None:
+        # CUDA cannot be used in a forked process.
+        context = multiprocessing.get_context("spawn")
+        threads = max(1, (os.cpu_count() or 1) // len(devices))
+        self._workers = [ProcessPoolExecutor(1, mp_context=context) for _ in devices]
+        try:
+            started = [
+                worker.submit(_start, name, device, threads, options)
+                for worker, device in zip(self._workers, devices, strict=True)
+            ]
+            found = [each.result() for each in started]
+        except BaseException:
+            self.close()
+            raise
+        self.record: ModelRecord = found[0][0]
+        self.adapter: AdapterRecord | None = found[0][1]
+        self.layers: int = found[0][2]
+        # The smallest, so that all batch, and so round, alike.
+        self.token_budget: int = min(each[3] for each in found)
+
+    def resolve_layer(self, layer: int | None) -> int:
+        """Return the index into `hidden_states` that `layer` stands for; None is the last.
+
+        Raises:
+            UserError: the model has no such layer.
+        """
+        return resolve_layer(layer, self.layers)
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
+        """Return the embeddings of texts; one of the devices makes them.
+
+        Raises:
+            UserError: the prompt cannot be used.
+        """
+        done = next(iter(self.encode_each([Job("", texts, prompt)])))
+        if done.states is None:
+            raise UserError(done.failure)
+        return done.states
+
+    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
+        """Yield the outcomes as they come; every device has one job at a time.
+
+        Raises:
+            UserError: a device's process ended by itself.
+        """
+        idle = list(range(len(self._workers)))
+        running: dict[Future[Any], tuple[int, Job]] = {}
+        waiting = iter(jobs)
+        while True:
+            while idle and (job := next(waiting, None)) is not None:
+                place = idle.pop(0)
+                future = self._workers[place].submit(
+                    _encode, job.texts, job.prompt, self.token_budget
+                )
+                running[future] = (place, job)
+            if not running:
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                place, job = running.pop(future)
+                idle.append(place)
+                try:
+                    states, failure, seconds, budget = future.result()
+                except BrokenProcessPool as error:
+                    raise UserError(
+                        f"the process of device {place} was ended, most likely for want of memory"
+                    ) from error
+                self.token_budget = min(self.token_budget, budget)
+                yield Done(job, states, failure, seconds)
+
+    def close(self) -> None:
+        """End the processes; what they have not begun is dropped."""
+        for worker in self._workers:
+            worker.shutdown(wait=False, cancel_futures=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_encoder(
+    name: str,
+    *,
+    devices: Sequence[str] | None = None,
+    device: str | None = None,
+    precision: Precision | str | None = None,
+    **options: Any,
+) -> Encoder | Replicas:
+    """Load a model as the devices allow: on one, a replica on each, or spread over all.
+
+    Args:
+        name: known name, hub id or folder.
+        devices: several torch devices; None or one of them is the ordinary case.
+        device: the one device if `devices` is not given; None chooses a GPU where there is one.
+        precision: None chooses the fastest for the device.
+        options: what `Encoder.load` takes besides.
+
+    Raises:
+        UserError: the name is unknown, or the weights cannot be loaded.
+    """
+    if not devices or len(devices) == 1:
+        only = devices[0] if devices else device
+        return Encoder.load(name, device=only, precision=precision, **options)
+    wanted = Precision(precision) if precision else default_precision(devices[0])
+    source = resolve(name)
+    row = KNOWN_MODELS.get(name)
+    needed = row.memory(wanted) if row else weights_bytes(source, wanted)
+    if all(ROOM * needed * devices.count(each) <= free_memory(each) for each in devices):
+        logger.info("%d replicas of %s, one a device", len(devices), name)
+        return Replicas(name, devices, precision=wanted, **options)
+    logger.info("%s is too large for one device and is spread over %d", name, len(devices))
+    return Encoder.load(name, devices=devices, precision=wanted, **options)
+
+
+# The encoder of a worker's process.
+_encoder: Encoder | None = None
+
+
+def _start(
+    name: str, device: str, threads: int, options: dict[str, Any]
+) -> tuple[ModelRecord, AdapterRecord | None, int, int]:
+    global _encoder
+    import torch
+
+    if device == "cpu":
+        torch.set_num_threads(threads)
+    _encoder = Encoder.load(name, device=device, **options)
+    return _encoder.record, _encoder.adapter, _encoder.layers, _encoder.token_budget
+
+
+def _encode(
+    texts: Sequence[str], prompt: Prompt, token_budget: int
+) -> tuple[NDArray[np.float32] | None, str, float, int]:
+    if _encoder is None:
+        raise RuntimeError("this process has no encoder yet")
+    _encoder.token_budget = token_budget
+    done = next(iter(_encoder.encode_each([Job("", texts, prompt)])))
+    return done.states, done.failure, done.seconds, _encoder.token_budget

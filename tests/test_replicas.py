@@ -1,0 +1,118 @@
+"""Two processes on the CPU stand for two GPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from demosearch import Encoder, replicas, search
+from demosearch.datasets import Pairs
+from demosearch.demonstration import Demonstration
+from demosearch.errors import UserError
+from demosearch.jobs import Job
+from demosearch.models import parse_devices
+from demosearch.prompt import Prompt
+from demosearch.replicas import Replicas, open_encoder
+from tests.fakes import fake_pairs
+
+WORDS = ["Horse", "Night", "Swiss", "Food"]
+CANDIDATES = [Demonstration(sentence=f"All about a {word.lower()}.", word=word) for word in WORDS]
+TEXTS = ["A cat sleeps.", "Dogs bark at night.", "", "Is it raining?"]
+
+
+@pytest.fixture(scope="module")
+def pool(tiny: Callable[[str], Path]) -> Iterator[Replicas]:
+    name = str(tiny("llama"))
+    with Replicas(name, ["cpu", "cpu"], precision="fp32", token_budget=64) as found:
+        yield found
+
+
+@pytest.fixture
+def single(tiny: Callable[[str], Path]) -> Encoder:
+    return Encoder.load(str(tiny("llama")), precision="fp32", device="cpu", token_budget=64)
+
+
+def test_every_replica_encodes_as_the_model_alone(pool: Replicas, single: Encoder) -> None:
+    prompts = [Prompt(), *(Prompt(demonstrations=(one,)) for one in CANDIDATES)]
+    jobs = [Job(str(number), TEXTS, prompt) for number, prompt in enumerate(prompts)]
+    done = {each.job.key: each for each in pool.encode_each(jobs)}
+    assert sorted(done) == [job.key for job in jobs]
+    for job in jobs:
+        states = done[job.key].states
+        assert states is not None
+        np.testing.assert_allclose(states, single.encode(TEXTS, job.prompt), atol=1e-5)
+    np.testing.assert_allclose(
+        pool.encode(TEXTS, Prompt()), single.encode(TEXTS, Prompt()), atol=1e-5
+    )
+    assert (pool.record, pool.layers) == (single.record, single.layers)
+    assert pool.resolve_layer(-1) == 3
+
+
+def test_a_failing_job_is_not_the_end(pool: Replicas) -> None:
+    story = Demonstration(sentence="A very long story. " * 60, word="Long")
+    jobs = [Job("long", TEXTS, Prompt(demonstrations=(story,))), Job("fine", TEXTS, Prompt())]
+    done = {each.job.key: each for each in pool.encode_each(jobs)}
+    assert done["long"].states is None
+    assert "without any text" in done["long"].failure
+    assert done["fine"].states is not None
+    with pytest.raises(UserError, match="without any text"):
+        pool.encode(TEXTS, jobs[0].prompt)
+
+
+def test_a_search_over_replicas_finds_what_one_finds(
+    pool: Replicas, single: Encoder, tmp_path: Path
+) -> None:
+    fake = fake_pairs(40)
+    words = [f"{text} {word}" for text, word in zip(fake.sentences1, WORDS * 10, strict=True)]
+    dev = Pairs("dev", tuple(words), fake.sentences2, fake.scores)
+    files = [
+        search(encoder, CANDIDATES, dev, folder=tmp_path / name, strategy="exhaustive").file
+        for name, encoder in (("pool", pool), ("single", single))
+    ]
+    first, second = files
+    assert [one.id for one in first.ranking] == [one.id for one in second.ranking]
+    for ours, theirs in zip(first.ranking, second.ranking, strict=True):
+        assert ours.spearman == pytest.approx(theirs.spearman, abs=0.05)
+    assert first.search.sentences_encoded == second.search.sentences_encoded
+
+
+def test_a_model_that_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="cannot load model"):
+        Replicas(str(tmp_path), ["cpu", "cpu"])
+
+
+def test_devices_decide_between_one_replicas_and_spreading(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = str(tiny("llama"))
+    opened: list[tuple[str, object]] = []
+    monkeypatch.setattr(
+        replicas, "Replicas", lambda name, devices, **_: opened.append(("replicas", devices))
+    )
+    monkeypatch.setattr(
+        Encoder,
+        "load",
+        lambda name, device=None, devices=None, **_: opened.append(("one", devices or device)),
+    )
+    open_encoder(name, device="cpu")
+    open_encoder(name, devices=["cpu"])
+    open_encoder(name, devices=["cpu", "cpu"])
+    monkeypatch.setattr(replicas, "free_memory", lambda _: 100_000)
+    open_encoder(name, devices=["cuda:0", "cuda:1"])
+    assert opened == [
+        ("one", "cpu"),
+        ("one", "cpu"),
+        ("replicas", ["cpu", "cpu"]),
+        ("one", ["cuda:0", "cuda:1"]),
+    ]
+
+
+def test_devices_are_read() -> None:
+    assert parse_devices(None) is None
+    assert parse_devices("0, 1,cuda:2,cpu") == ["cuda:0", "cuda:1", "cuda:2", "cpu"]
+    with pytest.raises(UserError, match="with commas between them"):
+        parse_devices("0,,1")
