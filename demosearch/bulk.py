@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import closing
@@ -13,16 +15,17 @@ import numpy as np
 
 from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError
-from demosearch.files import atomic_write
+from demosearch.files import atomic_write, sha256
 from demosearch.progress import bar
 
 if TYPE_CHECKING:
+    import pyarrow
     from numpy.typing import NDArray
 
     from demosearch.embedder import Embedder
 
-# Long enough for length-sorted batches, short enough to stay in memory.
-CHUNK = 8192
+# Long enough for length-sorted batches, short enough to stay in memory and to lose to a kill.
+CHUNK = 4096
 STDIN = "-"
 TEXT_COLUMNS = ("text", "sentence")
 
@@ -95,6 +98,10 @@ def embed_file(
 ) -> int:
     """Embed texts into a `.npy` or `.parquet` file, which appears only when it is complete.
 
+    Until then, finished chunks lie in a folder beside it, each under a name that is made of the texts
+    and of all that decides their embeddings. Started again with the same texts, what is there is not
+    made again.
+
     Args:
         embedder: what embeds.
         texts: any number of texts; they are read in chunks.
@@ -109,19 +116,28 @@ def embed_file(
         UserError: the output's ending is unknown, or it cannot be written.
     """
     output = check_output(output)
+    writer = _WRITERS[output.suffix.lower()]
+    parts = output.with_name(f".{output.name}.parts")
+    settings = json.dumps([embedder.describe(), normalize_embeddings], sort_keys=True)
     stream = iter(texts)
+    finished: list[Path] = []
     count = 0
-    with (
-        atomic_write(output, "wb") as file,
-        closing(_WRITERS[output.suffix.lower()](file)) as writer,
-        bar("embedding", None, show=show_progress) as progress,
-    ):
+    with bar("embedding", None, show=show_progress) as progress:
         while chunk := list(islice(stream, CHUNK)):
-            writer.write(chunk, embedder.encode(chunk, normalize_embeddings=normalize_embeddings))
+            part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
+            if not part.exists():
+                rows = embedder.encode(chunk, normalize_embeddings=normalize_embeddings)
+                with atomic_write(part, "wb") as file, closing(writer(file)) as one:
+                    one.write(chunk, rows)
+            finished.append(part)
             count += len(chunk)
             progress.advance(len(chunk))
-        if not count:
-            raise UserError("there is no text to embed")
+    if not count:
+        raise UserError("there is no text to embed")
+    with atomic_write(output, "wb") as file, closing(writer(file)) as whole:
+        for part in finished:
+            whole.append(part)
+    shutil.rmtree(parts)
     return count
 
 
@@ -140,6 +156,10 @@ class _NpyWriter:
             self._header()
         self._file.write(np.ascontiguousarray(rows).tobytes())
         self._rows += len(rows)
+
+    def append(self, part: Path) -> None:
+        """Add the rows of another file of this kind."""
+        self.write([], np.load(part, mmap_mode="r", allow_pickle=False))
 
     def close(self) -> None:
         self._file.seek(0)
@@ -161,10 +181,19 @@ class _ParquetWriter:
 
     def write(self, texts: list[str], rows: NDArray[np.float32]) -> None:
         import pyarrow
-        from pyarrow import parquet
 
         vectors = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
-        table = pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors})
+        self._append(pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors}))
+
+    def append(self, part: Path) -> None:
+        """Add the rows of another file of this kind."""
+        from pyarrow import parquet
+
+        self._append(parquet.read_table(part))
+
+    def _append(self, table: pyarrow.Table) -> None:
+        from pyarrow import parquet
+
         if self._writer is None:
             self._writer = parquet.ParquetWriter(self._file, table.schema)
         self._writer.write_table(table)

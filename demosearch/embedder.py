@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -142,6 +142,18 @@ class Embedder:
         )
         prompts = [Prompt(each, layer=layer) for each in templates]
         return cls(Encoder.of(loaded, token_budget), prompts)
+
+    def describe(self) -> dict[str, Any]:
+        """Return all that decides an embedding, as JSON takes it: model, adapter, prompts."""
+        encoder = self.encoder
+        return {
+            "model": encoder.record.model_dump(),
+            "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
+            "prompts": [
+                prompt.record(encoder.resolve_layer(prompt.layer), weight).model_dump()
+                for prompt, weight in zip(self.prompts, self.weights, strict=True)
+            ],
+        }
 
     @overload
     def encode(

@@ -239,14 +239,15 @@ def _put_adapter_on(
         folder, revision = _fetched(str(adapter), allow_pickle)
     if not (folder / "adapter_config.json").is_file():
         raise UserError(f"--adapter {adapter}: no adapter_config.json in it")
-    if not allow_pickle and not (folder / "adapter_model.safetensors").is_file():
+    safe = (folder / "adapter_model.safetensors").is_file()
+    if not (safe or allow_pickle):
         raise UserError(
             f"--adapter {adapter}: no adapter_model.safetensors in it; if its weights are a pickle"
             " (adapter_model.bin), --allow-pickle reads them"
         )
     try:
         with quiet_transformers():
-            model.load_adapter(str(folder))
+            model.load_adapter(str(folder), use_safetensors=safe)
     except ImportError:
         raise UserError("an adapter needs peft; run: pip install 'demosearch[finetune]'") from None
     except (OSError, ValueError, RuntimeError) as error:

@@ -68,15 +68,54 @@ def test_memory_does_not_grow_with_the_input(embedder: Embedder, tmp_path: Path)
     assert ahead <= bulk.CHUNK
 
 
+class Counting:
+    """Counts what an embedder is asked for."""
+
+    def __init__(self, embedder: Embedder) -> None:
+        self._embedder = embedder
+        self.texts = 0
+
+    def encode(self, sentences: list[str], **options: bool) -> np.ndarray:
+        self.texts += len(sentences)
+        return self._embedder.encode(sentences, **options)
+
+    def describe(self) -> dict[str, object]:
+        return self._embedder.describe()
+
+
 @pytest.mark.parametrize("ending", [".npy", ".parquet"])
-def test_a_failure_leaves_no_file(embedder: Embedder, tmp_path: Path, ending: str) -> None:
+def test_a_killed_run_goes_on_where_it_was(embedder: Embedder, tmp_path: Path, ending: str) -> None:
     def broken() -> Iterator[str]:
         yield from TEXTS[:12]
         raise RuntimeError("the source broke")
 
+    out, whole = tmp_path / f"v{ending}", tmp_path / f"whole{ending}"
     with pytest.raises(RuntimeError, match="the source broke"):
-        embed_file(embedder, broken(), tmp_path / f"v{ending}")
-    assert list(tmp_path.iterdir()) == []
+        embed_file(embedder, broken(), out)
+    assert not out.exists()
+    counting = Counting(embedder)
+    assert embed_file(counting, TEXTS, out) == 23  # type: ignore[arg-type]
+    # Two chunks of five were finished.
+    assert counting.texts == 13
+    embed_file(embedder, TEXTS, whole)
+    assert out.read_bytes() == whole.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [out, whole]
+
+
+def test_parts_of_other_texts_or_settings_are_not_taken(embedder: Embedder, tmp_path: Path) -> None:
+    def broken() -> Iterator[str]:
+        yield from TEXTS[:12]
+        raise RuntimeError("the source broke")
+
+    out = tmp_path / "v.npy"
+    with pytest.raises(RuntimeError):
+        embed_file(embedder, broken(), out)
+    changed = ["Another first line", *TEXTS[1:]]
+    embed_file(embedder, changed, out, normalize_embeddings=True)
+    np.testing.assert_allclose(
+        np.load(out), embedder.encode(changed, normalize_embeddings=True), atol=1e-4
+    )
+    assert list(tmp_path.iterdir()) == [out]
 
 
 @pytest.mark.parametrize("ending", [".npy", ".parquet"])

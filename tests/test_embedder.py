@@ -90,3 +90,17 @@ def test_the_file_needs_no_template_of_ours(file: Path, tmp_path: Path) -> None:
         'This sentence : "x." says in short:"'
     )
     assert embedder.prompts[0].demonstrations == (Demonstration(**JOCKEY.model_dump()),)
+
+
+def test_a_template_of_several_prompts_is_the_mean_over_them(tiny: Callable[[str], Path]) -> None:
+    embedder = Embedder.without_demonstrations(
+        str(tiny("llama")), precision="fp32", device="cpu", template="metaeol"
+    )
+    # Tiny models have little context; what counts is that all eight are averaged.
+    embedder.encoder._tokenize._max_tokens = 1 << 30
+    embedder.encoder.model.config.max_position_embeddings = 1 << 12
+    each = [embedder.encoder.encode(TEXTS, prompt) for prompt in embedder.prompts]
+    assert len(each) == 8
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in each]
+    np.testing.assert_allclose(embedder.encode(TEXTS), np.mean(unit, axis=0), atol=1e-5)
+    assert embedder.describe()["prompts"][0]["template"] == "metaeol-topic"

@@ -120,3 +120,37 @@ def test_an_adapter_trained_with_the_head_is_the_one_published_for_the_paper(
     np.testing.assert_allclose(found, expected, atol=1e-4)
     plain = Encoder.load(name, precision="fp32", device="cpu").encode(["A cat sleeps."], Prompt())
     assert not np.allclose(found, plain[0], atol=1e-2)
+
+
+def test_weights_that_are_a_pickle_are_read_only_on_request(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(3)
+    base = AutoModelForCausalLM.from_pretrained(tiny("opt"), dtype=torch.float32)
+    base.add_adapter(LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+    base.save_pretrained(tmp_path)
+    (tmp_path / "adapter_model.safetensors").unlink()
+    weights = get_peft_model_state_dict(base, adapter_name="default")
+    named = {f"base_model.model.{name}": value for name, value in weights.items()}
+    torch.save(named, tmp_path / "adapter_model.bin")
+    source = resolve(str(tiny("opt")))
+    with pytest.raises(UserError, match="--allow-pickle reads them"):
+        load(source, device="cpu", adapter=tmp_path)
+    loaded = load(source, device="cpu", adapter=tmp_path, allow_pickle=True)
+    assert loaded.adapter is not None
+    assert loaded.adapter.revision.startswith("sha256:")
+    found = [value for name, value in loaded.model.named_parameters() if "lora_B" in name]
+    assert found
+    assert all(value.abs().max() > 0 for value in found)
+
+
+def test_an_adapter_that_is_no_folder_and_not_on_the_hub_is_one_line(
+    tiny: Callable[[str], Path],
+) -> None:
+    for name in ("someone/some-adapter", "no such/folder at/all"):
+        with pytest.raises(UserError) as error:
+            load(resolve(str(tiny("opt"))), device="cpu", adapter=name)
+        assert name in str(error.value)
+        assert "\n" not in str(error.value)

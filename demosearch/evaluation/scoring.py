@@ -59,15 +59,7 @@ def evaluate(
 
 def system_record(embedder: Embedder) -> SystemRecord:
     """Return the record of what an embedder is."""
-    encoder = embedder.encoder
-    return SystemRecord(
-        model=encoder.record,
-        prompts=[
-            prompt.record(encoder.resolve_layer(prompt.layer), weight)
-            for prompt, weight in zip(embedder.prompts, embedder.weights, strict=True)
-        ],
-        adapter=encoder.adapter,
-    )
+    return SystemRecord.model_validate(embedder.describe())
 
 
 def _score(subsets: list[Pairs], place: dict[str, int], states: NDArray[np.float32]) -> TaskResult:
