@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
-from demosearch import __version__, commands
+from demosearch import __version__, commands, tensor_parallel
 from demosearch.errors import UserError
 
 DESCRIPTION = """\
@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quiet_others()
     from demosearch.progress import console, log_to_console
 
-    log_to_console(logging.WARNING if arguments.quiet else logging.INFO)
+    quiet = arguments.quiet or tensor_parallel.follows()
+    log_to_console(logging.WARNING if quiet else logging.INFO)
     try:
         result = arguments.command(arguments)
         if arguments.json:

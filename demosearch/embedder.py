@@ -11,8 +11,7 @@ import numpy as np
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.encoder import Encoder
 from demosearch.errors import UserError
-from demosearch.loading import load
-from demosearch.models import Precision, resolve
+from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
@@ -78,27 +77,27 @@ class Embedder:
                 f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
                 " model, or say --allow-other-model"
             )
-        loaded = load(
-            resolve(name),
-            precision=Precision(precision or file.model.precision),
+        encoder = Encoder.load(
+            name,
+            precision=precision or file.model.precision,
             device=device,
             devices=devices,
             adapter=adapter or (file.adapter.source if file.adapter else None),
             allow_pickle=allow_pickle,
         )
-        theirs, ours = file.model.revision, loaded.record.revision
+        theirs, ours = file.model.revision, encoder.record.revision
         if theirs and ours and theirs != ours and not allow_other_model:
             raise UserError(
                 f"{path} was made for other weights of '{name}' (revision {theirs[:20]}, here"
                 f" {ours[:20]}); search again, or say --allow-other-model"
             )
-        if file.adapter and not adapter and loaded.adapter != file.adapter:
+        if file.adapter and not adapter and encoder.adapter != file.adapter:
             raise UserError(
                 f"{path} was made with the adapter {file.adapter.source} of revision"
                 f" {file.adapter.revision[:20]}; there is another now"
             )
         prompts = [Prompt.of(record, layer) for record in file.prompts]
-        return cls(Encoder.of(loaded), prompts, [record.weight for record in file.prompts])
+        return cls(encoder, prompts, [record.weight for record in file.prompts])
 
     @classmethod
     def without_demonstrations(
@@ -132,16 +131,16 @@ class Embedder:
             UserError: the model or template is unknown or cannot be loaded.
         """
         templates = find_templates(template)
-        loaded = load(
-            resolve(model),
-            precision=None if precision is None else Precision(precision),
+        encoder = Encoder.load(
+            model,
+            precision=precision,
             device=device,
             devices=devices,
             adapter=adapter,
             allow_pickle=allow_pickle,
+            token_budget=token_budget,
         )
-        prompts = [Prompt(each, layer=layer) for each in templates]
-        return cls(Encoder.of(loaded, token_budget), prompts)
+        return cls(encoder, [Prompt(each, layer=layer) for each in templates])
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides an embedding, as JSON takes it: model, adapter, prompts."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from demosearch import tensor_parallel
 from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
@@ -81,6 +82,7 @@ class Encoder:
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
+        self._split = False
         use_packed_attention(model)
 
     @classmethod
@@ -97,6 +99,9 @@ class Encoder:
     ) -> Encoder:
         """Load a model by known name, hub id or folder.
 
+        Under torchrun the model is split over its processes; in all but the first this does not
+        return: they compute along until the first one ends, and end.
+
         Args:
             name: the model.
             precision: None chooses the fastest for the device.
@@ -109,15 +114,24 @@ class Encoder:
         Raises:
             UserError: the name is unknown or the weights cannot be loaded.
         """
+        split = tensor_parallel.processes() > 1
         loaded = load(
             resolve(name),
             precision=None if precision is None else Precision(precision),
             device=device,
             devices=devices,
+            split=split,
             adapter=adapter,
             allow_pickle=allow_pickle,
         )
-        return cls.of(loaded, token_budget)
+        encoder = cls.of(loaded, token_budget)
+        encoder._split = split
+        if tensor_parallel.follows():
+            tensor_parallel.follow(encoder)
+            raise SystemExit(0)
+        if split:
+            tensor_parallel.lead()
+        return encoder
 
     @classmethod
     def of(cls, loaded: LoadedModel, token_budget: int | None = None) -> Encoder:
@@ -198,6 +212,9 @@ class Encoder:
         """
         wanted = range(self.layers + 1) if layers is None else layers
         resolved = [self.resolve_layer(layer) for layer in wanted]
+        if self._split and not tensor_parallel.follows():
+            step = tensor_parallel.Pass(list(texts), prompt, resolved, self.token_budget)
+            tensor_parallel.announce(step)
         prepared = [prompt.prepare(text) for text in texts]
         distinct = list(dict.fromkeys(prepared))
         copies = Counter(prepared)
@@ -260,6 +277,10 @@ class Encoder:
 
     def _halve(self, batch: Sequence[_Row]) -> None:
         release(self.model.device)
+        if self._split:
+            raise UserError(
+                f"out of memory with {self.token_budget} tokens a pass; split over more processes"
+            )
         if len(batch) == 1:
             raise UserError(
                 f"one text of {len(batch[0])} tokens does not fit the memory of"

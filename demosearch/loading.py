@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,20 +66,19 @@ def load(
     precision: Precision | None = None,
     device: str | None = None,
     devices: Sequence[str] | None = None,
+    split: bool = False,
     head: bool = False,
     adapter: str | Path | None = None,
     allow_pickle: bool = False,
 ) -> LoadedModel:
     """Load weights and tokenizer.
 
-    Under torchrun, a model whose family transformers can split is split over the processes' devices
-    (tensor parallelism).
-
     Args:
         source: what `resolve` returned.
         precision: None chooses the fastest for the device.
         device: a torch device; None chooses a GPU where there is one.
         devices: spread the layers over these, in order; at the first the sentences come in.
+        split: split every layer over the processes that torchrun has started.
         head: also load the language-model head (only the local labeler needs it).
         adapter: folder or hub id of a LoRA (PEFT's layout) to put on the weights.
         allow_pickle: also read weights that are no safetensors, as many of 2023 are; torch's
@@ -89,7 +87,7 @@ def load(
     Raises:
         UserError: the weights cannot be found or read; the message says what to do.
     """
-    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
     device = devices[0] if devices else device or default_device()
     precision = precision or default_precision(device)
@@ -98,14 +96,21 @@ def load(
     kind = AutoModelForCausalLM if head else AutoModel
     try:
         with quiet_transformers():
+            config = AutoConfig.from_pretrained(place)
+            if split and not config.base_model_tp_plan:
+                raise UserError(
+                    f"models of type '{config.model_type}' cannot be split by torchrun; start one"
+                    " process and spread the model by --devices"
+                )
             tokenizer = AutoTokenizer.from_pretrained(place)
             model, report = kind.from_pretrained(
                 place,
+                config=config,
                 dtype=dtype,
                 quantization_config=_quantisation(precision, dtype),
                 use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
-                **_placement(device, devices),
+                **_placement(device, devices, split),
             )
     except (OSError, ValueError) as error:
         raise UserError(_why_not_loaded(source, error)) from error
@@ -131,9 +136,9 @@ def load(
     return LoadedModel(model, tokenizer, record, put_on)
 
 
-def _placement(device: str, devices: Sequence[str] | None) -> dict[str, Any]:
+def _placement(device: str, devices: Sequence[str] | None, split: bool) -> dict[str, Any]:
     """Return how transformers is told where the weights go."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not devices:
+    if split:
         from transformers import DistributedConfig
 
         return {"distributed_config": DistributedConfig(tp_plan="auto")}

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from demosearch import tensor_parallel
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_pairs
@@ -163,10 +164,13 @@ def run(
         given = read_candidates(pipeline.candidates_file)
     candidates_settings = resolved(pipeline.candidates, pipeline.data)
     pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
-    _claim(out, source.name, pipeline)
-    candidates, generated = _candidates(
-        model, pipeline, devices, out, given, dev, test, show_progress
-    )
+    candidates: list[Candidate] = []
+    generated = None
+    if not tensor_parallel.follows():
+        _claim(out, source.name, pipeline)
+        candidates, generated = _candidates(
+            model, pipeline, devices, out, given, dev, test, show_progress
+        )
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.replicas import open_encoder
