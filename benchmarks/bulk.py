@@ -1,0 +1,99 @@
+"""`demosearch embed` of many short lines: throughput, resident memory, and a kill on the way.
+
+    python benchmarks/bulk.py --data ../shared/data [--lines 200000] [--kill-after 60]
+
+The lines are made of STS-B's sentences, two joined so that all differ. The first run is killed after so
+many seconds and the second goes on. Memory is read twice a second; what is printed is its growth from
+the tenth part of the run to its end.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+from measure import machine, show
+
+from demosearch import Encoder, Prompt
+from demosearch.datasets import Split, read_pairs
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--lines", type=int, default=200_000)
+    parser.add_argument("--kill-after", type=float, default=60, help="seconds; 0: never")
+    arguments = parser.parse_args()
+
+    sentences = read_pairs("stsb", Split.DEV, arguments.data).sentences()
+    pairs = itertools.islice(itertools.combinations(sentences, 2), arguments.lines)
+    lines = [f"{first.rstrip('.')} {number}" for number, (first, _) in enumerate(pairs)]
+    with tempfile.TemporaryDirectory() as folder:
+        source, out = Path(folder) / "lines.txt", Path(folder) / "vectors.npy"
+        source.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        command = [sys.executable, "-m", "demosearch", "embed", "--model", arguments.model]
+        command += [str(source), "--out", str(out), "--quiet"]
+        lost = kept = 0.0
+        if arguments.kill_after:
+            started = time.perf_counter()
+            process = subprocess.Popen(command)
+            time.sleep(arguments.kill_after)
+            process.kill()
+            process.wait()
+            lost = time.perf_counter() - started
+            parts = out.with_name(f".{out.name}.parts")
+            kept = sum(len(np.load(part)) for part in parts.glob("*.npy"))
+        started = time.perf_counter()
+        process = subprocess.Popen(command)
+        resident = []
+        while process.poll() is None:
+            resident.append(psutil.Process(process.pid).memory_info().rss)
+            time.sleep(0.5)
+        seconds = time.perf_counter() - started
+        vectors = np.load(out, mmap_mode="r")
+        if len(vectors) != len(lines):
+            raise SystemExit(f"{len(vectors)} rows for {len(lines)} lines")
+
+    tokens = plain_rate(arguments.model, lines)
+    steady = resident[len(resident) // 10 :]
+    done = len(lines) - kept
+    print(f"{arguments.model}, {len(lines)} lines; {machine()}\n")
+    show(
+        ("", ""),
+        [
+            ("killed after, seconds", f"{lost:.0f}"),
+            ("lines that were kept", f"{kept:.0f}"),
+            ("the rest, seconds (loading included)", f"{seconds:.0f}"),
+            ("lines a second", f"{done / seconds:.1f}"),
+            ("of one call of encode on 4096 lines", f"{done / seconds / tokens:.2f}"),
+            (
+                "resident memory, first tenth",
+                f"{max(resident[: len(resident) // 10 + 1]) >> 20} MiB",
+            ),
+            ("resident memory, at most after it", f"{max(steady) >> 20} MiB"),
+        ],
+    )
+
+
+def plain_rate(model: str, lines: list[str]) -> float:
+    """Return the lines a second of encoding a part of them in memory."""
+    encoder = Encoder.load(model)
+    step = max(1, len(lines) // 4096)
+    part = lines[::step][:4096]
+    encoder.encode(part[:64], Prompt())
+    started = time.perf_counter()
+    encoder.encode(part, Prompt())
+    return len(part) / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What the benchmarks share: interleaved medians, a markdown table, the machine in words."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+
+
+def medians(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
+    """Return the seconds of each side's runs, the sides taking turns so that noise meets all."""
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, run in sides.items():
+            started = time.perf_counter()
+            run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def median(seconds: Sequence[float]) -> float:
+    """Return the median."""
+    return statistics.median(seconds)
+
+
+def show(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print a markdown table."""
+    print("| " + " | ".join(header) + " |")
+    print("|" + "---|" * len(header))
+    for row in rows:
+        print("| " + " | ".join(str(cell) for cell in row) + " |")
+    print(flush=True)
+
+
+def machine() -> str:
+    """Return the machine and the versions in one line."""
+    import transformers
+
+    if torch.cuda.is_available():
+        device = torch.cuda.get_device_name()
+    else:
+        device = f"{platform.machine()}, {torch.get_num_threads()} threads of {os.cpu_count()}"
+        abilities = torch.cpu.get_capabilities()
+        fast = [name for name in ("amx_bf16", "avx512_bf16", "avx512_vnni") if abilities.get(name)]
+        device += f" ({', '.join(fast) or 'no bfloat16 instructions'})"
+    return f"{device}; torch {torch.__version__}, transformers {transformers.__version__}"
+
+
+def product_rate(model: torch.nn.Module, tokens: int, repeats: int = 5) -> float:
+    """Return the rate of one pass's matrix products alone, in FLOP/s: the arithmetic floor.
+
+    Every linear layer multiplies as many rows as a batch has tokens, in the model's own type.
+    """
+    layers = [each for each in model.modules() if isinstance(each, torch.nn.Linear)]
+    shapes = {(each.in_features, each.out_features, each.weight.dtype) for each in layers}
+    count = {
+        shape: sum(
+            (each.in_features, each.out_features, each.weight.dtype) == shape for each in layers
+        )
+        for shape in shapes
+    }
+    device = next(model.parameters()).device
+    total = flops = 0.0
+    with torch.inference_mode():
+        for shape, number in count.items():
+            width, height, dtype = shape
+            rows = torch.randn(tokens, width, device=device).to(dtype)
+            # As many different weights as the model has, so that none is in the cache already.
+            weights = [
+                torch.randn(height, width, device=device).to(dtype) for _ in range(min(number, 16))
+            ]
+            sides = {
+                "products": lambda w=weights, r=rows: [
+                    torch.nn.functional.linear(r, each) for each in w
+                ]
+            }
+            medians(sides, 2)
+            each = median(medians(sides, repeats)["products"]) / len(weights)
+            total += each * number
+            flops += 2 * tokens * width * height * number
+    return flops / total
