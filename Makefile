@@ -11,7 +11,7 @@ help:
 	@echo "make test         install what tests need, then run them"
 	@echo "make lint types   check the code"
 	@echo "make format       format the code"
-	@echo "make benchmarks   measure the figures of the README (an hour on two cores)"
+	@echo "make benchmarks   measure the figures of the README (hours on two cores)"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -45,6 +45,9 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff format .
 
 benchmarks: $(VENV)/.dev
+	$(VENV)/bin/python benchmarks/encoder.py
+	$(VENV)/bin/python benchmarks/bulk.py
+	$(VENV)/bin/python benchmarks/shapes.py
 	$(VENV)/bin/python benchmarks/starter_agreement.py
 
 clean:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
+from unittest import mock
 
 import numpy as np
 import torch
@@ -47,7 +48,12 @@ def main() -> None:
         "--precision", choices=["fp32", "bf16", "fp16"], help="default: fastest here"
     )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--layers", action="store_true", help="only the table of layers")
+    parser.add_argument(
+        "--tables",
+        nargs="+",
+        choices=["candidate", "layers", "changes"],
+        default=["candidate", "layers", "changes"],
+    )
     arguments = parser.parse_args()
 
     device = default_device()
@@ -59,9 +65,12 @@ def main() -> None:
     texts = [dev.sentences1[row] for row in rows] + [dev.sentences2[row] for row in rows]
     encoder = Encoder.load(arguments.model, precision=precision, device=device)
     print(f"{arguments.model}, {precision}, {len(texts)} sentences; {machine()}\n")
-    if not arguments.layers:
+    if "candidate" in arguments.tables:
         candidates(encoder, arguments.model, precision, device, texts, arguments.repeats)
-    layers(encoder, texts, arguments.repeats)
+    if "layers" in arguments.tables:
+        layers(encoder, texts, arguments.repeats)
+    if "changes" in arguments.tables:
+        changes(encoder, texts, arguments.repeats)
 
 
 def candidates(
@@ -132,6 +141,41 @@ def layers(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
     base = median(seconds["last layer"])
     show(
         ("layer", "seconds", "of the last layer's"),
+        [
+            (key, f"{median(each):.1f}", f"{median(each) / base:.2f}")
+            for key, each in seconds.items()
+        ],
+    )
+
+
+def changes(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
+    """Take away one thing at a time."""
+    found = encoder.token_budget
+
+    def with_budget(budget: int) -> None:
+        encoder.token_budget = budget
+        encoder.encode(texts, PROMPT)
+        encoder.token_budget = found
+
+    def without_prefix() -> None:
+        with mock.patch("demosearch.encoder.shared_prefix", return_value=[]):
+            encoder.encode(texts, PROMPT)
+
+    def tokenized_anew() -> None:
+        encoder._tokenize = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)
+        encoder.encode(texts, PROMPT)
+
+    sides: dict[str, Callable[[], object]] = {
+        f"as it is ({found} tokens a pass)": lambda: encoder.encode(texts, PROMPT),
+        "without the shared prefix": without_prefix,
+        "sentences tokenized anew": tokenized_anew,
+        f"{found // 4} tokens a pass": lambda: with_budget(found // 4),
+        f"{found * 4} tokens a pass": lambda: with_budget(found * 4),
+    }
+    seconds = medians(sides, repeats)
+    base = median(next(iter(seconds.values())))
+    show(
+        ("change", "seconds", "times as it is"),
         [
             (key, f"{median(each):.1f}", f"{median(each) / base:.2f}")
             for key, each in seconds.items()

@@ -75,7 +75,8 @@ def finetune(
         show_progress: draw a bar with the loss and the best dev score on standard error.
 
     Raises:
-        UserError: the folder holds an adapter already, or there are fewer rows than a batch.
+        UserError: the folder holds an adapter already, there are fewer rows than a batch, or the
+            precision cannot be trained in.
     """
     settings = settings or FinetuneSettings()
     prompt = prompt or Prompt()
@@ -86,6 +87,10 @@ def finetune(
         raise UserError(
             f"{len(triplets)} training rows are fewer than a batch of {settings.batch_size};"
             " lower batch_size"
+        )
+    if precision is not None and precision.quantised:
+        raise UserError(
+            f"--precision {precision}: fine-tuning takes fp32, bf16 or fp16 in this version"
         )
     _require_packages()
     from datasets import Dataset

@@ -18,8 +18,10 @@ from demosearch.candidates import CandidateSettings, generate
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.loading import load
 from demosearch.models import resolve
+from demosearch.prompt import prepare
 from demosearch.selection.objective import Objective
 from demosearch.selection.statistics import spearman
+from demosearch.tokens import PromptTokenizer
 from tests.conftest import REPOSITORY
 
 MODEL = "smollm2-135m"
@@ -56,6 +58,29 @@ def test_equals_a_plain_forward(encoder: Encoder) -> None:
             expected = plain(**inputs).last_hidden_state[0, -1].float().numpy()
         cosine = state @ expected / np.linalg.norm(state) / np.linalg.norm(expected)
         assert cosine > 0.9999
+
+
+def test_bfloat16_embeds_as_float32_to_rounding(encoder: Encoder) -> None:
+    texts = ["A man plays a guitar.", "", "'Quote' first", "Stocks fell 3.5% on Monday", "Dogs run"]
+    states = [
+        Encoder.load(MODEL, precision=precision, device="cpu").encode(texts, Prompt())
+        for precision in ("bf16", "fp32")
+    ]
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in states]
+    assert (unit[0] * unit[1]).sum(1).min() > 0.999
+
+
+@pytest.mark.data
+def test_tokens_put_together_are_those_of_the_whole_prompt(encoder: Encoder, data: Path) -> None:
+    texts = [prepare(text) for text in read_pairs("stsb", Split.DEV, str(data)).sentences()]
+    tokenize = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)
+    candidates = generate(
+        CandidateSettings(labeler="none", dictionary="starter", n_dictionary=3)
+    ).candidates
+    for one in candidates:
+        prompt = Prompt(demonstrations=(one,))
+        whole = encoder.tokenizer([text.join(prompt.parts) for text in texts]).input_ids
+        assert [tokens.ids for tokens in tokenize(texts, prompt)] == whole
 
 
 def test_the_local_labeler_gives_words() -> None:
@@ -111,7 +136,7 @@ def test_the_plain_prompt_scores_73_8_on_stsb_dev(encoder: Encoder, data: Path) 
 def test_start_on_the_command_line_needs_no_hub(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("One line\nAnother line\n")
     result = subprocess.run(
-        [sys.executable, "-m", "demosearch.cli", "embed", "--model", MODEL, "lines.txt",
+        [sys.executable, "-m", "demosearch", "embed", "--model", MODEL, "lines.txt",
          "--out", "v.npy", "--quiet"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
