@@ -103,32 +103,58 @@ def _add_candidates(subparsers: Subparsers) -> None:
         "candidates",
         commands.candidates,
         "build candidate demonstrations from sentences and a dictionary",
-        "demosearch candidates --labeler openai --sentences train.txt --out candidates.jsonl",
+        "demosearch candidates --labeler openai --votes 5 --max-cost 0.50 --out candidates.jsonl",
         "demosearch candidates --labeler none --dictionary wordnet --out candidates.jsonl",
+        "demosearch candidates --merge a.jsonl b.jsonl --out both.jsonl",
+        "demosearch candidates --show both.jsonl",
     )
-    parser.add_argument("--out", required=True, metavar="F", help="candidates file to write")
-    parser.add_argument("--model", metavar="M", help="the model, for the local labeler")
-    parser.add_argument("--labeler", choices=["auto", "openai", "local", "none"])
-    parser.add_argument("--labeler-model", metavar="M", help="chat model, or another local model")
-    parser.add_argument("--sentences", metavar="F", help="starter, stsb-train or a file")
-    parser.add_argument("--n-sentences", type=int, metavar="N", help="labeled sentences wanted")
-    parser.add_argument("--dictionary", metavar="D", help="wordnet, starter, none or a file")
-    parser.add_argument("--n-dictionary", type=int, metavar="N", help="dictionary pairs wanted")
-    parser.add_argument(
+    parser.add_argument("--out", metavar="F", help="candidates file to write")
+    parser.add_argument("--show", metavar="F", help="show a candidates file, build nothing")
+    parser.add_argument("--merge", nargs="+", metavar="F", help="merge files, build nothing")
+    parser.add_argument("--explain", metavar="F", help="write what was refused, and why (JSONL)")
+    parser.add_argument("--model", metavar="M", help="the model, for local labels and quality")
+    parser.add_argument("--seed", type=int, default=0)
+    labeling = parser.add_argument_group("labeled sentences")
+    labeling.add_argument("--labeler", choices=["auto", "openai", "local", "none"])
+    labeling.add_argument("--labeler-model", metavar="M", help="chat model, or another local model")
+    labeling.add_argument("--sentences", metavar="F", help="starter, stsb-train or a file")
+    labeling.add_argument("--n-sentences", type=int, metavar="N", help="labeled sentences wanted")
+    labeling.add_argument("--data", metavar="DIR", help="folder that stsb-train is looked for in")
+    labeling.add_argument("--base-url", metavar="URL", help="chat server (default OPENAI_BASE_URL)")
+    labeling.add_argument("--votes", type=int, metavar="N", help="answers a sentence (default: 1)")
+    labeling.add_argument("--rate", type=int, metavar="N", help="requests a minute at most")
+    labeling.add_argument("--max-cost", type=float, metavar="USD", help="what labeling may cost")
+    labeling.add_argument("--price", metavar="S,R", help="USD a million tokens sent, received")
+    labeling.add_argument(
+        "--batch", action="store_true", default=None, help="Batch API: half the price, within a day"
+    )
+    pairs = parser.add_argument_group("dictionary pairs")
+    pairs.add_argument("--dictionary", metavar="D", help="wordnet, starter, none or a file")
+    pairs.add_argument("--n-dictionary", type=int, metavar="N", help="dictionary pairs wanted")
+    pairs.add_argument("--headwords", metavar="F", help="words that wordnet is asked for")
+    curation = parser.add_argument_group("curation")
+    curation.add_argument(
         "--refuse-word-in-sentence",
         action="store_true",
         default=None,
         help="refuse a word that stands in its sentence (by default it is flagged)",
     )
-    parser.add_argument(
+    curation.add_argument("--language", metavar="L", help="refuse other languages, e.g. en")
+    curation.add_argument("--offensive-words", metavar="F", help="refuse pairs with one of these")
+    curation.add_argument(
         "--exclude",
         action="append",
         default=[],
         metavar="D",
         help="dev or test pairs whose sentences must not become demonstrations; repeatable",
     )
-    parser.add_argument("--data", metavar="DIR", help="folder that stsb-train is looked for in")
-    parser.add_argument("--seed", type=int, default=0)
+    curation.add_argument(
+        "--no-quality",
+        dest="quality",
+        action="store_false",
+        default=None,
+        help="leave out the quality scores",
+    )
     _device(parser)
 
 

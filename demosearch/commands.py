@@ -5,11 +5,12 @@ Each returns the object that `--json` prints.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from argparse import Namespace
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,23 +56,38 @@ def run(arguments: Namespace) -> dict[str, Any]:
     }
 
 
-def candidates(arguments: Namespace) -> dict[str, Any]:
+def candidates(arguments: Namespace) -> Any:
     """`demosearch candidates`."""
     from demosearch import display
-    from demosearch.candidates import CandidateSettings, generate, write_candidates
+    from demosearch.candidates import (
+        CandidateSettings,
+        generate,
+        merge_candidates,
+        read_candidates,
+        write_candidates,
+    )
     from demosearch.datasets import Split, read_pairs
+    from demosearch.files import atomic_write
     from demosearch.models import Precision, resolve
 
-    names = (
-        "labeler",
-        "labeler_model",
-        "sentences",
-        "n_sentences",
-        "dictionary",
-        "n_dictionary",
-        "refuse_word_in_sentence",
-    )
-    given = {name: value for name in names if (value := getattr(arguments, name)) is not None}
+    if arguments.show:
+        found = read_candidates(arguments.show)
+        if not arguments.json:
+            display.show_candidates_file(found)
+        return [one.model_dump(exclude_none=True) for one in found]
+    if not arguments.out:
+        raise UserError("give --out FILE for the candidates (or --show FILE)")
+    if arguments.merge:
+        merged = merge_candidates(read_candidates(path) for path in arguments.merge)
+        write_candidates(arguments.out, merged)
+        if not arguments.json:
+            display.show_files(arguments.out)
+        return {"file": arguments.out, "candidates": len(merged)}
+    given = {
+        name: value
+        for name in CandidateSettings.model_fields
+        if (value := getattr(arguments, name)) is not None
+    }
     if arguments.model is not None:
         resolve(arguments.model)
     forbidden = [
@@ -90,6 +106,10 @@ def candidates(arguments: Namespace) -> dict[str, Any]:
         show_progress=not arguments.quiet,
     )
     write_candidates(arguments.out, generated.candidates)
+    if arguments.explain:
+        with atomic_write(arguments.explain) as file:
+            for one in generated.refused:
+                file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
     if not arguments.json:
         display.show_candidates(generated, arguments.out)
     return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from rich.text import Text
 from demosearch.demonstration import DemonstrationsFile
 
 if TYPE_CHECKING:
-    from demosearch.candidates import Generated
+    from demosearch.candidates import Candidate, Generated
     from demosearch.evaluation.result import Result
     from demosearch.memory import Machine
     from demosearch.pipeline import RunResult
@@ -90,6 +91,28 @@ def show_candidates(generated: Generated, path: str | Path) -> None:
     for reason, count in generated.rejected.items():
         _line(f"{count:6d}  refused: {reason}")
     show_files(path)
+
+
+def show_candidates_file(candidates: Sequence[Candidate]) -> None:
+    """Show candidates, and how many came from where."""
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("word", no_wrap=True)
+    table.add_column("sentence", ratio=1)
+    table.add_column("source", no_wrap=True)
+    table.add_column("in it", no_wrap=True)
+    table.add_column("log p", justify="right", no_wrap=True)
+    for one in candidates:
+        probability = one.word_log_probability
+        table.add_row(
+            Text(one.word),
+            Text(one.sentence),
+            Text(one.source),
+            "yes" if one.word_in_sentence else "",
+            "" if probability is None else f"{probability:.1f}",
+        )
+    _out().print(table)
+    for source, count in Counter(one.source for one in candidates).items():
+        _line(f"{count:6d}  {source}")
 
 
 def show_result(result: Result) -> None:

@@ -85,6 +85,12 @@ sys.exit(main(sys.argv[1:]))
         ("finetune --model {model} --train none.csv --out a", "no training file"),
         ("finetune --model {model} --train bad.csv --out a --set r=1", "r: Extra inputs"),
         ("candidates --model nope --out c.jsonl", "unknown model 'nope'"),
+        ("candidates --labeler none", "give --out FILE"),
+        ("candidates --show none.jsonl", "cannot read candidates file none.jsonl"),
+        ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl holds no candidate"),
+        ("candidates --out c.jsonl --votes 0", "votes: Input should be greater than or equal to 1"),
+        ("embed --model {model} --devices 0,,1 bad.csv --out v.npy", "--devices 0,,1"),
+        ("embed --model {model} --template x bad.csv --out v.npy", "unknown template 'x'"),
         ("candidates --out c.jsonl --labeler none --dictionary x", "no dictionary 'x'"),
     ],
 )
@@ -177,3 +183,30 @@ def test_json_is_exactly_one_object(name: str) -> None:
     assert json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
     assert demosearch(name).returncode == 0
+
+
+def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("the\n")
+    for name, seed in (("a", "0"), ("b", "1")):
+        built = demosearch(
+            "candidates", "--labeler", "none", "--dictionary", "starter", "--n-dictionary", "8",
+            "--seed", seed, "--out", tmp_path / f"{name}.jsonl",
+            "--explain", tmp_path / f"{name}.refused.jsonl", "--offensive-words", "words.txt",
+            folder=tmp_path,
+        )  # fmt: skip
+        assert built.returncode == 0, built.stderr
+    refused = [json.loads(line) for line in (tmp_path / "a.refused.jsonl").read_text().splitlines()]
+    assert refused
+    assert {one["reason"] for one in refused} == {"a word of the offensive words"}
+    merged = demosearch(
+        "candidates", "--merge", tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "a.jsonl",
+        "--out", tmp_path / "both.jsonl", "--json",
+    )  # fmt: skip
+    ids = {
+        json.loads(line)["id"]
+        for name in ("a", "b")
+        for line in (tmp_path / f"{name}.jsonl").read_text().splitlines()
+    }
+    assert json.loads(merged.stdout)["candidates"] == len(ids)
+    shown = demosearch("candidates", "--show", tmp_path / "both.jsonl")
+    assert f"{len(ids):6d}  starter" in shown.stdout

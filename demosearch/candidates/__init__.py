@@ -1,6 +1,11 @@
 """The generator: word labeling, dictionary pairs, and their curation."""
 
-from demosearch.candidates.file import Candidate, read_candidates, write_candidates
+from demosearch.candidates.file import (
+    Candidate,
+    merge_candidates,
+    read_candidates,
+    write_candidates,
+)
 from demosearch.candidates.generate import CandidateSettings, Generated, generate
 
 __all__ = [
@@ -8,6 +13,7 @@ __all__ = [
     "CandidateSettings",
     "Generated",
     "generate",
+    "merge_candidates",
     "read_candidates",
     "write_candidates",
 ]

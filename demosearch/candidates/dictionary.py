@@ -49,19 +49,30 @@ _LEXICOGRAPHER_POS = {"noun": 1, "verb": 2, "adj": 3, "adv": 4}
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A headword and one definition of it."""
+    """A headword and one definition of it.
+
+    Attributes:
+        word: the headword.
+        definition: what it means, cleaned.
+        pos: noun, verb, adjective or adverb.
+        band: how frequent the word is: common, medium or rare.
+        topic: what it is about, as the dictionary has it.
+    """
 
     word: str
     definition: str
     pos: str | None = None
+    band: str | None = None
+    topic: str | None = None
 
 
-def read_dictionary(name: str) -> tuple[str, list[Entry]]:
+def read_dictionary(name: str, headwords: str | None = None) -> tuple[str, list[Entry]]:
     """Return the source name and the entries of a dictionary.
 
     Args:
         name: `starter`, `wordnet`, or a file (CSV, TSV, JSONL, parquet) with the columns `word` and
             `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one.
+        headwords: file of the words that WordNet is asked for; None is the shipped list.
 
     Raises:
         UserError: it is not there, or a row is malformed (named).
@@ -69,26 +80,42 @@ def read_dictionary(name: str) -> tuple[str, list[Entry]]:
     if name == STARTER:
         return STARTER, _read_file(resource("wordlists", "starter_dictionary.csv"))
     if name == WORDNET:
-        return WORDNET, list(_wordnet_entries(open_wordnet(), read_headwords()))
+        return WORDNET, list(_wordnet_entries(open_wordnet(), read_headwords(headwords)))
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"no dictionary '{name}': give wordnet, starter or a file")
     return f"dictionary:{path.stem}", _read_file(path)
 
 
-def read_headwords(path: Path | None = None) -> list[tuple[str, str]]:
-    """Return the `(word, part of speech)` rows that WordNet is asked for."""
-    place = path or resource("wordlists", "headwords.tsv")
+@dataclass(frozen=True, slots=True)
+class Headword:
+    """A word that a dictionary is asked for."""
+
+    word: str
+    pos: str
+    band: str | None = None
+    topic: str | None = None
+
+
+def read_headwords(path: str | Path | None = None) -> list[Headword]:
+    """Read the words that WordNet is asked for: word, part of speech, and band and topic if given.
+
+    Raises:
+        UserError: a row has no known part of speech (file and row named).
+    """
+    place = Path(path) if path else resource("wordlists", "headwords.tsv")
     rows = []
     for number, line in enumerate(read_text(place, "headwords file").splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        word, _, pos = line.partition("\t")
+        word, pos, band, topic, *_ = [*line.split("\t"), "", "", ""]
         if pos not in _POS:
             raise UserError(
                 f"{place}, line {number}: part of speech {pos!r} is not one of {', '.join(_POS)}"
             )
-        rows.append((word, pos))
+        rows.append(Headword(word, pos, band or None, topic or None))
+    if not rows:
+        raise UserError(f"headwords file {place} holds no word")
     return rows
 
 
@@ -138,14 +165,12 @@ def _column(row: dict[str, Any], wanted: str, place: str) -> str:
     return value.strip()
 
 
-def _wordnet_entries(
-    reader: WordNetCorpusReader, headwords: Iterable[tuple[str, str]]
-) -> Iterable[Entry]:
+def _wordnet_entries(reader: WordNetCorpusReader, headwords: Iterable[Headword]) -> Iterable[Entry]:
     """Yield each headword with its commonest sense; words WordNet does not have are passed over."""
-    for word, pos in headwords:
-        synsets = reader.synsets(word, _POS[pos])
+    for head in headwords:
+        synsets = reader.synsets(head.word, _POS[head.pos])
         if synsets and (definition := clean_gloss(synsets[0].definition())):
-            yield Entry(word, definition, pos)
+            yield Entry(head.word, definition, head.pos, head.band, head.topic)
 
 
 def open_wordnet() -> WordNetCorpusReader:

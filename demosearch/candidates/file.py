@@ -29,12 +29,25 @@ class Candidate(Demonstration):
         word_in_sentence: the word stands in its own sentence. Flagged, not refused: such candidates
             were among the best measured.
         pos: part of speech of a dictionary word.
+        band: how frequent the dictionary word is: common, medium or rare.
+        topic: what it is about, as the dictionary has it.
+        agreement: share of a chat model's votes that gave this word.
+        word_log_probability: of the word and the closing quote after the prompt without
+            demonstration, in nats, by the model under test.
+        zipf: the word's frequency: base-10 logarithm of its count in a billion words.
+        words: length of the sentence in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     word_in_sentence: bool | None = None
     pos: str | None = None
+    band: str | None = None
+    topic: str | None = None
+    agreement: float | None = None
+    word_log_probability: float | None = None
+    zipf: float | None = None
+    words: int | None = None
 
 
 def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
@@ -43,6 +56,15 @@ def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
         for candidate in candidates:
             row = candidate.model_dump(exclude_none=True)
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def merge_candidates(files: Iterable[Iterable[Candidate]]) -> list[Candidate]:
+    """Return the candidates of several files, each pair once, as the first file has it."""
+    merged: dict[str, Candidate] = {}
+    for candidates in files:
+        for one in candidates:
+            merged.setdefault(one.id, one)
+    return list(merged.values())
 
 
 def read_candidates(path: str | Path) -> list[Candidate]:

@@ -14,16 +14,16 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from demosearch.candidates import dictionary
-from demosearch.candidates.chat import DEFAULT_MODEL, ChatLabeler, key_is_set
-from demosearch.candidates.curation import Curation, balanced
+from demosearch.candidates import dictionary, quality
+from demosearch.candidates.chat import DEFAULT_MODEL, ChatLabeler, ChatSettings, key_is_set
+from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
 from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError
 from demosearch.files import read_text
-from demosearch.models import Precision
+from demosearch.models import Precision, resolve
 from demosearch.progress import bar
 from demosearch.resources import resource
 
@@ -63,9 +63,33 @@ class CandidateSettings(BaseModel):
         AUTO, description="wordnet, starter, none, a file, or auto: wordnet where it is installed"
     )
     n_dictionary: Annotated[int, Field(ge=0)] = Field(200, description="dictionary pairs wanted")
+    headwords: str | None = Field(
+        None, description="words that wordnet is asked for, instead of the shipped ones"
+    )
+    base_url: str | None = Field(None, description="chat server instead of OPENAI_BASE_URL")
+    votes: Annotated[int, Field(ge=1, le=25)] = Field(
+        1, description="answers of the chat model a sentence; the majority's word is taken"
+    )
+    rate: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="requests a minute to the chat server"
+    )
+    max_cost: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="dollars that labeling may cost"
+    )
+    price: str | None = Field(
+        None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
+    )
+    batch: bool = Field(False, description="use the Batch API: half the price, within a day")
     refuse_word_in_sentence: bool = Field(
         False, description="refuse a word that stands in its own sentence, instead of flagging it"
     )
+    language: str | None = Field(
+        None, description="refuse sentences surely in another language, e.g. en"
+    )
+    offensive_words: str | None = Field(
+        None, description="file with a word a line; pairs that hold one are refused"
+    )
+    quality: bool = Field(True, description="add the quality scores, where there is a model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +98,19 @@ class Generated:
 
     Attributes:
         candidates: in the order of the search: the two sources take turns.
-        rejected: refused pairs by reason.
+        refused: what was refused, and why.
         sources: candidates by source.
     """
 
     candidates: list[Candidate]
-    rejected: dict[str, int]
+    refused: list[Refused]
     sources: dict[str, int]
+
+    @property
+    def rejected(self) -> dict[str, int]:
+        """How many were refused, by reason."""
+        counts = Counter(one.reason for one in self.refused)
+        return {reason.value: count for reason, count in counts.most_common()}
 
 
 def resolved(settings: CandidateSettings, data: str | None) -> CandidateSettings:
@@ -126,8 +156,7 @@ def generate(
         UserError: a source is missing or malformed, or no candidate is left.
     """
     settings = resolved(settings, data)
-    shown_to_the_labeler = [example.sentence for example in EXAMPLES]
-    curation = Curation([*forbidden, *shown_to_the_labeler], settings.refuse_word_in_sentence)
+    curation = _curation(settings, forbidden)
     pairs: list[Candidate] = []
     if settings.dictionary != NONE and settings.n_dictionary:
         pairs = _dictionary_pairs(settings, curation, seed)
@@ -140,11 +169,38 @@ def generate(
     candidates = balanced([*labeled, *pairs], lambda one: one.source, seed)
     if not candidates:
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
-    return Generated(
-        candidates,
-        {reason.value: count for reason, count in curation.rejected.most_common()},
-        dict(Counter(one.source for one in candidates)),
+    if settings.quality:
+        candidates = _with_quality(candidates, model, precision, device, show_progress)
+    return Generated(candidates, curation.refused, dict(Counter(one.source for one in candidates)))
+
+
+def _curation(settings: CandidateSettings, forbidden: Iterable[str]) -> Curation:
+    shown_to_the_labeler = [example.sentence for example in EXAMPLES]
+    offensive: list[str] = []
+    if settings.offensive_words is not None:
+        offensive = read_text(settings.offensive_words, "offensive words").split()
+    return Curation(
+        [*forbidden, *shown_to_the_labeler],
+        settings.refuse_word_in_sentence,
+        settings.language,
+        offensive,
     )
+
+
+def _with_quality(
+    candidates: list[Candidate],
+    model: str | None,
+    precision: Precision | None,
+    device: str | None,
+    show_progress: bool,
+) -> list[Candidate]:
+    candidates = quality.with_word_frequency(candidates)
+    if model is None:
+        return candidates
+    from demosearch.loading import load
+
+    loaded = load(resolve(model), precision=precision, device=device, head=True)
+    return quality.with_word_log_probability(candidates, loaded, show_progress=show_progress)
 
 
 def describe(settings: CandidateSettings, model: str | None) -> str:
@@ -208,7 +264,17 @@ def _labeler(
     device: str | None,
 ) -> Labeler:
     if settings.labeler is LabelerKind.OPENAI:
-        return ChatLabeler(settings.labeler_model or DEFAULT_MODEL)
+        return ChatLabeler(
+            ChatSettings(
+                model=settings.labeler_model or DEFAULT_MODEL,
+                base_url=settings.base_url,
+                votes=settings.votes,
+                rate=settings.rate,
+                max_cost=settings.max_cost,
+                price=settings.price,
+                batch=settings.batch,
+            )
+        )
     name = settings.labeler_model or model
     if name is None:
         raise UserError("the local labeler needs a model: --labeler-model NAME")
@@ -221,16 +287,30 @@ def _labeler(
 def _dictionary_pairs(
     settings: CandidateSettings, curation: Curation, seed: int
 ) -> list[Candidate]:
-    source, entries = dictionary.read_dictionary(settings.dictionary)
+    source, entries = dictionary.read_dictionary(settings.dictionary, settings.headwords)
     kept: list[Candidate] = []
-    for entry in balanced(entries, lambda entry: entry.pos, seed):
+    for entry in _balanced_entries(entries, seed):
         if len(kept) == settings.n_dictionary:
             break
-        candidate = curation.admit(entry.definition, entry.word, source, entry.pos)
+        candidate = curation.admit(
+            entry.definition,
+            entry.word,
+            source,
+            pos=entry.pos,
+            band=entry.band,
+            topic=entry.topic,
+        )
         if candidate is not None:
             kept.append(candidate)
     _say_if_fewer(source, len(kept), settings.n_dictionary)
     return kept
+
+
+def _balanced_entries(entries: Sequence[dictionary.Entry], seed: int) -> list[dictionary.Entry]:
+    """Return entries whose parts of speech take turns, inside each frequency and length do."""
+    third = _length_band([entry.definition for entry in entries], 3)
+    inner = balanced(entries, lambda entry: (entry.band or "", third(entry.definition)), seed)
+    return taking_turns(inner, lambda entry: entry.pos)
 
 
 def _labeled(
@@ -242,33 +322,38 @@ def _labeled(
     show_progress: bool,
 ) -> list[Candidate]:
     """Label sentences, short and long ones in turn, until enough words were good."""
-    drawn = iter(balanced(sentences, _length_band(sentences), seed))
+    drawn = iter(balanced(sentences, _length_band(sentences, 5), seed))
     kept: list[Candidate] = []
     with bar(f"labeling ({labeler.source})", wanted, show=show_progress) as progress:
         while len(kept) < wanted:
             missing = wanted - len(kept)
-            batch = _take(drawn, missing, curation)
+            batch = _take(drawn, missing, curation, labeler.source)
             if not batch:
                 break
-            for sentence, answer in zip(batch, labeler.label(batch, progress.advance), strict=True):
-                candidate = curation.admit(sentence, answer, labeler.source)
+            for sentence, label in zip(batch, labeler.label(batch, progress.advance), strict=True):
+                candidate = curation.admit(
+                    sentence,
+                    label.answer if label else None,
+                    labeler.source,
+                    agreement=label.agreement if label else None,
+                )
                 if candidate is not None:
                     kept.append(candidate)
     _say_if_fewer(labeler.source, len(kept), wanted)
     return kept
 
 
-def _length_band(sentences: Sequence[str]) -> Callable[[str], int]:
-    """Return which fifth of the sentences, by number of words, a sentence is in."""
+def _length_band(sentences: Sequence[str], bands: int) -> Callable[[str], int]:
+    """Return which of so many equal parts of the sentences, by number of words, a sentence is in."""
     lengths = sorted(len(text.split()) for text in sentences)
-    bounds = [lengths[len(lengths) * fifth // 5] for fifth in range(1, 5)]
+    bounds = [lengths[len(lengths) * band // bands] for band in range(1, bands)]
     return lambda text: bisect_right(bounds, len(text.split()))
 
 
-def _take(drawn: Iterable[str], number: int, curation: Curation) -> list[str]:
+def _take(drawn: Iterable[str], number: int, curation: Curation, source: str) -> list[str]:
     batch: list[str] = []
     for sentence in drawn:
-        if curation.admits_sentence(sentence):
+        if curation.admits_sentence(sentence, source):
             batch.append(sentence)
         if len(batch) == number:
             break

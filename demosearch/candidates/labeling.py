@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from demosearch.demonstration import Demonstration
@@ -19,6 +21,19 @@ EXAMPLES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Label:
+    """An answer to a sentence.
+
+    Attributes:
+        answer: as it came; the curation finds out whether it is one word.
+        agreement: share of the votes that gave this word; None where only one was asked for.
+    """
+
+    answer: str
+    agreement: float | None = None
+
+
 class Labeler(Protocol):
     """Somebody who gives the word for a sentence.
 
@@ -30,9 +45,24 @@ class Labeler(Protocol):
 
     def label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
-    ) -> list[str | None]:
-        """Return a raw answer for each sentence, None where there is none."""
+    ) -> list[Label | None]:
+        """Return an answer for each sentence, None where there is none."""
         ...
+
+
+def majority(votes: Sequence[str | None]) -> Label | None:
+    """Return the word that most votes gave, the earlier one where two are level.
+
+    A vote that is no word counts against the agreement.
+
+    >>> majority(["Riding", "horse", "riding.", None])
+    Label(answer='Riding', agreement=0.5)
+    """
+    words = [word for vote in votes if (word := clean_word(vote))]
+    if not words:
+        return next((Label(vote) for vote in votes if vote), None)
+    word, count = Counter(words).most_common(1)[0]
+    return Label(word, count / len(votes) if len(votes) > 1 else None)
 
 
 def clean_word(answer: str | None) -> str | None:

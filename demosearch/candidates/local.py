@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
+from transformers import LogitsProcessor, LogitsProcessorList
 
-from demosearch.candidates.labeling import EXAMPLES
+from demosearch.candidates.labeling import EXAMPLES, Label
 from demosearch.loading import LoadedModel, load
 from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
 BATCH = 16
-# One word is rarely more; what is cut off after that is refused as no word.
+# One word is rarely more; what has not ended by then is cut.
 WORD_TOKENS = 8
 
 
 class LocalLabeler:
-    """Greedy decoding after a prompt with three solved instances, cut at the closing quote.
+    """Greedy decoding of one word after a prompt with three solved instances.
+
+    The first token has to begin a word, the next ones to go on with it, until the model closes the
+    quote: it can say nothing but one word.
 
     Args:
         model: name, hub id or folder; its language-model head is loaded too.
@@ -33,24 +41,26 @@ class LocalLabeler:
         self._precision = precision
         self._device = device
         self._loaded: LoadedModel | None = None
+        self._one_word: OneWord | None = None
 
     def label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
-    ) -> list[str | None]:
-        """Return what the model says before it closes the quote; None where it does not close."""
+    ) -> list[Label | None]:
+        """Return the words the model says; None where it says none."""
         if self._loaded is None:
             self._loaded = load(
                 self._source, precision=self._precision, device=self._device, head=True
             )
-        answers: list[str | None] = []
+            self._one_word = OneWord(self._loaded.tokenizer)
+        words: list[Label | None] = []
         for start in range(0, len(sentences), BATCH):
             batch = sentences[start : start + BATCH]
-            answers += self._answers(self._loaded, batch)
+            words += self._words(self._loaded, batch)
             if advance:
                 advance(len(batch))
-        return answers
+        return words
 
-    def _answers(self, loaded: LoadedModel, sentences: Sequence[str]) -> list[str | None]:
+    def _words(self, loaded: LoadedModel, sentences: Sequence[str]) -> list[Label | None]:
         prompt = Prompt(demonstrations=EXAMPLES)
         tokenizer = loaded.tokenizer
         tokenizer.padding_side = "left"
@@ -60,12 +70,44 @@ class LocalLabeler:
             [prompt.render(sentence) for sentence in sentences], return_tensors="pt", padding=True
         ).to(loaded.model.device)
         inputs.pop("token_type_ids", None)
+        begin = inputs["input_ids"].shape[1]
+        if self._one_word is None:
+            raise RuntimeError("the labeler has no model yet")
+        self._one_word.begin = begin
         with torch.inference_mode():
             output = loaded.model.generate(
                 **inputs,
                 max_new_tokens=WORD_TOKENS,
                 do_sample=False,
                 pad_token_id=tokenizer.pad_token_id,
+                eos_token_id=self._one_word.closing,
+                logits_processor=LogitsProcessorList([self._one_word]),
             )
-        said = tokenizer.batch_decode(output[:, inputs["input_ids"].shape[1] :])
-        return [text.partition('"')[0] if '"' in text else None for text in said]
+        said = tokenizer.batch_decode(output[:, begin:], skip_special_tokens=True)
+        return [Label(word) if (word := text.partition('"')[0].strip()) else None for text in said]
+
+
+class OneWord(LogitsProcessor):  # type: ignore[misc]
+    """Lets a model say letters (with hyphens inside), then the closing quote, and nothing else.
+
+    Attributes:
+        begin: length of the prompt in tokens.
+        closing: tokens that begin with the closing quote.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.begin = 0
+        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+        special = set(tokenizer.all_special_ids)
+        ordinary = [(token, text) for token, text in enumerate(texts) if token not in special]
+        self.closing = [token for token, text in ordinary if text.startswith('"')]
+        self._starting = [token for token, text in ordinary if text.isalpha()]
+        inner = [token for token, text in ordinary if text and text.replace("-", "a").isalpha()]
+        self._going_on = [*inner, *self.closing]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Return the scores with all that is not allowed set to minus infinity."""
+        allowed = self._starting if input_ids.shape[1] == self.begin else self._going_on
+        masked = torch.full_like(scores, float("-inf"))
+        masked[:, allowed] = scores[:, allowed]
+        return masked

@@ -2,100 +2,155 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
+import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
-from demosearch.candidates import CandidateSettings, generate
-from demosearch.candidates.chat import ChatLabeler
+from demosearch.candidates import CandidateSettings, chat, generate
+from demosearch.candidates.chat import ChatLabeler, ChatSettings, parse_answer
+from demosearch.candidates.labeling import Label
+from demosearch.candidates.responses import ResponseCache
 from demosearch.errors import UserError
+from tests.chat_server import CUT, NO_JSON, SLOW, ChatServer, running_server
 
 KEY = "sk-test-not-a-real-key"
-
-
-class ChatServer(ThreadingHTTPServer):
-    """Answers with the last word of the sentence, or as a rule says."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), ChatHandler)
-        self.requests: list[dict[str, object]] = []
-        self.keys: set[str] = set()
-        self.failures: dict[str, list[int]] = {}
-        self.answers: dict[str, str | None] = {}
-
-
-class ChatHandler(BaseHTTPRequestHandler):
-    server: ChatServer
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append(body)
-        self.server.keys.add(self.headers["Authorization"])
-        sentence = body["messages"][-1]["content"]
-        failures = self.server.failures.get(sentence, [])
-        if failures:
-            status = failures.pop(0)
-            self._send(
-                status, {"error": {"message": f"failed with {self.headers['Authorization']}"}}
-            )
-            return
-        word = self.server.answers.get(sentence, sentence.rstrip(".").split()[-1])
-        message = {"role": "assistant", "content": word}
-        self._send(
-            200,
-            {
-                "id": "1",
-                "object": "chat.completion",
-                "created": 0,
-                "model": body["model"],
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            },
-        )
-
-    def _send(self, status: int, value: object) -> None:
-        content = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Retry-After", "0")
-        self.end_headers()
-        self.wfile.write(content)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+SENTENCES = [f"The {adjective} dog ran" for adjective in ("old", "young", "brown", "fast", "big")]
+RAN = Label("Ran")
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    server = ChatServer()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    yield server
-    server.shutdown()
-    server.server_close()
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ChatServer]:
+    with running_server() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", KEY)
+        monkeypatch.setenv("DEMOSEARCH_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(chat, "LONGEST_PAUSE", 0.05)
+        yield server
 
 
-SENTENCES = [f"The {adjective} dog ran" for adjective in ("old", "young", "brown", "fast", "big")]
+def files_below(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
 def test_answers_come_in_the_order_of_the_sentences(server: ChatServer) -> None:
-    server.answers = {text: text.split()[1] for text in SENTENCES}
-    labeler = ChatLabeler("some-model")
+    server.answers = {text: [text.split()[1]] for text in SENTENCES}
+    labeler = ChatLabeler(ChatSettings("some-model"))
     assert labeler.source == "openai:some-model"
-    assert labeler.label(SENTENCES) == ["old", "young", "brown", "fast", "big"]
+    found = labeler.label(SENTENCES)
+    assert [one and one.answer for one in found] == ["Old", "Young", "Brown", "Fast", "Big"]
     assert {request["model"] for request in server.requests} == {"some-model"}
     assert server.keys == {f"Bearer {KEY}"}
 
 
-def test_failures_that_pass_are_tried_again(server: ChatServer) -> None:
-    server.failures = {SENTENCES[0]: [429, 500], SENTENCES[3]: [503]}
-    assert ChatLabeler().label(SENTENCES) == ["ran"] * 5
+@pytest.mark.parametrize("failure", [408, 409, 429, 500, 503, CUT, NO_JSON, SLOW], ids=str)
+def test_failures_that_pass_are_tried_again(
+    server: ChatServer, failure: int | str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat, "TIMEOUT", 0.5)
+    server.failures = {SENTENCES[0]: [failure, failure], SENTENCES[3]: [failure]}
+    assert ChatLabeler().label(SENTENCES) == [RAN] * 5
     assert len(server.requests) == 5 + 3
+
+
+def test_the_server_says_how_long_to_wait(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    server.retry_after = "3600"
+    server.failures = {SENTENCES[0]: [429]}
+    with caplog.at_level(logging.WARNING):
+        assert ChatLabeler().label(SENTENCES[:1]) == [RAN]
+    assert slept == [3600]
+    assert "asks to wait for 3600 s" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("answer", "word"),
+    [
+        ("riding", "Riding"),
+        ('"riding".', "Riding"),
+        ('```json\n{"word": "riding"}\n```', "Riding"),
+        ('{"word": "riding"}', "Riding"),
+        ("горы", "Горы"),
+    ],
+)
+def test_answers_are_read_leniently(server: ChatServer, answer: str, word: str) -> None:
+    server.enforces = False
+    server.answers = {SENTENCES[0]: [answer]}
+    assert ChatLabeler().label(SENTENCES[:1]) == [Label(word)]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, "", "two words", "The word is riding.", '{"word": ', '{"other": "x"}', "[1]"]
+)
+def test_what_is_no_word_becomes_no_candidate(
+    server: ChatServer, tmp_path: Path, answer: str | None
+) -> None:
+    server.enforces = False
+    server.answers = {SENTENCES[0]: [answer]}
+    (tmp_path / "s.txt").write_text("\n".join(SENTENCES))
+    settings = CandidateSettings(
+        labeler="openai", sentences=str(tmp_path / "s.txt"), n_sentences=5, dictionary="none"
+    )
+    generated = generate(settings)
+    assert sorted(one.sentence for one in generated.candidates) == sorted(
+        f"{text}." for text in SENTENCES[1:]
+    )
+    assert generated.sources == {"openai:gpt-4o-mini": 4}
+    assert generated.rejected == {"no single word": 1}
+
+
+def test_an_option_the_server_does_not_take_is_left_out(server: ChatServer) -> None:
+    server.refuses = {"response_format", "temperature"}
+    labeler = ChatLabeler(ChatSettings(votes=3))
+    assert labeler.label(SENTENCES) == [Label("Ran", 1.0)] * 5
+    taken = [each for each in server.requests if not server.refuses.intersection(each)]
+    assert len(taken) == 15
+
+
+def test_the_majority_of_the_votes_is_the_word(server: ChatServer) -> None:
+    server.answers = {SENTENCES[0]: ["run", "dog", "Run.", "two words", "run"]}
+    labeler = ChatLabeler(ChatSettings(votes=5))
+    assert labeler.label(SENTENCES[:1]) == [Label("Run", 0.6)]
+    assert all(request["temperature"] == 1.0 for request in server.requests)
+
+
+def test_nothing_is_paid_for_twice(server: ChatServer, tmp_path: Path) -> None:
+    assert ChatLabeler().label(SENTENCES[:3]) == [RAN] * 3
+    assert ChatLabeler().label(SENTENCES) == [RAN] * 5
+    assert len(server.requests) == 5
+    # Another model, and a further vote, are other questions.
+    ChatLabeler(ChatSettings("other")).label(SENTENCES[:1])
+    ChatLabeler(ChatSettings(votes=2)).label(SENTENCES[:1])
+    assert len(server.requests) == 7
+    assert KEY.encode() not in files_below(tmp_path)
+
+
+def test_a_kill_in_the_middle_keeps_what_was_answered(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original, answered = ChatLabeler.take, 0
+
+    def dying(*arguments: object) -> object:
+        nonlocal answered
+        result = original(*arguments)  # type: ignore[arg-type]
+        answered += 1
+        if answered == 3:
+            raise KeyboardInterrupt
+        return result
+
+    monkeypatch.setattr(chat, "CONCURRENCY", 1)
+    monkeypatch.setattr(ChatLabeler, "take", dying)
+    with pytest.raises(KeyboardInterrupt):
+        ChatLabeler().label(SENTENCES)
+    monkeypatch.setattr(ChatLabeler, "take", original)
+    before = len(server.requests)
+    assert ChatLabeler().label(SENTENCES) == [RAN] * 5
+    assert len(server.requests) - before == 5 - before
 
 
 def test_a_sentence_that_keeps_failing_is_left_out(
@@ -104,7 +159,7 @@ def test_a_sentence_that_keeps_failing_is_left_out(
     server.failures = {SENTENCES[2]: [400]}
     with caplog.at_level(logging.WARNING):
         answers = ChatLabeler().label(SENTENCES)
-    assert answers == ["ran", "ran", None, "ran", "ran"]
+    assert answers == [RAN, RAN, None, RAN, RAN]
     assert "status 400" in caplog.text
     assert KEY not in caplog.text
 
@@ -139,22 +194,128 @@ def test_a_server_of_ones_own_needs_no_key(
     server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert ChatLabeler().label(SENTENCES[:1]) == ["ran"]
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    assert ChatLabeler(ChatSettings(base_url=server.url)).label(SENTENCES[:1]) == [RAN]
+    assert server.keys == {"Bearer none"}
 
 
-def test_candidates_come_from_good_answers_only(server: ChatServer, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "s.txt").write_text("\n".join(SENTENCES))
-    server.answers = {
-        SENTENCES[0]: '"running".',
-        SENTENCES[1]: "two words",
-        SENTENCES[2]: None,
-        SENTENCES[3]: "",
-    }
-    settings = CandidateSettings(
-        labeler="openai", sentences=str(tmp_path / "s.txt"), n_sentences=5, dictionary="none"
-    )
-    generated = generate(settings)
-    words = {one.sentence: one.word for one in generated.candidates}
-    assert words == {"The old dog ran.": "Running", "The big dog ran.": "Ran"}
-    assert generated.sources == {"openai:gpt-4o-mini": 2}
-    assert generated.rejected == {"no single word": 3}
+def test_the_cost_is_estimated_before_and_counted_after(
+    server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        labeler = ChatLabeler(ChatSettings(price="1000,2000"))
+        labeler.label(SENTENCES)
+    # Five answers of 100 tokens sent and 5 received.
+    assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6)
+    assert "labeling: 5 questions, about $" in caplog.text
+    assert "500 tokens sent, 25 received, $0.5500" in caplog.text
+
+
+def test_a_run_that_would_cost_too_much_does_not_begin(server: ChatServer) -> None:
+    with pytest.raises(UserError, match=r"would cost about \$.* more than --max-cost 0\.01"):
+        ChatLabeler(ChatSettings(price="1000,2000", max_cost=0.01)).label(SENTENCES)
+    assert server.requests == []
+
+
+def test_a_limit_needs_a_price(server: ChatServer) -> None:
+    with pytest.raises(UserError, match="the price of 'my-model' is not known here"):
+        ChatLabeler(ChatSettings("my-model", max_cost=1.0))
+    with pytest.raises(UserError, match="--price cheap: give dollars"):
+        ChatLabeler(ChatSettings(price="cheap"))
+
+
+def test_spending_stops_at_the_limit(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "CONCURRENCY", 1)
+    monkeypatch.setattr(chat, "estimated_tokens", lambda *_: (0, 0))
+    labeler = ChatLabeler(ChatSettings(price="1000,0", max_cost=0.15))
+    found = labeler.label(SENTENCES)
+    assert found == [RAN, RAN, None, None, None]
+    assert len(server.requests) == 2
+
+
+def test_requests_keep_to_the_rate(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chat, "MINUTE", 300)
+    started = time.monotonic()
+    ChatLabeler(ChatSettings(rate=2)).label(SENTENCES)
+    # Five requests, two every 0.3 seconds.
+    assert time.monotonic() - started > 0.55
+
+
+BATCH = ChatSettings(batch=True, poll=0.01, price="1000,2000")
+
+
+def test_a_batch_answers_all_in_any_order(server: ChatServer) -> None:
+    server.answers = {text: [text.split()[1]] for text in SENTENCES}
+    labeler = ChatLabeler(BATCH)
+    found = labeler.label(SENTENCES)
+    assert [one and one.answer for one in found] == ["Old", "Young", "Brown", "Fast", "Big"]
+    assert server.requests == []
+    assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6 / 2)
+
+
+def test_what_a_batch_leaves_open_is_asked_again(
+    server: ChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.batch_failures = {SENTENCES[1]}
+    with caplog.at_level(logging.WARNING):
+        assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
+    assert "left 1 of 5 questions open" in caplog.text
+    assert len(server.batches) == 2
+    assert server.requests == []
+
+
+def test_a_batch_that_expires_is_asked_in_the_ordinary_way(server: ChatServer) -> None:
+    states = {"batch-0": ["expired"], "batch-1": ["failed"]}
+
+    class Ending(dict):  # type: ignore[type-arg]
+        def setdefault(self, name: str, _: object) -> object:
+            self[name] = states[name]
+            return self[name]
+
+    server.batches = Ending()
+    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
+    assert len(server.requests) == 5
+
+
+def test_a_killed_run_comes_back_to_its_batch(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("demosearch.candidates.batch.time.sleep", die)
+        with pytest.raises(KeyboardInterrupt):
+            ChatLabeler(BATCH).label(SENTENCES)
+    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
+    assert len(server.batches) == 1
+    assert server.requests == []
+
+
+def test_a_server_without_batches_is_one_line(
+    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        import httpx2
+        from openai import NotFoundError
+
+        request = httpx2.Request("POST", server.url)
+        raise NotFoundError("none", response=httpx2.Response(404, request=request), body=None)
+
+    labeler = ChatLabeler(BATCH)
+    monkeypatch.setattr("openai.resources.files.Files.create", refuse)
+    with pytest.raises(UserError, match=r"did not take the batch: .*404.*try without --batch"):
+        labeler.label(SENTENCES)
+
+
+@pytest.mark.parametrize("text", ['"Riding"', "Riding", ' {"word":"Riding"} '])
+def test_parsed_answers(text: str) -> None:
+    assert parse_answer(text) == "Riding"
+
+
+def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no database")
+    with pytest.raises(UserError, match="cannot open the cache of answers"):
+        ResponseCache(tmp_path / "file" / "answers.sqlite")
+    with pytest.raises(UserError, match="cannot open the cache of answers"):
+        ResponseCache(tmp_path / "file")

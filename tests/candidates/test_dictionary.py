@@ -39,15 +39,13 @@ def wordnet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_wordnet_gives_the_first_sense_of_each_headword(
-    wordnet: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    headwords = [("venison", "noun"), ("jockey", "noun"), ("unheard", "noun")]
-    monkeypatch.setattr(dictionary, "read_headwords", lambda: headwords)
-    source, entries = read_dictionary("wordnet")
+def test_wordnet_gives_the_first_sense_of_each_headword(wordnet: Path, tmp_path: Path) -> None:
+    headwords = tmp_path / "words.tsv"
+    headwords.write_text("# mine\nvenison\tnoun\trare\tfood\njockey\tnoun\nunheard\tnoun\n")
+    source, entries = read_dictionary("wordnet", str(headwords))
     assert source == "wordnet"
     assert entries == [
-        Entry("venison", "meat from a deer", "noun"),
+        Entry("venison", "meat from a deer", "noun", "rare", "food"),
         Entry("jockey", "someone employed to ride horses in horse races", "noun"),
     ]
 

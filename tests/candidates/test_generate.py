@@ -9,6 +9,7 @@ import pytest
 
 from demosearch.candidates import CandidateSettings, generate
 from demosearch.candidates.generate import read_sentences, resolved
+from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
 from demosearch.errors import UserError
 
@@ -53,6 +54,15 @@ def test_the_local_labeler_says_what_the_model_says(tiny: Callable[[str], Path])
     together = labeler.label(sentences)
     # A batch is padded; padding must not change what is said.
     assert together == [labeler.label([text])[0] for text in sentences]
+
+
+def test_the_local_labeler_can_say_only_one_word(tiny: Callable[[str], Path]) -> None:
+    # Seeded weights would say anything at all.
+    for kind in ("llama", "opt", "llama-sentencepiece"):
+        found = LocalLabeler(str(tiny(kind)), device="cpu").label(
+            ["A dog barks at night.", "Rain fell on the town.", "Stocks fell."]
+        )
+        assert all(label is not None and clean_word(label.answer) for label in found)
 
 
 def test_auto_means_the_local_model_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:

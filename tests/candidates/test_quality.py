@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from demosearch.candidates import Candidate, CandidateSettings, generate
+from demosearch.candidates.quality import with_word_frequency, with_word_log_probability
+from demosearch.loading import load
+from demosearch.models import Precision, resolve
+
+CANDIDATES = [
+    Candidate(sentence="A jockey riding a horse.", word="Equestrian"),
+    Candidate(sentence="meat from a deer.", word="Venison"),
+    Candidate(sentence="a much longer definition of something that is not short.", word="Long"),
+]
+
+
+@pytest.mark.parametrize("kind", ["llama", "opt", "llama-sentencepiece", "qwen3"])
+def test_word_log_probability_is_the_sum_over_its_tokens(
+    tiny: Callable[[str], Path], kind: str
+) -> None:
+    loaded = load(resolve(str(tiny(kind))), precision=Precision.FP32, device="cpu", head=True)
+    found = with_word_log_probability(CANDIDATES, loaded)
+    model = AutoModelForCausalLM.from_pretrained(tiny(kind), dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(tiny(kind))
+    for one in found:
+        question = f'This sentence : "{one.sentence}" means in one word:"'
+        whole = tokenizer(f'{question}{one.word}"', return_tensors="pt").input_ids
+        before = len(tokenizer(question).input_ids)
+        with torch.inference_mode():
+            steps = model(input_ids=whole).logits[0, :-1].log_softmax(-1)
+        picked = steps[range(before - 1, whole.shape[1] - 1), whole[0, before:]]
+        assert one.word_log_probability == pytest.approx(float(picked.sum()), abs=1e-3)
+
+
+def test_word_frequency_is_zipfs() -> None:
+    horse, rare = with_word_frequency(
+        [Candidate(sentence="x", word="Horse"), Candidate(sentence="x", word="Equestrian")]
+    )
+    assert horse.zipf is not None
+    assert rare.zipf is not None
+    assert 4 < horse.zipf < 6
+    assert rare.zipf < 4
+    kept = with_word_frequency([Candidate(sentence="x", word="Horse", zipf=1.5)])
+    assert kept[0].zipf == 1.5
+
+
+def test_a_generator_with_a_model_adds_the_columns(tiny: Callable[[str], Path]) -> None:
+    settings = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=4)
+    model = str(tiny("llama"))
+    for one in generate(settings, model=model, device="cpu").candidates:
+        assert one.word_log_probability is not None
+        assert one.word_log_probability < 0
+        assert one.words == len(one.sentence.split())
+    without = generate(settings.model_copy(update={"quality": False}), model=model)
+    assert all(one.word_log_probability is None for one in without.candidates)
