@@ -9,16 +9,18 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from demosearch.demonstration import DemonstrationsFile
-from demosearch.encoder import Encoder
 from demosearch.errors import UserError
 from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
+from demosearch.replicas import Replicas, open_encoder
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
+
+    from demosearch.encoder import Encoder
 
 
 class Embedder:
@@ -34,7 +36,10 @@ class Embedder:
     """
 
     def __init__(
-        self, encoder: Encoder, prompts: Sequence[Prompt], weights: Sequence[float] | None = None
+        self,
+        encoder: Encoder | Replicas,
+        prompts: Sequence[Prompt],
+        weights: Sequence[float] | None = None,
     ) -> None:
         self.encoder = encoder
         self.prompts = tuple(prompts)
@@ -61,7 +66,7 @@ class Embedder:
             model: where the weights are, if not where the file says.
             precision: None is the file's.
             device: a torch device; None chooses a GPU where there is one.
-            devices: spread a model that is too large for one over these.
+            devices: a replica on each; a model too large for one is spread over all.
             adapter: folder or hub id of a LoRA to put on the model; None is the file's.
             layer: index into `hidden_states` instead of the file's.
             allow_other_model: use the demonstrations with other weights than they were chosen for.
@@ -77,7 +82,7 @@ class Embedder:
                 f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
                 " model, or say --allow-other-model"
             )
-        encoder = Encoder.load(
+        encoder = open_encoder(
             name,
             precision=precision or file.model.precision,
             device=device,
@@ -119,7 +124,7 @@ class Embedder:
             model: known name, hub id or folder.
             precision: None chooses the fastest for the device.
             device: a torch device; None chooses a GPU where there is one.
-            devices: spread a model that is too large for one over these.
+            devices: a replica on each; a model too large for one is spread over all.
             adapter: folder or hub id of a LoRA to put on the model.
             template: a known template or a YAML file; under a name that stands for several prompts
                 (MetaEOL) the embedding is the mean over them.
@@ -131,7 +136,7 @@ class Embedder:
             UserError: the model or template is unknown or cannot be loaded.
         """
         templates = find_templates(template)
-        encoder = Encoder.load(
+        encoder = open_encoder(
             model,
             precision=precision,
             device=device,

@@ -15,8 +15,10 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+
 from demosearch.demonstration import AdapterRecord, ModelRecord
-from demosearch.encoder import Encoder, resolve_layer
+from demosearch.encoder import Advance, Encoder, resolve_layer
 from demosearch.errors import UserError
 from demosearch.jobs import Done, Job
 from demosearch.loading import default_precision, weights_bytes
@@ -25,10 +27,14 @@ from demosearch.models import KNOWN_MODELS, Precision, resolve
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
+
+
+# One call's texts are cut into so many parts a device, each long enough to be worth its prefix.
+PARTS = 4
+FEWEST_TEXTS = 256
 
 
 class Replicas:
@@ -71,16 +77,35 @@ class Replicas:
         """
         return resolve_layer(layer, self.layers)
 
-    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
-        """Return the embeddings of texts; one of the devices makes them.
+    def encode(
+        self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
+    ) -> NDArray[np.float32]:
+        """Return the embeddings of texts, to which all devices contribute.
+
+        Args:
+            texts: any number of texts.
+            prompt: template, demonstrations and layer.
+            advance: called with the number of texts done after every part.
+
+        Returns:
+            float32 array of shape (len(texts), width), not normalised.
 
         Raises:
             UserError: the prompt cannot be used.
         """
-        done = next(iter(self.encode_each([Job("", texts, prompt)])))
-        if done.states is None:
-            raise UserError(done.failure)
-        return done.states
+        size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * len(self._workers))))
+        jobs = [
+            Job(str(start), texts[start : start + size], prompt)
+            for start in range(0, max(1, len(texts)), size)
+        ]
+        parts: dict[int, NDArray[np.float32]] = {}
+        for done in self.encode_each(jobs):
+            if done.states is None:
+                raise UserError(done.failure)
+            parts[int(done.job.key)] = done.states
+            if advance:
+                advance(len(done.job.texts))
+        return np.concatenate([parts[start] for start in sorted(parts)])
 
     def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
         """Yield the outcomes as they come; every device has one job at a time.

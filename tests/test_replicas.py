@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from demosearch import Encoder, replicas, search
+from demosearch import Embedder, Encoder, replicas, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
@@ -49,6 +49,21 @@ def test_every_replica_encodes_as_the_model_alone(pool: Replicas, single: Encode
     )
     assert (pool.record, pool.layers) == (single.record, single.layers)
     assert pool.resolve_layer(-1) == 3
+
+
+def test_the_texts_of_one_call_are_shared_out(
+    pool: Replicas, single: Encoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replicas, "FEWEST_TEXTS", 3)
+    texts = [f"{text} {number}" for number in range(5) for text in TEXTS]
+    steps: list[int] = []
+    found = Embedder(pool, [Prompt(demonstrations=(CANDIDATES[0],))]).encode(texts)
+    expected = single.encode(texts, Prompt(demonstrations=(CANDIDATES[0],)))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    pool.encode(texts, Prompt(), advance=steps.append)
+    assert sum(steps) == len(texts)
+    assert len(steps) > 2
+    assert pool.encode([], Prompt()).shape == (0, 48)
 
 
 def test_a_failing_job_is_not_the_end(pool: Replicas) -> None:
