@@ -48,6 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever read our output has left; without this Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    finally:
+        tensor_parallel.dismiss()
     return 0
 
 

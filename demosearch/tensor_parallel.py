@@ -51,8 +51,8 @@ def announce(step: Pass | None) -> None:
 
 
 def lead() -> None:
-    """Let the others go when this process ends."""
-    atexit.register(_dismiss)
+    """Let the others go when this process ends, if `dismiss` has not done so."""
+    atexit.register(dismiss)
 
 
 def follow(encoder: Encoder) -> None:
@@ -64,7 +64,7 @@ def follow(encoder: Encoder) -> None:
         distributed.broadcast_object_list(box, src=0)
         step = box[0]
         if step is None:
-            distributed.destroy_process_group()
+            _part()
             return
         encoder.token_budget = step.token_budget
         # What is wrong with a prompt the first process says.
@@ -72,8 +72,20 @@ def follow(encoder: Encoder) -> None:
             encoder.encode_layers(step.texts, step.prompt, step.layers)
 
 
-def _dismiss() -> None:
+def dismiss() -> None:
+    """Let the others go, if there are any and they have not gone."""
+    if processes() == 1 or follows():
+        return
     from torch import distributed
 
-    announce(None)
+    if distributed.is_initialized():
+        announce(None)
+        _part()
+
+
+def _part() -> None:
+    from torch import distributed
+
+    # Nobody closes a connection that another is still reading from.
+    distributed.barrier()
     distributed.destroy_process_group()

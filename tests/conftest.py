@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before anything imports transformers: no test may reach for a hub.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -15,6 +16,11 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from demosearch.candidates.dictionary import wordnet_is_installed
 from tests.tiny import FAMILIES, save_tiny_model
+
+# What lands must not hang on chance; `--hypothesis-profile=random` looks further.
+settings.register_profile("random", deadline=None)
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("DEMOSEARCH_DATA") or REPOSITORY.parent / "shared" / "data")
