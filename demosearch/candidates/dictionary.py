@@ -80,7 +80,11 @@ def read_dictionary(name: str, headwords: str | None = None) -> tuple[str, list[
     if name == STARTER:
         return STARTER, _read_file(resource("wordlists", "starter_dictionary.csv"))
     if name == WORDNET:
-        return WORDNET, list(_wordnet_entries(open_wordnet(), read_headwords(headwords)))
+        reader = open_wordnet()
+        try:
+            return WORDNET, list(_wordnet_entries(reader, read_headwords(headwords)))
+        finally:
+            _close(reader)
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"no dictionary '{name}': give wordnet, starter or a file")
@@ -219,6 +223,14 @@ def open_wordnet() -> WordNetCorpusReader:
         # Only the multilingual functions are missing; definitions here are English.
         warnings.filterwarnings("ignore", message="The multilingual functions")
         return SystemWordNet(root, None)
+
+
+def _close(reader: WordNetCorpusReader) -> None:
+    """Close the files that NLTK's reader keeps open; it opens them again when asked again."""
+    files: dict[str, Any] = getattr(reader, "_data_file_map", {})
+    for file in files.values():
+        file.close()
+    files.clear()
 
 
 def _system_folder() -> str | None:
