@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from measure import machine, median, medians, product_rate, show
+from measure import PROMPT, arithmetic_floor, machine, median, medians, show
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -24,18 +24,12 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from demosearch import Encoder, Prompt
+from demosearch import Encoder
 from demosearch.datasets import Split, read_pairs
-from demosearch.demonstration import Demonstration
-from demosearch.encoder import shared_prefix
 from demosearch.loading import default_device, default_precision, dtype_of, weights_place
 from demosearch.models import Precision, resolve
-from demosearch.prompt import prepare
 from demosearch.selection.rungs import stratified_order
 from demosearch.tokens import PromptTokenizer
-
-SHOWN = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
-PROMPT = Prompt(demonstrations=(SHOWN,))
 
 
 def main() -> None:
@@ -97,12 +91,7 @@ def candidates(
     ours = states[next(iter(sides))]
     seconds = medians(sides, repeats)
     best = median(seconds[next(iter(sides))])
-    tokens = needed_tokens(encoder, texts)
-    multiplying = sum(
-        each.weight.numel() for each in encoder.model.modules() if isinstance(each, torch.nn.Linear)
-    )
-    rate = product_rate(encoder.model, encoder.token_budget)
-    floor = tokens * 2 * multiplying / rate
+    tokens, rate, floor = arithmetic_floor(encoder, texts, PROMPT)
     show(
         (
             "one candidate",
@@ -229,14 +218,6 @@ def sentence_transformer(name: str, precision: Precision, device: str) -> object
         transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
     pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
-
-
-def needed_tokens(encoder: Encoder, texts: Sequence[str]) -> int:
-    """Return how many tokens stand behind the shared prefix, over the distinct sentences."""
-    distinct = list(dict.fromkeys(prepare(text) for text in texts))
-    rows = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)(distinct, PROMPT)
-    shared = shared_prefix([row.ids[:-1] for row in rows])
-    return sum(len(row.ids) - len(shared) for row in rows)
 
 
 def distance(ours: np.ndarray, theirs: np.ndarray) -> float:

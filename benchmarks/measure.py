@@ -10,6 +10,15 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from demosearch import Encoder, Prompt
+from demosearch.demonstration import Demonstration
+from demosearch.encoder import shared_prefix
+from demosearch.tokens import PromptTokenizer
+
+PROMPT = Prompt(
+    demonstrations=(Demonstration(sentence="A jockey riding a horse.", word="Equestrian"),)
+)
+
 
 def medians(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
     """Return the seconds of each side's runs, the sides taking turns so that noise meets all."""
@@ -85,3 +94,23 @@ def product_rate(model: torch.nn.Module, tokens: int, repeats: int = 5) -> float
             total += each * number
             flops += 2 * tokens * width * height * number
     return flops / total
+
+
+def arithmetic_floor(
+    encoder: Encoder, texts: Sequence[str], prompt: Prompt
+) -> tuple[int, float, float]:
+    """Return the least that encoding texts takes.
+
+    Returns:
+        The tokens behind the shared prefix over the distinct sentences, the rate of the model's
+        matrix products alone in FLOP/s, and the seconds that the tokens take at that rate.
+    """
+    distinct = list(dict.fromkeys(prompt.prepare(text) for text in texts))
+    rows = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)(distinct, prompt)
+    shared = shared_prefix([row.ids[:-1] for row in rows])
+    tokens = sum(len(row.ids) - len(shared) for row in rows)
+    multiplying = sum(
+        each.weight.numel() for each in encoder.model.modules() if isinstance(each, torch.nn.Linear)
+    )
+    rate = product_rate(encoder.model, encoder.token_budget)
+    return tokens, rate, tokens * 2 * multiplying / rate

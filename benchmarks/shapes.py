@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from measure import machine, median, medians, product_rate, show
+from measure import PROMPT, arithmetic_floor, machine, median, medians, show
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoModel,
@@ -27,12 +26,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from demosearch import Encoder, Prompt
-from demosearch.demonstration import Demonstration
-from demosearch.encoder import shared_prefix
+from demosearch import Encoder
 
-SHOWN = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
-PROMPT = Prompt(demonstrations=(SHOWN,))
 # STS-B dev has 2910 distinct sentences of eleven words, the longest of 56.
 SENTENCES = 2910
 WORDS = 11
@@ -88,7 +83,7 @@ def main() -> None:
                 encoder = Encoder.load(folder, precision=precision)
                 encoder.encode(texts[:64], PROMPT)
                 if not floor:
-                    floor = arithmetic_floor(encoder, texts)
+                    _, _, floor = arithmetic_floor(encoder, texts, PROMPT)
                 sides = {"encode": lambda e=encoder: e.encode(texts, PROMPT)}
                 seconds = median(medians(sides, arguments.repeats)["encode"])
                 rows.append(
@@ -146,17 +141,6 @@ def save(config: PreTrainedConfig, folder: Path) -> None:
     del model
     if device == "cuda":
         torch.cuda.empty_cache()
-
-
-def arithmetic_floor(encoder: Encoder, texts: Sequence[str]) -> float:
-    """Return the seconds that the matrix products of the tokens that have to be run take."""
-    rows = encoder._tokenize([PROMPT.prepare(text) for text in texts], PROMPT)
-    shared = shared_prefix([row.ids[:-1] for row in rows])
-    tokens = sum(len(row.ids) - len(shared) for row in rows)
-    multiplying = sum(
-        each.weight.numel() for each in encoder.model.modules() if isinstance(each, torch.nn.Linear)
-    )
-    return tokens * 2 * multiplying / product_rate(encoder.model, encoder.token_budget)
 
 
 if __name__ == "__main__":

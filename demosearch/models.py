@@ -71,7 +71,6 @@ class KnownModel:
         layers: decoder layers.
         width: of the last layer's states, i.e. of an embedding.
         origin: where `source` is to be looked for.
-        tensor_parallel: whether transformers can split the layers over devices.
     """
 
     name: str
@@ -81,7 +80,6 @@ class KnownModel:
     layers: int
     width: int
     origin: Origin = Origin.HUB
-    tensor_parallel: bool = True
 
     def memory(self, precision: Precision) -> int:
         """Return the bytes the weights take at a precision; what a pass takes comes on top."""
@@ -95,10 +93,7 @@ _SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 def _opt(size: str, parameters: float, embeddings: float, layers: int, width: int) -> KnownModel:
     name = f"opt-{size}"
-    # transformers has no plan for splitting OPT's layers.
-    return KnownModel(
-        name, f"facebook/{name}", parameters, embeddings, layers, width, tensor_parallel=False
-    )
+    return KnownModel(name, f"facebook/{name}", parameters, embeddings, layers, width)
 
 
 KNOWN_MODELS: dict[str, KnownModel] = {

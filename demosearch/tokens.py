@@ -72,11 +72,7 @@ class PromptTokenizer:
         Raises:
             UserError: the prompt alone is too long for the model.
         """
-        parts = prompt.parts
-        if prompt.template.pooling is Pooling.MEAN:
-            found = self._with_spans(texts, parts)
-        else:
-            found = [Tokens(ids) for ids in self._spliced(texts, prompt)]
+        found = self._tokens(texts, prompt)
         long = [place for place, tokens in enumerate(found) if len(tokens.ids) > self._max_tokens]
         if long:
             logger.warning(
@@ -86,13 +82,14 @@ class PromptTokenizer:
                 self._max_tokens,
             )
         for place in long:
-            short = self._shortened(texts[place], parts)
-            found[place] = (
-                self._with_spans([short], parts)[0]
-                if prompt.template.pooling is Pooling.MEAN
-                else Tokens(self._ids([short.join(parts)])[0])
-            )
+            short = self._shortened(texts[place], prompt.parts)
+            found[place] = self._tokens([short], prompt)[0]
         return found
+
+    def _tokens(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
+        if prompt.template.pooling is Pooling.MEAN:
+            return self._with_spans(texts, prompt.parts)
+        return [Tokens(ids) for ids in self._spliced(texts, prompt)]
 
     def _spliced(self, texts: Sequence[str], prompt: Prompt) -> list[list[int]]:
         plain = prompt.with_demonstrations()

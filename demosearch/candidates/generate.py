@@ -23,7 +23,7 @@ from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
 from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError
 from demosearch.files import read_text
-from demosearch.models import Precision, resolve
+from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.resources import resource
 
@@ -162,6 +162,7 @@ def generate(
         pairs = _dictionary_pairs(settings, curation, seed)
     logger.info("candidates: %s", describe(settings, model))
     labeled: list[Candidate] = []
+    labeler: Labeler | None = None
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
         sentences = read_sentences(settings.sentences, data)
         labeler = _labeler(settings, model, precision, device)
@@ -170,7 +171,7 @@ def generate(
     if not candidates:
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
     if settings.quality:
-        candidates = _with_quality(candidates, model, precision, device, show_progress)
+        candidates = _with_quality(candidates, labeler, model, precision, device, show_progress)
     return Generated(candidates, curation.refused, dict(Counter(one.source for one in candidates)))
 
 
@@ -189,6 +190,7 @@ def _curation(settings: CandidateSettings, forbidden: Iterable[str]) -> Curation
 
 def _with_quality(
     candidates: list[Candidate],
+    labeler: Labeler | None,
     model: str | None,
     precision: Precision | None,
     device: str | None,
@@ -197,10 +199,14 @@ def _with_quality(
     candidates = quality.with_word_frequency(candidates)
     if model is None:
         return candidates
-    from demosearch.loading import load
+    from demosearch.candidates.local import LocalLabeler
 
-    loaded = load(resolve(model), precision=precision, device=device, head=True)
-    return quality.with_word_log_probability(candidates, loaded, show_progress=show_progress)
+    # The model under test often has just labeled, and is in memory.
+    if not isinstance(labeler, LocalLabeler) or labeler.source != f"local:{model}":
+        labeler = LocalLabeler(model, precision=precision, device=device)
+    return quality.with_word_log_probability(
+        candidates, labeler.loaded, show_progress=show_progress
+    )
 
 
 def describe(settings: CandidateSettings, model: str | None) -> str:

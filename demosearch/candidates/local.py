@@ -47,18 +47,23 @@ class LocalLabeler:
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> list[Label | None]:
         """Return the words the model says; None where it says none."""
+        loaded = self.loaded
+        words: list[Label | None] = []
+        for start in range(0, len(sentences), BATCH):
+            batch = sentences[start : start + BATCH]
+            words += self._words(loaded, batch)
+            if advance:
+                advance(len(batch))
+        return words
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model with its head, loaded when it is first asked for."""
         if self._loaded is None:
             self._loaded = load(
                 self._source, precision=self._precision, device=self._device, head=True
             )
-            self._one_word = OneWord(self._loaded.tokenizer)
-        words: list[Label | None] = []
-        for start in range(0, len(sentences), BATCH):
-            batch = sentences[start : start + BATCH]
-            words += self._words(self._loaded, batch)
-            if advance:
-                advance(len(batch))
-        return words
+        return self._loaded
 
     def _words(self, loaded: LoadedModel, sentences: Sequence[str]) -> list[Label | None]:
         prompt = Prompt(demonstrations=EXAMPLES)
@@ -72,7 +77,7 @@ class LocalLabeler:
         inputs.pop("token_type_ids", None)
         begin = inputs["input_ids"].shape[1]
         if self._one_word is None:
-            raise RuntimeError("the labeler has no model yet")
+            self._one_word = OneWord(tokenizer)
         self._one_word.begin = begin
         with torch.inference_mode():
             output = loaded.model.generate(

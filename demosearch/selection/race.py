@@ -131,7 +131,7 @@ class Race:
         similarities = self._store.load(candidate)
         similarities[answer.question.indices] = answer.similarities
         self._store.save(candidate, similarities)
-        self._keep_token_budget()
+        self._study.lower_token_budget(self._objective.token_budget)
         return self._score(candidate, similarities, indices, answer.sentences, answer.seconds)
 
     def _score(
@@ -149,11 +149,6 @@ class Race:
             return None
         self._study.report(candidate, len(indices), score, sentences, seconds)
         return score
-
-    def _keep_token_budget(self) -> None:
-        budget = self._objective.token_budget
-        if budget < self._study.token_budget(budget):
-            self._study.lower_token_budget(budget)
 
     def _failed(self, candidate: str, reason: str) -> None:
         """End the candidate's trial; a failure is never a score."""

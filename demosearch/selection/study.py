@@ -68,6 +68,7 @@ class CandidateStudy:
                 f"cannot open the study storage {_hidden(storage)}: {reason}"
             ) from error
         self._check_settings(settings, storage)
+        self._budget: int | None = None
         self._trials: dict[str, Trial] = {}
         self._scores: dict[str, dict[int, float]] = {}
 
@@ -77,14 +78,19 @@ class CandidateStudy:
         How sentences are batched changes the last digits of their states, so it is the same for
         every worker and after every restart.
         """
-        kept = self._study.user_attrs.get(_BUDGET)
-        if kept is None:
-            self.lower_token_budget(found)
-            return found
-        return int(kept)
+        if self._budget is None:
+            self._budget = self._study.user_attrs.get(_BUDGET)
+        if self._budget is None:
+            self._keep_budget(found)
+        return self._budget or found
 
     def lower_token_budget(self, budget: int) -> None:
-        """Keep what is left after memory ran out."""
+        """Keep what is left after memory ran out; a larger one changes nothing."""
+        if self._budget is None or budget < self._budget:
+            self._keep_budget(budget)
+
+    def _keep_budget(self, budget: int) -> None:
+        self._budget = budget
         self._study.set_user_attr(_BUDGET, budget)
 
     def open(self, candidates: Sequence[Demonstration]) -> None:
