@@ -2,7 +2,7 @@
 
     python benchmarks/bulk.py --data ../shared/data [--lines 200000] [--kill-after 60]
 
-The lines are made of STS-B's sentences, two joined so that all differ. The first run is killed after so
+The lines are STS-B sentences with a number behind each, so that all differ. The first run is killed after so
 many seconds and the second goes on. Memory is read twice a second.
 """
 
