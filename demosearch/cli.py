@@ -67,6 +67,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_search(subparsers)
     _add_embed(subparsers)
     _add_evaluate(subparsers)
+    _add_compare(subparsers)
     _add_finetune(subparsers)
     _add_lists(subparsers)
     return parser
@@ -213,14 +214,66 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         commands.evaluate,
         "score a model, with or without demonstrations, on the paper's tasks",
         "demosearch evaluate --demonstrations best.json --tasks sts --data SentEval/data --out r.json",
+        "demosearch evaluate --model bert-base-uncased --method mean --tasks full --out bert.json",
+        "demosearch evaluate --model smollm2-135m --tasks my_pairs.csv",
     )
     _system(parser)
-    parser.add_argument("--tasks", default="sts", metavar="T,...", help="sts, or names of tasks")
-    parser.add_argument("--data", metavar="DIR", help="SentEval data folder, or DEMOSEARCH_DATA")
+    parser.add_argument(
+        "--method",
+        choices=["prompt", "mean", "cls", "pooler"],
+        help="how states become an embedding (default for a decoder: prompt)",
+    )
+    parser.add_argument(
+        "--tasks",
+        default="sts",
+        metavar="T,...",
+        help="sts, transfer, full, names of tasks, files of pairs (default: sts)",
+    )
+    parser.add_argument(
+        "--data", metavar="DIR", help="SentEval data folder, or hub (default: DEMOSEARCH_DATA)"
+    )
     parser.add_argument("--out", metavar="F.json", help="result file to write")
+    parser.add_argument(
+        "--classifier",
+        choices=["senteval", "logistic"],
+        default="senteval",
+        help="of the transfer tasks: as published, or a faster one",
+    )
+    parser.add_argument(
+        "--details", action="store_true", help="show subsets, Pearson and other averages"
+    )
+    parser.add_argument(
+        "--no-cache", action="store_true", help="keep no embeddings for the next evaluation"
+    )
     _adapter(parser)
     _device(parser)
     _devices(parser)
+
+
+def _add_compare(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "compare",
+        commands.compare,
+        "put results side by side: which is better, and how sure that is",
+        "demosearch compare plain.json best.json --published 'OPT*'",
+        "demosearch compare runs/*/result.json --table latex > table.tex",
+    )
+    parser.add_argument(
+        "results", nargs="+", metavar="RESULT", help="the others are compared with the first"
+    )
+    parser.add_argument(
+        "--table",
+        choices=["markdown", "csv", "latex", "json"],
+        default="markdown",
+        help="default: markdown",
+    )
+    parser.add_argument(
+        "--published", metavar="PATTERN", help="add published scores, e.g. 'OPT*' or '*'"
+    )
+    parser.add_argument(
+        "--resamples", type=int, default=1000, metavar="N", help="of the bootstrap (default: 1000)"
+    )
 
 
 def _add_finetune(subparsers: Subparsers) -> None:

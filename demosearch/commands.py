@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from demosearch.errors import UserError
 
 if TYPE_CHECKING:
+    from demosearch.baselines import Baseline
     from demosearch.embedder import Embedder
 
 logger = logging.getLogger(__name__)
@@ -196,30 +197,52 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
     """`demosearch evaluate`."""
     from demosearch import display
     from demosearch.datasets.sources import DATA_VARIABLE
+    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.embedded import cache_folder
+    from demosearch.evaluation.overlap import find_overlaps
     from demosearch.evaluation.tasks import find_tasks, read_tasks
-    from demosearch.files import write_json
 
+    if arguments.out and Path(arguments.out).suffix != ".json":
+        raise UserError(f"--out {arguments.out}: a result file ends in .json")
     tasks = find_tasks(arguments.tasks)
-    folder = arguments.data or os.environ.get(DATA_VARIABLE)
-    if folder is None:
-        raise UserError(f"give the SentEval data folder by --data or {DATA_VARIABLE}")
-    data = read_tasks(tasks, folder)
-    embedder = _embedder(arguments)
+    data = read_tasks(tasks, arguments.data or os.environ.get(DATA_VARIABLE))
+    overlaps: list[str] = []
+    if arguments.demonstrations:
+        overlaps = find_overlaps(DemonstrationsFile.read(arguments.demonstrations), data)
+    for overlap in overlaps:
+        logger.warning("this flatters: %s", overlap)
+    system = _system(arguments)
 
     from demosearch import evaluation
 
-    result = evaluation.evaluate(
-        embedder,
+    found = evaluation.evaluate(
+        system,
         data,
         tasks=tasks,
+        classifier=arguments.classifier,
+        overlaps=overlaps,
+        cache=None if arguments.no_cache else cache_folder() / "embeddings",
         show_progress=not arguments.quiet,
     )
-    value = result.model_dump(mode="json")
     if arguments.out:
-        write_json(arguments.out, value)
+        found.write(arguments.out)
     if not arguments.json:
-        display.show_result(result)
+        display.show_result(found.result, details=arguments.details)
+    value: dict[str, Any] = found.result.model_dump(mode="json", exclude_none=True)
     return value
+
+
+def compare(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch compare`."""
+    from demosearch import display
+    from demosearch.evaluation.comparison import TableFormat, compare
+
+    comparison = compare(
+        arguments.results, published=arguments.published, resamples=arguments.resamples
+    )
+    if not arguments.json:
+        display.show_text(comparison.text(TableFormat(arguments.table)))
+    return comparison.as_json()
 
 
 def finetune(arguments: Namespace) -> dict[str, Any]:
@@ -307,6 +330,43 @@ def schema(arguments: Namespace) -> dict[str, Any]:
     if not arguments.json:
         display.show_json(value)
     return value
+
+
+def _system(arguments: Namespace) -> Embedder | Baseline:
+    """Return what is evaluated: a prompted decoder, or one of the others it is compared with."""
+    from demosearch.models import resolve
+
+    if arguments.demonstrations or not arguments.model:
+        if arguments.method:
+            raise UserError("--method: a demonstrations file says how; give one of the two")
+        return _embedder(arguments)
+    source = resolve(arguments.model, baselines=True)
+
+    from demosearch.baselines import Kind, Method, kind_of, open_baseline
+
+    kind = kind_of(source)
+    if kind is Kind.DECODER:
+        if arguments.method in (Method.CLS, Method.POOLER):
+            raise UserError(
+                f"--method {arguments.method}: '{arguments.model}' is a decoder; its first token"
+                " sees nothing behind it; take prompt or mean"
+            )
+        if arguments.method == Method.MEAN:
+            if arguments.template:
+                raise UserError("--method mean takes no --template")
+            arguments.template = Method.MEAN.value
+        return _embedder(arguments)
+    for name in ("adapter", "layer", "devices"):
+        if getattr(arguments, name) is not None:
+            raise UserError(f"--{name}: '{arguments.model}' is no decoder")
+    return open_baseline(
+        arguments.model,
+        method=arguments.method,
+        template=arguments.template,
+        precision=arguments.precision,
+        device=arguments.device,
+        allow_pickle=arguments.allow_pickle,
+    )
 
 
 def _embedder(arguments: Namespace) -> Embedder:

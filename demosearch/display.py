@@ -115,18 +115,31 @@ def show_candidates_file(candidates: Sequence[Candidate]) -> None:
         _line(f"{count:6d}  {source}")
 
 
-def show_result(result: Result) -> None:
-    """Show one system's scores."""
-    table = Table(title=f"{result.system.model.name}, Spearman x 100", title_justify="left")
-    for name in ("task", "pairs", "score"):
-        table.add_column(name, justify="left" if name == "task" else "right")
+def show_result(result: Result, *, details: bool = False) -> None:
+    """Show one system's scores, and on request what they are made of."""
+    out = _out()
+    out.print(f"[bold]{escape(result.system.label)}[/bold]", soft_wrap=True, highlight=False)
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    for name in ("task", "metric", "examples", "score"):
+        left = name in ("task", "metric")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
     for name, task in result.tasks.items():
-        table.add_row(name, str(task.pairs), f"{task.score:.2f}")
-    if result.average is not None:
-        table.add_row("average", "", f"{result.average:.2f}", style="bold")
-    _out().print(table)
+        count = str(task.pairs or task.examples)
+        metric = f"{task.metric} ({task.classifier})" if task.classifier else task.metric
+        table.add_row(Text(name), metric, count, f"{task.score:.2f}")
+        more = {**task.subsets, **task.other} if details else {}
+        for what, value in more.items():
+            table.add_row(Text(f"  {what}"), "", "", f"{value:.2f}", style="dim")
+    for group, value in result.average.items():
+        table.add_row(f"{group} average", "", "", f"{value:.2f}", style="bold")
+    out.print(table)
     if result.missing:
         _line(f"left out, no data: {', '.join(result.missing)}")
+
+
+def show_text(text: str) -> None:
+    """Show text as it is."""
+    sys.stdout.write(text)
 
 
 def show_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -30,23 +30,23 @@ def cache_folder() -> Path:
 
 
 def package_file(source: str) -> Path | None:
-    """Return the file that `package:file` names, or None if it is not installed."""
+    """Return the file or folder that `package:file` names, or None if it is not installed."""
     package, _, file = source.partition(":")
     spec = importlib.util.find_spec(package.replace("-", "_"))
     for folder in (spec.submodule_search_locations or []) if spec else []:
-        if (path := Path(folder) / file).is_file():
+        if (path := Path(folder) / file).exists():
             return path
     return None
 
 
 def describe_packed(source: str) -> str:
-    """Return exactly what an embedded model is: package, version, file, and what is done to it."""
+    """Return exactly what an embedded model is: package, version and file."""
     package, _, file = source.partition(":")
     try:
         version = importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         version = "of unknown version"
-    return f"{package} {version}, {file}, dequantised"
+    return f"{package} {version}, {file}"
 
 
 def unpacked(name: str, source: str, dtype: torch.dtype) -> tuple[str, str]:

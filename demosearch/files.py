@@ -50,8 +50,13 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_text(path: str | Path, what: str) -> str:
-    """Return a UTF-8 file's text without a byte-order mark; `what` names it in errors.
+def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:
+    """Return a UTF-8 file's text without a byte-order mark.
+
+    Args:
+        path: the file.
+        what: names it in errors.
+        fallback: the encoding of old files of the kind that are no UTF-8.
 
     Raises:
         UserError: the file is missing, unreadable, or not UTF-8.
@@ -59,6 +64,8 @@ def read_text(path: str | Path, what: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
+        if fallback is not None:
+            return Path(path).read_text(encoding=fallback)
         raise UserError(f"{what} {path} is not UTF-8 text (byte {error.start})") from error
     except OSError as error:
         raise UserError(f"cannot read {what} {path}: {error.strerror or error}") from error

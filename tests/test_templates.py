@@ -7,7 +7,7 @@ import yaml
 
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.prompt import Pooling, Preparation, Prompt, Template
+from demosearch.prompt import Preparation, Prompt, Template
 from demosearch.templates import GROUPS, TEMPLATES, find_template, find_templates, read_template
 
 SWISS = Demonstration(sentence="relating to switzerland or its people.", word="Swiss")
@@ -22,7 +22,7 @@ def test_unknown_template_lists_the_known() -> None:
 def test_every_template_names_its_source_and_renders(template: Template) -> None:
     assert template.source
     rendered = Prompt(template).render("A cat sleeps.")
-    assert rendered.count("A cat sleeps.") == (2 if template.pooling is Pooling.MEAN else 1)
+    assert rendered.count("A cat sleeps.") == (2 if template.name == "echo" else 1)
     assert "{" not in rendered
     if template.takes_demonstrations:
         shown = Prompt(template, (SWISS,)).render("A cat sleeps.")

@@ -15,7 +15,9 @@ from tokenizers import (
     trainers,
 )
 from transformers import (
+    AutoModel,
     AutoModelForCausalLM,
+    BertConfig,
     Gemma2Config,
     GPTNeoXConfig,
     LlamaConfig,
@@ -24,6 +26,8 @@ from transformers import (
     PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
+    RobertaConfig,
+    T5Config,
 )
 
 from demosearch.resources import resource
@@ -144,3 +148,45 @@ def _with_special_tokens(tokenizer: Tokenizer, beginning: bool) -> PreTrainedTok
         pad_token="<pad>",
         unk_token="<unk>",
     )
+
+
+_BERT = {
+    **_SIZES,
+    "vocab_size": VOCABULARY + 1,  # the mask comes on top
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+}
+_T5 = {"vocab_size": VOCABULARY + 1, "d_model": 48, "d_kv": 12, "d_ff": 96, "num_layers": 2}
+
+# Models that read in both directions.
+ENCODERS: dict[str, PreTrainedConfig] = {
+    "bert": BertConfig(**_BERT),
+    "roberta": RobertaConfig(**{**_BERT, "max_position_embeddings": CONTEXT + 2}),
+    "t5": T5Config(**_T5, num_heads=4, pad_token_id=0, eos_token_id=2, decoder_start_token_id=0),
+}
+
+
+def save_tiny_encoder(kind: str, folder: Path) -> None:
+    """Write a seeded BERT, RoBERTa or T5, and its tokenizer, as transformers lays them out."""
+    torch.manual_seed(7)
+    model = AutoModel.from_config(ENCODERS[kind])
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(4)
+    model.save_pretrained(folder)
+    tokenizer = _byte_level()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        eos_token="</s>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        mask_token="<mask>",
+        model_max_length=CONTEXT,
+    ).save_pretrained(folder)

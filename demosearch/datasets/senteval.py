@@ -1,19 +1,26 @@
 """SentEval's folder layout, with its quirks.
 
-Source of the layouts: the SentEval toolkit (arXiv 1803.05449) and the files themselves.
+Source of the layouts: the SentEval toolkit (arXiv 1803.05449) and the files themselves. As there, a
+text's words are joined by single blanks, and the examples of a classification task are sorted by length
+and label, which decides what falls into which fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError
 from demosearch.files import read_text
 
 # genre, file, year, id, score, sentence1, sentence2; some rows carry licence columns after these.
 _STSB_SCORE, _STSB_FIRST, _STSB_SECOND = 4, 5, 6
+# Coarse question types, in the order of their class indices.
+_TREC_TYPES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+# label, id, id, text, text
+_MRPC_LABEL, _MRPC_FIRST, _MRPC_SECOND = 0, 3, 4
 
 
 def find_stsb(folder: Path, split: str) -> Path | None:
@@ -52,12 +59,16 @@ def read_stsb(path: Path, name: str) -> Pairs:
 
 
 def sts_subsets(folder: Path, year: str) -> list[str]:
-    """Return the names of the subsets of STS12..STS16, sorted; empty if the folder is not there."""
+    """Return the names of the subsets of STS12..STS16, sorted; empty if the folder is not there.
+
+    STS13's SMT is left out as everywhere: its licence keeps it out of SentEval.
+    """
     place = folder / "STS" / f"{year}-en-test"
-    return sorted(
+    names = (
         path.name.removeprefix("STS.input.").removesuffix(".txt")
         for path in place.glob("STS.input.*.txt")
     )
+    return sorted(name for name in names if name != "SMT")
 
 
 def read_sts_subset(folder: Path, year: str, subset: str) -> Pairs:
@@ -98,9 +109,105 @@ def read_sick(folder: Path) -> Pairs | None:
     return _pairs("sickr", rows)
 
 
+def read_opposites(folder: Path, name: str, files: Sequence[str]) -> Classification | None:
+    """Read a task of two files, one a class, one text a line: MR, CR, SUBJ, MPQA.
+
+    Args:
+        folder: the SentEval folder.
+        name: the task's folder in it.
+        files: the files of class 0 and of class 1.
+
+    Returns:
+        The task, whose every part is tested on in turn; None if a file is not there.
+    """
+    paths = [folder / name / file for file in files]
+    if not all(path.is_file() for path in paths):
+        return None
+    examples = [(line, "", label) for label, path in enumerate(paths) for _, line in _lines(path)]
+    return Classification(name.lower(), _examples(examples))
+
+
+def read_sst(folder: Path) -> Classification | None:
+    """Read SST with two classes: a text and its label a line, tab-separated.
+
+    Raises:
+        UserError: a line is malformed.
+    """
+    place = folder / "SST" / "binary"
+    paths = [place / f"sentiment-{part}" for part in ("train", "dev", "test")]
+    if not all(path.is_file() for path in paths):
+        return None
+    parts = []
+    for path in paths:
+        rows = []
+        for number, line in _lines(path):
+            text, _, label = line.rpartition("\t")
+            if label not in ("0", "1"):
+                raise UserError(f"{path}, line {number}: label {label!r} is neither 0 nor 1")
+            rows.append((text, "", int(label)))
+        parts.append(_examples(rows))
+    return Classification("sst2", *parts)
+
+
+def read_trec(folder: Path) -> Classification | None:
+    """Read TREC: lines of `TYPE:subtype question`; the coarse types are the classes.
+
+    Raises:
+        UserError: a type is unknown.
+    """
+    paths = [folder / "TREC" / file for file in ("train_5500.label", "TREC_10.label")]
+    if not all(path.is_file() for path in paths):
+        return None
+    parts = []
+    for path in paths:
+        rows = []
+        for number, line in _lines(path):
+            kind = line.partition(":")[0]
+            if kind not in _TREC_TYPES:
+                raise UserError(f"{path}, line {number}: unknown question type {kind!r}")
+            rows.append((line.partition(" ")[2], "", _TREC_TYPES.index(kind)))
+        parts.append(_examples(rows))
+    train, test = parts
+    return Classification("trec", train, test=test)
+
+
+def read_mrpc(folder: Path) -> Classification | None:
+    """Read MRPC: a header, then label, two ids and two texts, tab-separated.
+
+    Raises:
+        UserError: a line is malformed.
+    """
+    paths = [folder / "MRPC" / f"msr_paraphrase_{part}.txt" for part in ("train", "test")]
+    if not all(path.is_file() for path in paths):
+        return None
+    parts = []
+    for path in paths:
+        rows = []
+        for number, line in list(_lines(path))[1:]:
+            fields = line.split("\t")
+            if len(fields) <= _MRPC_SECOND or fields[_MRPC_LABEL] not in ("0", "1"):
+                raise UserError(f"{path}, line {number}: not label, id, id, text, text")
+            label = int(fields[_MRPC_LABEL])
+            rows.append((fields[_MRPC_FIRST], fields[_MRPC_SECOND], label))
+        parts.append(_examples(rows, pairs=True))
+    train, test = parts
+    return Classification("mrpc", train, test=test)
+
+
+def _examples(rows: list[tuple[str, str, int]], *, pairs: bool = False) -> Examples:
+    """Return examples in SentEval's order: by the number of words, then by label."""
+    split = [(first.split(), second.split(), label) for first, second, label in rows]
+    split.sort(key=lambda row: (len(row[0]), len(row[1]), row[2]))
+    return Examples(
+        tuple(" ".join(first) for first, _, _ in split),
+        tuple(label for _, _, label in split),
+        tuple(" ".join(second) for _, second, _ in split) if pairs else None,
+    )
+
+
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Yield numbered lines; only line feeds end a line, as some texts hold other separators."""
-    text = read_text(path, "SentEval file")
+    text = read_text(path, "SentEval file", fallback="latin-1")
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
@@ -118,7 +225,7 @@ def _number(value: str, path: Path, number: int) -> float:
 def _pairs(name: str, rows: list[tuple[str, str, float]]) -> Pairs:
     return Pairs(
         name,
-        tuple(first for first, _, _ in rows),
-        tuple(second for _, second, _ in rows),
+        tuple(" ".join(first.split()) for first, _, _ in rows),
+        tuple(" ".join(second.split()) for _, second, _ in rows),
         tuple(score for _, _, score in rows),
     )

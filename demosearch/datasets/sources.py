@@ -62,7 +62,8 @@ def _read_stsb(split: Split, data: str | None) -> Pairs:
             if (file := place / f"{split}.csv").is_file():
                 return _read_file(file, f"stsb-{split}")
         return _read_folder(root, split)
-    return _read_hub_stsb(split)
+    part = "validation" if split is Split.DEV else str(split)
+    return read_hub_pairs(HUB_STSB, part, f"stsb-{split}", scale=5.0)
 
 
 def _read_folder(folder: Path, split: Split) -> Pairs:
@@ -108,23 +109,36 @@ def _score(value: Any, place: str) -> float:
         raise UserError(f"{place}: score {value!r} is not a number") from None
 
 
-def _read_hub_stsb(split: Split) -> Pairs:
+def read_hub_pairs(
+    dataset: str, split: str, name: str, revision: str | None = None, scale: float = 1.0
+) -> Pairs:
+    """Read scored pairs from the hub: a data set with the columns `sentence1, sentence2, score`.
+
+    Args:
+        dataset: its id.
+        split: which part of it.
+        name: what it is called here.
+        revision: its commit; None is the newest.
+        scale: what its scores are multiplied by.
+
+    Raises:
+        UserError: it cannot be had, or its scores cannot rank.
+    """
     try:
         import datasets
     except ImportError:
         raise UserError(
-            f"'stsb' needs a folder (--data, or {DATA_VARIABLE}) or the hub's copy, for which:"
+            f"'{name}' needs a folder (--data, or {DATA_VARIABLE}) or the hub's copy, for which:"
             " pip install 'demosearch[hub]'"
         ) from None
     try:
-        part = "validation" if split is Split.DEV else str(split)
-        table = datasets.load_dataset(HUB_STSB, split=part)
+        table = datasets.load_dataset(dataset, split=split, revision=revision)
     except Exception as error:  # the hub client raises many kinds; all mean: not to be had
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"cannot fetch {HUB_STSB} from the hub ({reason}); give a folder by --data or"
+            f"cannot fetch {dataset} from the hub ({reason}); give a folder by --data or"
             f" {DATA_VARIABLE}, or a file"
         ) from error
-    scores = tuple(5 * float(score) for score in table["score"])
-    pairs = Pairs(f"stsb-{split}", tuple(table["sentence1"]), tuple(table["sentence2"]), scores)
-    return pairs.check(HUB_STSB)
+    scores = tuple(scale * float(score) for score in table["score"])
+    pairs = Pairs(name, tuple(table["sentence1"]), tuple(table["sentence2"]), scores)
+    return pairs.check(dataset)

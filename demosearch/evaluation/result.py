@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord, first_error
+from demosearch.errors import UserError
+from demosearch.files import atomic_write, read_text, write_json
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+# A label names so many templates.
+MOST_NAMED = 3
 
 
 class _Strict(BaseModel):
@@ -16,17 +31,42 @@ class SystemRecord(_Strict):
 
     model: ModelRecord
     prompts: list[PromptRecord]
-    adapter: AdapterRecord | None = Field(description="the LoRA, if any")
+    adapter: AdapterRecord | None = Field(None, description="the LoRA, if any")
+    method: str = Field("prompt", description="how states become an embedding")
+    template: str | None = Field(None, description="of a model that reads in both directions")
+
+    @property
+    def label(self) -> str:
+        """What tables call the system."""
+        if not self.prompts:
+            return f"{self.model.name}, {self.method}"
+        names = list(dict.fromkeys(prompt.template for prompt in self.prompts))
+        if len(names) > MOST_NAMED:
+            names = [f"{names[0]} and {len(names) - 1} more"]
+        words = [", ".join(one.word for one in prompt.demonstrations) for prompt in self.prompts]
+        shown = " | ".join(word for word in words if word)
+        layers = sorted({prompt.layer for prompt in self.prompts})
+        parts = [
+            self.model.name,
+            " + ".join(names) + (f" ({shown})" if shown else ""),
+            f"layer {', '.join(map(str, layers))}",
+        ]
+        if self.adapter:
+            parts.append(f"adapter {Path(self.adapter.source).name}")
+        return ", ".join(parts)
 
 
 class TaskResult(_Strict):
     """One task's score."""
 
-    metric: str
+    metric: str = Field(description="spearman or accuracy")
     score: float = Field(description="x 100")
-    pairs: int
-    sha256: str = Field(description="of all sentences and scores")
+    pairs: int | None = Field(None, description="scored pairs of an STS task")
+    examples: int | None = Field(None, description="scored examples of a transfer task")
+    classifier: str | None = Field(None, description="of a transfer task")
+    sha256: str = Field(description="of all sentences and scores or labels")
     subsets: dict[str, float] = Field(description="score of each subset, x 100")
+    other: dict[str, float] = Field(description="further figures, x 100")
 
 
 class Result(_Strict):
@@ -34,7 +74,75 @@ class Result(_Strict):
 
     system: SystemRecord
     tasks: dict[str, TaskResult]
-    average: float | None = Field(description="over the group, where all of it was there")
-    missing: list[str] = Field(description="tasks whose data the folder does not have")
+    average: dict[str, float] = Field(description="by group (sts, transfer), where it is complete")
+    missing: list[str] = Field(description="tasks that there was no data for")
+    overlaps: list[str] = Field(description="tasks that had a part in choosing, and how")
+    sentences_encoded: int = Field(description="the others were in the cache")
     seconds: float
     versions: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """What a task's score is made of, for comparing systems example by example.
+
+    Attributes:
+        values: similarities of the pairs, or whether each example was classified right.
+        gold: gold scores of the pairs; empty for a transfer task.
+    """
+
+    values: NDArray[np.float32]
+    gold: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One system's scores with what they are made of.
+
+    Attributes:
+        result: the scores.
+        details: by task.
+    """
+
+    result: Result
+    details: dict[str, Details]
+
+    def write(self, path: str | Path) -> None:
+        """Write `result.json`, and what `compare` needs beside it as `.npz`."""
+        path = Path(path)
+        arrays = {
+            f"{name}/{part}": getattr(details, part)
+            for name, details in self.details.items()
+            for part in Details.__slots__
+        }
+        with atomic_write(path.with_suffix(".npz"), "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        write_json(path, self.result.model_dump(mode="json", exclude_none=True))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Evaluation:
+        """Read what `write` wrote; without the `.npz` there are no details.
+
+        Raises:
+            UserError: the file is unreadable or no result.
+        """
+        path = Path(path)
+        try:
+            value = json.loads(read_text(path, "result"))
+            result = Result.model_validate(value)
+        except ValidationError as error:
+            raise UserError(f"result {path}: {first_error(error)}") from error
+        except ValueError as error:
+            raise UserError(f"result {path} is not JSON: {error}") from error
+        beside = path.with_suffix(".npz")
+        if not beside.is_file():
+            return cls(result, {})
+        try:
+            with np.load(beside, allow_pickle=False) as arrays:
+                details = {
+                    name: Details(*(arrays[f"{name}/{part}"] for part in Details.__slots__))
+                    for name in result.tasks
+                }
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{beside} does not belong to {path}; evaluate again") from error
+        return cls(result, details)

@@ -25,6 +25,19 @@ def spearman(similarities: NDArray[np.float32], scores: Sequence[float]) -> floa
         return round(100 * float(_correlation(similarities, np.asarray(scores))), 6)
 
 
+def pearson(similarities: NDArray[np.float32], scores: Sequence[float]) -> float:
+    """Return Pearson's correlation x 100; nan where either side is constant.
+
+    >>> pearson(np.array([0.5, 1.0, 1.5], dtype=np.float32), [1.0, 2.0, 3.0])
+    100.0
+    """
+    centred = [np.asarray(values, dtype=float) for values in (similarities, scores)]
+    centred = [values - values.mean() for values in centred]
+    with np.errstate(invalid="ignore"):
+        product = (centred[0] * centred[1]).sum()
+        return round(float(100 * product / np.sqrt(np.prod([(x**2).sum() for x in centred]))), 6)
+
+
 def gain_interval(
     ours: NDArray[np.float32],
     baseline: NDArray[np.float32],

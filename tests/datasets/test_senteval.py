@@ -6,6 +6,8 @@ import pytest
 
 from demosearch.datasets import senteval
 from demosearch.errors import UserError
+from demosearch.evaluation import find_tasks, read_tasks
+from tests.datasets.transfer import write_mrpc, write_sst, write_trec
 
 
 def test_pairs_without_gold_are_left_out(tmp_path: Path) -> None:
@@ -47,3 +49,66 @@ def test_real_tree_has_the_published_sizes(data: Path) -> None:
     assert sick is not None
     assert len(sick) == 4927
     assert not any("\r" in text for text in sick.sentences())
+
+
+def test_opposites_are_sorted_as_senteval_sorts_them(tmp_path: Path) -> None:
+    (tmp_path / "CR").mkdir()
+    (tmp_path / "CR" / "custrev.neg").write_text("bad  thing here\n\nbad\n")
+    (tmp_path / "CR" / "custrev.pos").write_text("good\n good thing\n")
+    task = senteval.read_opposites(tmp_path, "CR", ["custrev.neg", "custrev.pos"])
+    assert task is not None
+    assert task.train.texts == ("", "bad", "good", "good thing", "bad thing here")
+    assert task.train.labels == (0, 0, 1, 1, 0)
+    assert task.classes == 2
+    assert task.test is None
+    assert senteval.read_opposites(tmp_path, "MR", ["a", "b"]) is None
+
+
+def test_trec_is_latin_1_and_has_coarse_types(tmp_path: Path) -> None:
+    write_trec(tmp_path)
+    task = senteval.read_trec(tmp_path)
+    assert task is not None
+    assert task.test is not None
+    assert task.train.texts[task.train.labels.index(4)] == "Where lies caf\xe9 0 ?"
+    assert set(task.train.labels) == {3, 4}
+    (tmp_path / "TREC" / "TREC_10.label").write_text("WHAT:is this\n")
+    with pytest.raises(UserError, match=r"TREC_10.label, line 1: unknown question type 'WHAT'"):
+        senteval.read_trec(tmp_path)
+
+
+def test_mrpc_pairs_texts(tmp_path: Path) -> None:
+    write_mrpc(tmp_path)
+    task = senteval.read_mrpc(tmp_path)
+    assert task is not None
+    assert task.test is not None
+    assert task.test.others is not None
+    assert (len(task.train), len(task.test)) == (40, 12)
+    alike = [one == two for one, two in zip(task.test.texts, task.test.others, strict=True)]
+    assert alike == [label == 1 for label in task.test.labels]
+    (tmp_path / "MRPC" / "msr_paraphrase_test.txt").write_text("header\n2\t1\t1\ta\tb\n")
+    with pytest.raises(UserError, match="line 2: not label, id, id, text, text"):
+        senteval.read_mrpc(tmp_path)
+
+
+def test_sst_has_a_dev_set(tmp_path: Path) -> None:
+    write_sst(tmp_path)
+    task = senteval.read_sst(tmp_path)
+    assert task is not None
+    assert [len(part) for part in task.parts] == [40, 12, 12]
+    assert task.train.labels[0] == 0
+    (tmp_path / "SST" / "binary" / "sentiment-dev").write_text("no label\n")
+    with pytest.raises(UserError, match="sentiment-dev, line 1: label 'no label' is neither"):
+        senteval.read_sst(tmp_path)
+
+
+@pytest.mark.data
+def test_real_transfer_tasks_have_the_published_sizes(data: Path) -> None:
+    found = read_tasks(find_tasks("transfer"), data)
+    sizes = {name: [len(part) for part in task.parts] for name, task in found.items()}  # type: ignore[union-attr]
+    assert sizes == {"mr": [10662], "cr": [3775], "trec": [5452, 500], "mrpc": [4076, 1725]}
+    assert {name: task.classes for name, task in found.items()} == {  # type: ignore[union-attr]
+        "mr": 2,
+        "cr": 2,
+        "trec": 6,
+        "mrpc": 2,
+    }

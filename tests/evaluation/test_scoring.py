@@ -1,16 +1,28 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy import stats
 
 from demosearch import Embedder, Encoder
 from demosearch.errors import UserError
-from demosearch.evaluation import TASKS, evaluate, find_tasks, gain_on, read_tasks
+from demosearch.evaluation import (
+    TASKS,
+    Classifier,
+    evaluate,
+    find_tasks,
+    gain_on,
+    read_tasks,
+    scoring,
+)
 from demosearch.prompt import Prompt
+from tests.datasets.transfer import write_mrpc, write_opposites, write_sst, write_trec
 from tests.examples import JOCKEY
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
@@ -36,22 +48,127 @@ def test_score_is_spearman_over_all_subsets_together(
     data = read_tasks(tasks, senteval)
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
     embedder = Embedder(encoder, [Prompt(demonstrations=(JOCKEY,))])
-    result = evaluate(embedder, data, tasks=tasks)
-    cosines, golds = [], []
+    result = evaluate(embedder, data, tasks=tasks).result
+    cosines, golds, by_subset = [], [], {}
     for pairs in data["sts12"]:
+        begin = len(golds)
         for first, second, gold in zip(
             pairs.sentences1, pairs.sentences2, pairs.scores, strict=True
         ):
             one, two = embedder.encode([first, second])
             cosines.append(one @ two / np.linalg.norm(one) / np.linalg.norm(two))
             golds.append(gold)
+        by_subset[pairs.name] = [
+            100 * measure(cosines[begin:], golds[begin:]).statistic
+            for measure in (stats.spearmanr, stats.pearsonr)
+        ]
     task = result.tasks["sts12"]
     assert task.pairs == 28
     assert task.score == pytest.approx(100 * stats.spearmanr(cosines, golds).statistic, abs=0.2)
+    assert task.other["pearson"] == pytest.approx(
+        100 * stats.pearsonr(cosines, golds).statistic, abs=0.2
+    )
     assert set(task.subsets) == {"STS12.a", "STS12.b"}
-    assert result.average is None
+    ranked, linear = zip(*by_subset.values(), strict=True)
+    assert list(task.subsets.values()) == pytest.approx(ranked, abs=0.2)
+    assert task.other["spearman_mean"] == pytest.approx(np.mean(ranked), abs=0.2)
+    assert task.other["pearson_weighted_mean"] == pytest.approx(np.mean(linear), abs=0.2)
+    assert result.average == {}
     assert result.system.prompts[0].demonstrations == [JOCKEY]
     assert result.system.prompts[0].layer == 3
+
+
+class FakeSystem:
+    """Hashes words into a vector, and counts what it is asked."""
+
+    def __init__(self, name: str = "fake", fail_after: int | None = None) -> None:
+        self.name = name
+        self.asked: list[str] = []
+        self.fail_after = fail_after
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "model": {"name": self.name, "source": "", "revision": "", "precision": "fp32"},
+            "adapter": None,
+            "prompts": [],
+        }
+
+    def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
+        if self.fail_after is not None and len(self.asked) >= self.fail_after:
+            raise KeyboardInterrupt
+        self.asked += sentences
+        rows = np.zeros((len(sentences), 64), dtype=np.float32)
+        for row, text in zip(rows, sentences, strict=True):
+            for word in text.split():
+                row[zlib.crc32(word.encode()) % 64] += 20
+        return rows
+
+
+@pytest.fixture
+def transfer(tmp_path: Path) -> Path:
+    write_opposites(tmp_path, "CR", "custrev.neg", "custrev.pos")
+    write_trec(tmp_path)
+    write_mrpc(tmp_path)
+    write_sst(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("classifier", list(Classifier))
+def test_transfer_tasks_are_classified(transfer: Path, classifier: Classifier) -> None:
+    tasks = find_tasks("transfer")
+    data = read_tasks(tasks, transfer)
+    found = evaluate(FakeSystem(), data, tasks=tasks, classifier=classifier)
+    assert {name: task.examples for name, task in found.result.tasks.items()} == {
+        "cr": 80, "sst2": 12, "trec": 10, "mrpc": 12,
+    }  # fmt: skip
+    for name, task in found.result.tasks.items():
+        # SentEval's classifier stops by a twentieth of the examples: here two.
+        assert task.score > 90 or classifier is Classifier.SENTEVAL, name
+        assert task.score == pytest.approx(100 * found.details[name].values.mean())
+        assert task.classifier == classifier
+    mrpc, tested = found.details["mrpc"].values.astype(bool), data["mrpc"].test
+    gold = np.array(tested.labels, dtype=bool)
+    expected = 200 * (mrpc & gold).sum() / (2 * (mrpc & gold).sum() + (~mrpc).sum())
+    assert found.result.tasks["mrpc"].other["f1"] == pytest.approx(expected)
+    assert found.result.missing == ["mr", "subj", "mpqa"]
+
+
+def test_an_evaluation_that_was_killed_goes_on(
+    transfer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "CHUNK", 16)
+    tasks = find_tasks("cr")
+    data = read_tasks(tasks, transfer)
+    killed = FakeSystem(fail_after=32)
+    cache = tmp_path / "cache"
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(killed, data, tasks=tasks, cache=cache)
+    again = FakeSystem()
+    found = evaluate(again, data, tasks=tasks, cache=cache)
+    assert len(killed.asked) == 32
+    assert not set(killed.asked) & set(again.asked)
+    assert found.result.sentences_encoded == len(again.asked)
+    whole = evaluate(FakeSystem(), data, tasks=tasks)
+    assert found.result.tasks == whole.result.tasks
+
+
+def test_another_task_or_the_same_again_pays_for_nothing_twice(
+    transfer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = tmp_path / "cache"
+    tasks = find_tasks("cr,trec")
+    data = read_tasks(tasks, transfer)
+    first = evaluate(FakeSystem(), data, tasks=tasks, cache=cache)
+    monkeypatch.setattr(scoring, "_probe", lambda *_: pytest.fail("classified again"))
+    second = evaluate(FakeSystem(), data, tasks=tasks, cache=cache)
+    assert second.result.sentences_encoded == 0
+    assert second.result.tasks == first.result.tasks
+    # Another system has nothing to do with it.
+    other = FakeSystem("other")
+    sts = find_tasks("trec")
+    monkeypatch.undo()
+    evaluate(other, read_tasks(sts, transfer), tasks=sts, cache=cache)
+    assert len(other.asked) == 40
 
 
 def test_missing_tasks_are_named(senteval: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -59,6 +176,8 @@ def test_missing_tasks_are_named(senteval: Path, caplog: pytest.LogCaptureFixtur
     assert list(data) == ["sts12"]
     assert "STS13 is left out" in caplog.text
     assert "STSBenchmark/sts-test.csv is not there" in caplog.text
+    with pytest.raises(UserError, match="no folder has none of the tasks' data"):
+        read_tasks(find_tasks("sts13"), None)
     with pytest.raises(UserError, match="has none of the tasks' data: STS/STS13-en-test"):
         read_tasks(find_tasks("sts13"), senteval)
     with pytest.raises(UserError, match="no such folder"):
@@ -70,9 +189,21 @@ def test_task_names() -> None:
         "sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr",
     ]  # fmt: skip
     assert [task.name for task in find_tasks("sickr,stsb-dev,sickr")] == ["sickr", "stsb-dev"]
-    assert len(TASKS) == 8
-    with pytest.raises(UserError, match="unknown task 'glue'; known: sts, sts12"):
+    assert [task.name for task in find_tasks("transfer")] == [
+        "mr", "cr", "subj", "mpqa", "sst2", "trec", "mrpc",
+    ]  # fmt: skip
+    assert len(find_tasks("full")) == len(TASKS) - 1 == 14
+    with pytest.raises(UserError, match="unknown task 'glue'; known: sts, transfer, full, sts12"):
         find_tasks("glue")
+
+
+def test_pairs_of_the_users_own_are_a_task(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    rows = [f"one {row},two {row},{row % 5}" for row in range(12)]
+    path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n")
+    tasks = find_tasks(str(path))
+    result = evaluate(FakeSystem(), read_tasks(tasks, None), tasks=tasks).result
+    assert result.tasks["mine"].pairs == 12
 
 
 def test_gain_is_the_difference_with_an_interval_around_it() -> None:
@@ -90,7 +221,7 @@ def test_the_real_tree_is_scored_and_what_it_lacks_is_named(
 ) -> None:
     tasks = find_tasks("sts")
     embedder = Embedder.without_demonstrations(str(tiny("llama")), precision="fp32", device="cpu")
-    result = evaluate(embedder, read_tasks(tasks, data), tasks=tasks)
+    result = evaluate(embedder, read_tasks(tasks, data), tasks=tasks).result
     assert {name: task.pairs for name, task in result.tasks.items()} == {
         "sts12": 3108,
         "sts13": 1500,
@@ -98,5 +229,5 @@ def test_the_real_tree_is_scored_and_what_it_lacks_is_named(
         "sickr": 4927,
     }
     assert result.missing == ["sts14", "sts15", "sts16"]
-    assert result.average is None
+    assert result.average == {}
     assert len(result.tasks["sts12"].subsets) == 5

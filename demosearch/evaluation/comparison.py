@@ -1,0 +1,286 @@
+"""Systems side by side: which is better, and how sure that is."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import json
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from demosearch.errors import UserError
+from demosearch.evaluation.result import Evaluation
+from demosearch.evaluation.tasks import GROUPS, STS, TASKS, TRANSFER
+from demosearch.selection.statistics import spearman
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+RESAMPLES = 1000
+AVERAGE = "average"
+PUBLISHED = Path(__file__).with_name("published.csv")
+_AVERAGES = {STS: "STS avg.", TRANSFER: "transfer avg."}
+_BOLD = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}
+
+
+class TableFormat(StrEnum):
+    """How a comparison is written."""
+
+    MARKDOWN = "markdown"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
+
+
+class Difference(BaseModel):
+    """How much better one system is than another."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: str
+    base: str
+    task: str = Field(description="a task, or 'sts average', 'transfer average'")
+    difference: float = Field(description="x 100; above 0 where the system is better than the base")
+    ci95: tuple[float, float] = Field(description="by paired bootstrap over pairs or examples")
+    significant: bool = Field(description="the interval leaves out 0")
+
+
+class Row(BaseModel):
+    """One system's scores, or published ones."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    system: str
+    scores: dict[str, float] = Field(description="by task, x 100")
+    average: dict[str, float] = Field(description="by group, where it is complete")
+    source: str | None = Field(None, description="of published scores")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems on the same tasks; the first is what the others are compared with.
+
+    Attributes:
+        names: what the systems are called.
+        evaluations: their scores.
+        published: rows to stand beside them.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+    """
+
+    names: tuple[str, ...]
+    evaluations: tuple[Evaluation, ...]
+    published: tuple[Row, ...] = ()
+    resamples: int = RESAMPLES
+    seed: int = 0
+
+    @cached_property
+    def rows(self) -> list[Row]:
+        """All rows of the table: the systems, then the published ones."""
+        ours = [
+            Row(
+                system=name,
+                scores={task: one.score for task, one in each.result.tasks.items()},
+                average=each.result.average,
+            )
+            for name, each in zip(self.names, self.evaluations, strict=True)
+        ]
+        return [*ours, *self.published]
+
+    @cached_property
+    def differences(self) -> list[Difference]:
+        """What each other system has over the first, by task and on average.
+
+        Only tasks whose details both have, on the same data, are compared.
+        """
+        base, *others = self.evaluations
+        return [
+            difference
+            for name, other in zip(self.names[1:], others, strict=True)
+            for difference in self._against(base, name, other)
+        ]
+
+    def _against(self, base: Evaluation, name: str, other: Evaluation) -> list[Difference]:
+        drawn: dict[str, NDArray[np.float64]] = {}
+        points: dict[str, float] = {}
+        for task in base.result.tasks:
+            if not _comparable(base, other, task):
+                continue
+            points[task] = other.result.tasks[task].score - base.result.tasks[task].score
+            drawn[task] = self._resampled(other, task) - self._resampled(base, task)
+        for group, members in GROUPS.items():
+            if all(task in drawn for task in members):
+                title = f"{group} {AVERAGE}"
+                points[title] = float(np.mean([points[task] for task in members]))
+                drawn[title] = np.mean([drawn[task] for task in members], axis=0)
+        found = []
+        for task, values in drawn.items():
+            low, high = (round(float(end), 3) for end in np.nanpercentile(values, [2.5, 97.5]))
+            found.append(
+                Difference(
+                    system=name,
+                    base=self.names[0],
+                    task=task,
+                    difference=round(points[task], 6),
+                    ci95=(low, high),
+                    significant=low > 0 or high < 0,
+                )
+            )
+        return found
+
+    def _resampled(self, evaluation: Evaluation, task: str) -> NDArray[np.float64]:
+        """Return the task's score on resampled pairs: the same ones for every system."""
+        details = evaluation.details[task]
+        generator = np.random.default_rng([self.seed, zlib.crc32(task.encode())])
+        count = len(details.values)
+        scores = np.empty(self.resamples)
+        for place in range(self.resamples):
+            drawn = generator.integers(0, count, count)
+            values = details.values[drawn]
+            if len(details.gold):
+                scores[place] = spearman(values, details.gold[drawn].tolist())
+            else:
+                scores[place] = 100 * values.mean()
+        return scores
+
+    def text(self, form: TableFormat) -> str:
+        """Return the table, and in Markdown the differences, as text."""
+        scores = self._scores(form)
+        match form:
+            case TableFormat.JSON:
+                return json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
+            case TableFormat.CSV:
+                return str(scores.to_csv())
+            case TableFormat.LATEX:
+                return str(
+                    scores.rename_axis(None).to_latex(column_format="l" + "r" * scores.shape[1])
+                )
+        parts = [_markdown(scores)]
+        if self.differences:
+            parts.append(
+                f"Differences from {self.names[0]}; * where the 95% interval leaves out 0:"
+            )
+            parts.append(_markdown(self._difference_table()))
+        return "\n\n".join(parts) + "\n"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the whole comparison as JSON takes it."""
+        return {
+            "rows": [row.model_dump(exclude_none=True) for row in self.rows],
+            "differences": [one.model_dump(mode="json") for one in self.differences],
+        }
+
+    def _scores(self, form: TableFormat) -> pd.DataFrame:
+        known = [task for task in TASKS if any(task in row.scores for row in self.rows)]
+        own = dict.fromkeys(task for row in self.rows for task in row.scores if task not in TASKS)
+        columns = {_title(task): [row.scores.get(task) for row in self.rows] for task in known}
+        for group, title in _AVERAGES.items():
+            if any(group in row.average for row in self.rows):
+                columns[title] = [row.average.get(group) for row in self.rows]
+        columns |= {task: [row.scores.get(task) for row in self.rows] for task in own}
+        names = [
+            _escaped(row.system) if form is TableFormat.LATEX else row.system for row in self.rows
+        ]
+        table = pd.DataFrame(columns, index=pd.Index(names, name="system"), dtype=float)
+        frame = _BOLD.get(form, "{}")
+        text: pd.DataFrame = table.apply(
+            lambda values: [_number(one, values.max(), frame) for one in values]
+        )
+        return text
+
+    def _difference_table(self) -> pd.DataFrame:
+        rows = [
+            {
+                "system": one.system,
+                "task": _title(one.task),
+                "difference": f"{one.difference:+.2f}{'*' if one.significant else ''}",
+                "95% interval": f"[{one.ci95[0]:+.2f}, {one.ci95[1]:+.2f}]",
+            }
+            for one in self.differences
+        ]
+        return pd.DataFrame(rows).set_index("system")
+
+
+def compare(
+    results: Sequence[str | Path], *, published: str | None = None, resamples: int = RESAMPLES
+) -> Comparison:
+    """Put results side by side.
+
+    Args:
+        results: files that `evaluate` wrote; the first is what the others are compared with.
+        published: rows of published scores whose names fit this pattern, e.g. `OPT*`.
+        resamples: of the bootstrap.
+
+    Raises:
+        UserError: a file is no result, or no published row fits.
+    """
+    evaluations = [Evaluation.read(path) for path in results]
+    labels = [each.result.system.label for each in evaluations]
+    count = Counter(labels)
+    names = tuple(
+        label if count[label] == 1 else f"{label} ({Path(path).stem})"
+        for label, path in zip(labels, results, strict=True)
+    )
+    rows = read_published(published) if published else []
+    return Comparison(names, tuple(evaluations), tuple(rows), resamples)
+
+
+def read_published(pattern: str) -> list[Row]:
+    """Return the published scores of systems whose names fit a pattern.
+
+    Raises:
+        UserError: there are none.
+    """
+    with PUBLISHED.open(encoding="utf-8", newline="") as file:
+        every = list(csv.DictReader(file))
+    found = [row for row in every if fnmatch.fnmatch(row["system"].lower(), pattern.lower())]
+    if not found:
+        names = ", ".join(row["system"] for row in every)
+        raise UserError(f"--published {pattern}: no such system; known: {names}")
+    rows = []
+    for row in found:
+        scores = {task: float(row[task]) for task in GROUPS[STS]}
+        average = {STS: round(float(np.mean(list(scores.values()))), 2)}
+        name = f"{row['system']} (published, {row['kind']})"
+        rows.append(Row(system=name, scores=scores, average=average, source=row["source"]))
+    return rows
+
+
+def _comparable(first: Evaluation, second: Evaluation, task: str) -> bool:
+    if (
+        task not in second.result.tasks
+        or not {task} <= first.details.keys() & second.details.keys()
+    ):
+        return False
+    return first.result.tasks[task].sha256 == second.result.tasks[task].sha256
+
+
+def _title(task: str) -> str:
+    return TASKS[task].title if task in TASKS else task
+
+
+def _number(value: float, best: float, frame: str) -> str:
+    if np.isnan(value):
+        return ""
+    return frame.format(f"{value:.2f}") if value == best else f"{value:.2f}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{letter}" if letter in "#$%&_{}" else letter for letter in text)
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    lines = [[str(table.index.name), *table.columns], *table.itertuples()]
+    rows = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+    rows.insert(1, "|---|" + "".join("---|" if name == "task" else "---:|" for name in table))
+    return "\n".join(rows)

