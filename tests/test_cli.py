@@ -15,7 +15,17 @@ import pytest
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
 
-COMMANDS = ["run", "candidates", "search", "embed", "evaluate", "finetune", "models", "pipelines"]
+COMMANDS = [
+    "run",
+    "candidates",
+    "search",
+    "embed",
+    "evaluate",
+    "compare",
+    "finetune",
+    "models",
+    "pipelines",
+]
 
 
 def demosearch(
@@ -82,6 +92,13 @@ sys.exit(main(sys.argv[1:]))
         ("embed --demonstrations old.json bad.csv --out v.npy", "format is 'demosearch.demon"),
         ("evaluate --model {model} --tasks glue", "unknown task 'glue'"),
         ("evaluate --model {model} --data none", "no such folder"),
+        ("evaluate --model {model} --tasks few.csv", "1 pairs; at least 10 are needed"),
+        ("evaluate --model {model} --tasks stsb", "give the SentEval data folder by --data"),
+        ("evaluate --model {model} --tasks dev.csv --out r.txt", "a result file ends in .json"),
+        ("evaluate --model nope --tasks dev.csv", "unknown model 'nope'"),
+        ("embed --model all-minilm-l6-v2 bad.csv --out v.npy", "is no decoder: it can be"),
+        ("compare none.json", "cannot read result none.json"),
+        ("compare old.json", "result old.json: system: Field required"),
         ("finetune --model {model} --train none.csv --out a", "no training file"),
         ("finetune --model {model} --train bad.csv --out a --set r=1", "r: Extra inputs"),
         ("candidates --model nope --out c.jsonl", "unknown model 'nope'"),
@@ -101,6 +118,7 @@ def test_a_mistake_is_one_line_and_found_before_torch_is_imported(
     (tmp_path / "bad.csv").write_text(header + "a,b,1\na,b,x\n")
     (tmp_path / "few.csv").write_text(header + "a,b,1\n")
     (tmp_path / "flat.csv").write_text(header + "a,b,2\n" * 12)
+    (tmp_path / "dev.csv").write_text(header + "".join(f"a {n},b,{n}\n" for n in range(12)))
     (tmp_path / "empty.jsonl").write_text("")
     (tmp_path / "old.json").write_text('{"format": "demosearch.demonstrations/0"}')
     result = subprocess.run(
@@ -163,6 +181,42 @@ def test_a_run_prints_a_table_a_person_can_read(
     assert "corrected for the choice" in result.stdout
     assert f"-> {tmp_path / 'out' / 'demonstrations.json'}" in result.stdout
     assert result.stderr == ""
+
+
+def test_two_ways_of_a_model_are_evaluated_and_compared(
+    tiny: Callable[[str], Path], dev: Path, tmp_path: Path
+) -> None:
+    for method in ("prompt", "mean"):
+        result = demosearch(
+            "evaluate", "--model", tiny("llama"), "--method", method, "--tasks", dev,
+            "--out", tmp_path / f"{method}.json", "--details", "--no-cache",
+        )  # fmt: skip
+        assert result.returncode == 0, result.stderr
+        assert "spearman" in result.stdout
+        assert "pearson" in result.stdout
+    result = demosearch("compare", tmp_path / "prompt.json", tmp_path / "mean.json")
+    assert result.returncode == 0, result.stderr
+    assert "prompteol, layer 3" in result.stdout
+    assert "mean, layer 3" in result.stdout
+    assert "95% interval" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--method cls", "is a decoder; its first token sees nothing"),
+        ("--method mean --template knowledge", "--method mean takes no --template"),
+    ],
+)
+def test_methods_that_do_not_fit_are_refused(
+    tiny: Callable[[str], Path], dev: Path, arguments: str, message: str
+) -> None:
+    result = demosearch(
+        "evaluate", "--model", tiny("opt"), "--tasks", dev, *arguments.split(), "--no-cache"
+    )
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
 
 
 def test_demonstrations_of_another_model_are_refused(

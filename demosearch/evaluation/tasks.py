@@ -16,7 +16,7 @@ from typing import TypeAlias
 from demosearch.datasets import senteval
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.sources import Split, read_hub_pairs, read_pairs
+from demosearch.datasets.sources import DATA_VARIABLE, Split, read_hub_pairs, read_pairs
 from demosearch.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -178,16 +178,20 @@ def read_tasks(tasks: Sequence[Task], folder: str | Path | None) -> dict[str, Ta
     """
     root = _senteval_folder(folder) if folder not in (None, HUB) else None
     found: dict[str, TaskData] = {}
+    left_out: list[Task] = []
     for task in tasks:
         if data := _data(task, root, hub=folder == HUB):
             found[task.name] = data
-        elif root is None:
-            logger.warning("%s is left out: it needs a SentEval folder (--data)", task.title)
         else:
-            logger.warning("%s is left out: %s is not there", task.title, root / task.place)
+            left_out.append(task)
+    if not found and root is None:
+        raise UserError(f"give the SentEval data folder by --data or {DATA_VARIABLE}")
     if not found:
         wanted = ", ".join(task.place for task in tasks)
-        raise UserError(f"{folder or 'no folder'} has none of the tasks' data: {wanted}")
+        raise UserError(f"{folder} has none of the tasks' data: {wanted}")
+    for task in left_out:
+        where = "a SentEval folder (--data) has it" if root is None else root / task.place
+        logger.warning("%s is left out, its data is not there: %s", task.title, where)
     return found
 
 
