@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     log_to_console(logging.WARNING if quiet else logging.INFO)
     try:
         result = arguments.command(arguments)
-        if arguments.json:
+        if arguments.json and not tensor_parallel.follows():
             sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     except UserError as error:
@@ -69,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_evaluate(subparsers)
     _add_compare(subparsers)
     _add_finetune(subparsers)
+    _add_export(subparsers)
     _add_lists(subparsers)
     return parser
 
@@ -281,19 +282,49 @@ def _add_finetune(subparsers: Subparsers) -> None:
         subparsers,
         "finetune",
         commands.finetune,
-        "train a LoRA on the prompted model with NLI triplets",
+        "train a LoRA on the prompted model by the paper's contrastive recipe",
         "demosearch finetune --model opt-1.3b --train nli.csv --dev stsb --out adapters/opt-1.3b",
+        "demosearch finetune --model opt-2.7b --train nli.csv --precision nf4 --out adapters/qlora"
+        " --set mini_batch_size=32",
+        "demosearch finetune --model smollm2-135m --train lines.csv --columns text --out adapters/u",
     )
     parser.add_argument("--model", required=True, metavar="M", help="name, hub id or folder")
     parser.add_argument("--train", required=True, metavar="F", help="sent0,sent1,hard_neg")
+    parser.add_argument(
+        "--columns", metavar="A[,B[,C]]", help="columns: text, positive, hard negative"
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the adapter")
     parser.add_argument("--demonstrations", metavar="F", help="train under these demonstrations")
+    parser.add_argument("--layer", metavar="last|N", help="train at this layer (default: last)")
     parser.add_argument("--dev", metavar="D", help="pairs that choose among the steps")
     parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
+    parser.add_argument(
+        "--pipeline", default="finetune", metavar="P", help="name or file (default: the paper's)"
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. batch_size=32"
     )
     _device(parser)
+
+
+def _add_export(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "export",
+        commands.export,
+        "write a folder that others load without this package",
+        "demosearch export best.json --to sentence-transformers --out my-encoder",
+        "demosearch export best.json --to vllm --adapter adapters/opt-1.3b --merge --out served",
+    )
+    parser.add_argument("file", metavar="F.json", help="a demonstrations.json")
+    parser.add_argument("--to", required=True, choices=["sentence-transformers", "vllm"])
+    parser.add_argument("--out", required=True, metavar="DIR", help="a folder to make")
+    parser.add_argument("--model", metavar="M", help="where the weights are, if elsewhere")
+    parser.add_argument("--merge", action="store_true", help="add the adapter to the weights")
+    _adapter(parser)
+    parser.add_argument(
+        "--precision", choices=["fp32", "bf16", "fp16"], help="of the weights (default: the file's)"
+    )
 
 
 def _add_lists(subparsers: Subparsers) -> None:

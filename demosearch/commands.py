@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demosearch import tensor_parallel
 from demosearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -247,41 +248,71 @@ def compare(arguments: Namespace) -> dict[str, Any]:
 
 def finetune(arguments: Namespace) -> dict[str, Any]:
     """`demosearch finetune`."""
+    from demosearch import display
     from demosearch.datasets import Split, read_pairs
     from demosearch.demonstration import DemonstrationsFile
+    from demosearch.finetune.rows import read_training_rows
     from demosearch.finetune.settings import FinetuneSettings
-    from demosearch.finetune.triplets import read_triplets
-    from demosearch.models import Precision, resolve
-    from demosearch.pipeline import changed
+    from demosearch.models import resolve
+    from demosearch.pipeline import changed, checked, read_pipeline
     from demosearch.prompt import Prompt
 
     resolve(arguments.model)
-    settings = _validated(FinetuneSettings, changed({}, arguments.set))
-    triplets = read_triplets(arguments.train)
+    value, path = read_pipeline(arguments.pipeline, "finetune")
+    if arguments.precision:
+        value["precision"] = arguments.precision
+    settings = checked(FinetuneSettings, changed(value, arguments.set), path)
+    columns = arguments.columns.split(",") if arguments.columns else None
+    rows = read_training_rows(arguments.train, columns)
     dev = read_pairs(arguments.dev, Split.DEV, arguments.data) if arguments.dev else None
     prompt = Prompt()
     if arguments.demonstrations:
-        record = DemonstrationsFile.read(arguments.demonstrations).prompts[0]
-        # The adapter is trained at the last layer, wherever the demonstrations were chosen.
-        prompt = replace(Prompt.of(record), layer=None)
+        prompt = Prompt.of(DemonstrationsFile.read(arguments.demonstrations).prompts[0])
+    # The paper trains at the last layer, wherever the demonstrations were chosen.
+    layer = _layer(arguments.layer)
+    prompt = replace(prompt, layer=None if layer in (None, "last") else int(layer))
 
     from demosearch.finetune import finetune as train
 
     training = train(
         arguments.model,
-        triplets,
+        rows,
         arguments.out,
         prompt=prompt,
         dev=dev,
         settings=settings,
-        precision=Precision(arguments.precision) if arguments.precision else None,
         device=arguments.device,
         show_progress=not arguments.quiet,
     )
-    logger.info("adapter written to %s after %d steps", arguments.out, training.steps)
-    if training.dev_after is not None:
-        logger.info("dev: %.2f before, %.2f after", training.dev_before, training.dev_after)
+    if not arguments.json and not tensor_parallel.follows():
+        display.show_training(training, Path(arguments.out))
     return training.model_dump(mode="json")
+
+
+def export(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch export`."""
+    from demosearch import display
+    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.export.folder import check_folder
+
+    DemonstrationsFile.read(arguments.file)
+    check_folder(arguments.out)
+
+    from demosearch.export import export_sentence_transformer, export_vllm
+
+    write = {"sentence-transformers": export_sentence_transformer, "vllm": export_vllm}
+    exported = write[arguments.to](
+        arguments.file,
+        arguments.out,
+        model=arguments.model,
+        adapter=arguments.adapter,
+        merge=arguments.merge,
+        precision=arguments.precision,
+        allow_pickle=arguments.allow_pickle,
+    )
+    if not arguments.json:
+        display.show_files(exported.folder)
+    return {"folder": str(exported.folder), "width": exported.width, "to": arguments.to}
 
 
 def models(arguments: Namespace) -> list[dict[str, Any]]:
@@ -311,11 +342,9 @@ def models(arguments: Namespace) -> list[dict[str, Any]]:
 def pipelines(arguments: Namespace) -> list[dict[str, Any]]:
     """`demosearch pipelines`."""
     from demosearch import display
-    from demosearch.pipeline import load_pipeline, pipeline_names
+    from demosearch.pipeline import describe_pipelines
 
-    rows = [
-        {"name": name, "description": load_pipeline(name).description} for name in pipeline_names()
-    ]
+    rows = describe_pipelines()
     if not arguments.json:
         display.show_rows("pipelines", rows)
     return rows

@@ -20,6 +20,7 @@ from demosearch.demonstration import DemonstrationsFile
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
     from demosearch.evaluation.result import Result
+    from demosearch.finetune import Training
     from demosearch.memory import Machine
     from demosearch.pipeline import RunResult
 
@@ -140,6 +141,18 @@ def show_result(result: Result, *, details: bool = False) -> None:
 def show_text(text: str) -> None:
     """Show text as it is."""
     sys.stdout.write(text)
+
+
+def show_training(training: Training, folder: Path) -> None:
+    """Show what a fine-tuning brought, and where the files are."""
+    losses = [one.loss for one in training.curve if one.loss is not None]
+    if losses:
+        _line(f"{training.steps} steps, loss {losses[0]:.3f} -> {losses[-1]:.3f}")
+    if training.dev_before is not None and training.dev_after is not None:
+        kept = f", step {training.best_step} kept" if training.best_step is not None else ""
+        _line(f"dev {training.dev_before:.2f} before, {training.dev_after:.2f} after{kept}")
+    names = ("adapter_model.safetensors", "training.json", "curve.csv", "curve.png")
+    show_files(*(path for name in names if (path := folder / name).exists()))
 
 
 def show_rows(title: str, rows: Sequence[dict[str, Any]]) -> None:

@@ -20,7 +20,12 @@ from demosearch.progress import quiet_transformers
 
 if TYPE_CHECKING:
     import torch
-    from transformers import BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import (
+        BitsAndBytesConfig,
+        PreTrainedConfig,
+        PreTrainedModel,
+        PreTrainedTokenizerBase,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +112,7 @@ def load(
                 place,
                 config=config,
                 dtype=dtype,
-                quantization_config=_quantisation(precision, dtype),
+                quantization_config=quantisation(precision, dtype),
                 use_safetensors=None if allow_pickle else True,
                 output_loading_info=True,
                 **_placement(device, devices, split),
@@ -121,11 +126,8 @@ def load(
             f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
             " made up at random, so this is no model to use"
         )
-    if source.origin is Origin.FOLDER:
-        revision = folder_hash(Path(place))
-    elif source.origin is Origin.HUB:
-        revision = getattr(model.config, "_commit_hash", None) or ""
-    put_on = None if adapter is None else _put_adapter_on(model, adapter, allow_pickle)
+    revision = revision or revision_of(source, model.config)
+    put_on = None if adapter is None else put_adapter_on(model, adapter, allow_pickle)
     model.eval()
     described = source.source
     if source.origin is Origin.PACKAGE:
@@ -165,6 +167,13 @@ def weights_place(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
     if source.origin is Origin.PACKAGE:
         return unpacked(source.name, source.source, dtype)
     return source.source, ""
+
+
+def revision_of(source: ModelSource, config: PreTrainedConfig) -> str:
+    """Return the revision of a folder's or the hub's weights; empty if unknown."""
+    if source.origin is Origin.FOLDER:
+        return folder_hash(Path(source.source))
+    return str(getattr(config, "_commit_hash", None) or "")
 
 
 def weights_bytes(source: ModelSource, precision: Precision) -> int:
@@ -209,7 +218,7 @@ def dtype_of(precision: Precision, device: str) -> torch.dtype:
     }[precision]
 
 
-def _quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
+def quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig | None:
     """Return what bitsandbytes is told; its own defaults are FP4, once quantised, float32.
 
     Raises:
@@ -234,7 +243,7 @@ def _quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfi
     )
 
 
-def _put_adapter_on(
+def put_adapter_on(
     model: PreTrainedModel, adapter: str | Path, allow_pickle: bool
 ) -> AdapterRecord:
     """Put a LoRA on the model, whether it was trained with the language-model head or without."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -32,6 +32,9 @@ PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
 DEMONSTRATIONS_FILE = "demonstrations.json"
 EVALUATION_FILE = "evaluation.json"
+
+
+_Settings = TypeVar("_Settings", bound=BaseModel)
 
 
 class Pipeline(BaseModel):
@@ -93,8 +96,19 @@ def pipeline_names() -> list[str]:
     return sorted(path.stem for path in resource("pipelines").glob("*.yaml"))
 
 
+def describe_pipelines() -> list[dict[str, Any]]:
+    """Return the name, command and description of every shipped pipeline."""
+    rows = []
+    for name in pipeline_names():
+        path = resource("pipelines", f"{name}.yaml")
+        value = _yaml(read_text(path, "pipeline"), f"pipeline {path}")
+        command = value.get("command", "run")
+        rows.append({"name": name, "command": command, "description": value["description"]})
+    return rows
+
+
 def load_pipeline(name: str, changes: Sequence[str] = (), **options: Any) -> Pipeline:
-    """Read a pipeline and apply what the user changed.
+    """Read a pipeline of `run` and apply what the user changed.
 
     Args:
         name: a shipped pipeline or a YAML file.
@@ -103,6 +117,24 @@ def load_pipeline(name: str, changes: Sequence[str] = (), **options: Any) -> Pip
 
     Raises:
         UserError: no such pipeline, no valid YAML, or a wrong setting (named).
+    """
+    value, path = read_pipeline(name, "run")
+    given = {key: option for key, option in options.items() if option is not None}
+    if "dev" in given and "test" not in given:
+        # The pipeline's test set belongs to its dev set.
+        value.pop("test", None)
+    return checked(Pipeline, changed(value | given, changes), path)
+
+
+def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
+    """Return the settings of a pipeline as its file has them, and the file.
+
+    Args:
+        name: a shipped pipeline or a YAML file.
+        command: the command that asks; a pipeline that does not say is one of `run`.
+
+    Raises:
+        UserError: no such pipeline, no valid YAML, or one of another command.
     """
     path = Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml"):
@@ -114,14 +146,19 @@ def load_pipeline(name: str, changes: Sequence[str] = (), **options: Any) -> Pip
     value = _yaml(read_text(path, "pipeline"), f"pipeline {path}")
     if not isinstance(value, dict):
         raise UserError(f"pipeline {path} holds no settings")
-    given = {key: option for key, option in options.items() if option is not None}
-    if "dev" in given and "test" not in given:
-        # The pipeline's test set belongs to its dev set.
-        value.pop("test", None)
-    value |= given
-    value = changed(value, changes)
+    if (found := value.pop("command", "run")) != command:
+        raise UserError(f"pipeline '{name}' is one of `demosearch {found}`, not of `{command}`")
+    return value, path
+
+
+def checked(kind: type[_Settings], value: dict[str, Any], path: Path) -> _Settings:
+    """Return settings of a kind.
+
+    Raises:
+        UserError: one is wrong (named).
+    """
     try:
-        return Pipeline.model_validate(value)
+        return kind.model_validate(value)
     except ValidationError as error:
         raise UserError(f"pipeline {path}: {first_error(error)}") from error
 

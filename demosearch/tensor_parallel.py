@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +81,32 @@ def dismiss() -> None:
     if distributed.is_initialized():
         announce(None)
         _part()
+
+
+@contextmanager
+def side_by_side() -> Iterator[None]:
+    """Do what torchrun's processes do side by side, none leading, and part from them at the end.
+
+    After an error nobody is waited for: torchrun ends the others.
+    """
+    try:
+        yield
+    except BaseException:
+        _leave()
+        raise
+    if processes() > 1:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            _part()
+
+
+def _leave() -> None:
+    if processes() > 1:
+        from torch import distributed
+
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def _part() -> None:

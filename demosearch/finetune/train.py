@@ -2,34 +2,63 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import logging
+import os
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from demosearch import tensor_parallel
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError
-from demosearch.files import write_json
+from demosearch.files import atomic_write, read_text, sha256, write_json
+from demosearch.finetune.rows import Row
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.triplets import Triplet
-from demosearch.loading import default_device, default_precision, dtype_of, weights_place
+from demosearch.loading import (
+    default_device,
+    default_precision,
+    dtype_of,
+    quantisation,
+    weights_place,
+)
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Prompt
 from demosearch.versions import versions
 
 if TYPE_CHECKING:
+    import torch
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("anchor", "positive", "negative")
+CHECKPOINTS = "checkpoints"
+CURVE_FILE, CURVE_PICTURE = "curve.csv", "curve.png"
+_STARTED_FILE = "started.json"
 _DEV = "dev"
+# Bytes a trained parameter takes: its value, its gradient, and Adam's two moments.
+_BYTES_TRAINED = 16
+# The estimate tries so many rows.
+_TRIED_ROWS = 8
+
+
+class Step(BaseModel):
+    """One point of the learning curve."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    step: int
+    loss: float | None = Field(description="mean over the step's rows")
+    dev: float | None = Field(description="Spearman x 100, where it was measured")
 
 
 class Training(BaseModel):
@@ -38,137 +67,176 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
+    precision: str
     prompt: str = Field(description="the prompt of an empty text")
+    layer: int | None = Field(description="index into hidden_states; null is the last")
     settings: FinetuneSettings
     rows: int
+    columns: int = Field(description="texts a row: 2 without hard negatives, 1 for dropout twins")
     steps: int
-    losses: list[float] = Field(description="mean loss of each step that was logged")
+    best_step: int | None = Field(description="whose adapter was kept; null: the last")
+    curve: list[Step]
     dev_before: float | None = Field(description="Spearman x 100 before training")
     dev_after: float | None = Field(description="Spearman x 100 of the adapter that was kept")
-    seconds: float
+    trained_parameters: int
+    seconds: float = Field(description="of the last sitting")
     versions: dict[str, str]
 
 
 def finetune(
     model: str,
-    triplets: Sequence[Triplet],
+    rows: Sequence[Row],
     out: str | Path,
     *,
     prompt: Prompt | None = None,
     dev: Pairs | None = None,
     settings: FinetuneSettings | None = None,
-    precision: Precision | None = None,
     device: str | None = None,
     show_progress: bool = False,
 ) -> Training:
     """Train a LoRA on the prompted model and write it to a folder in PEFT's layout.
 
+    A training that was killed goes on from its last checkpoint when it is called again with the same
+    arguments. Under torchrun every process trains on its part of each batch, and the texts of all
+    processes are negatives.
+
     Args:
         model: known name, hub id or folder.
-        triplets: text, entailed text, contradicting text; other rows' texts are negatives too.
-        out: folder for the adapter and `training.json`.
-        prompt: None is the plain PromptEOL template, as in the paper.
+        rows: a text, a text that means the same, and maybe one that does not; other rows' texts are
+            negatives too. A text alone is its own positive under another dropout.
+        out: folder for the adapter, `training.json`, and the learning curve.
+        prompt: None is the plain PromptEOL template, as in the paper. Its layer is trained at.
         dev: pairs that choose among the steps; None keeps the last.
-        settings: None is the paper's recipe.
-        precision: None chooses the fastest for the device.
+        settings: None is the paper's recipe, on weights that are not quantised.
         device: None chooses a GPU where there is one.
         show_progress: draw a bar with the loss and the best dev score on standard error.
 
     Raises:
-        UserError: the folder holds an adapter already, there are fewer rows than a batch, or the
-            precision cannot be trained in.
+        UserError: the folder holds an adapter already, or a training with other settings; there are
+            fewer rows than a batch; or the loss is no number any more.
     """
     settings = settings or FinetuneSettings()
     prompt = prompt or Prompt()
     out = Path(out)
-    if (out / "adapter_config.json").exists():
-        raise UserError(f"--out {out} holds an adapter already; choose another folder")
-    if len(triplets) < settings.batch_size:
-        raise UserError(
-            f"{len(triplets)} training rows are fewer than a batch of {settings.batch_size};"
-            " lower batch_size"
-        )
-    if precision is not None and precision.quantised:
-        raise UserError(
-            f"--precision {precision}: fine-tuning takes fp32, bf16 or fp16 in this version"
-        )
+    processes = tensor_parallel.processes()
+    _check(out, rows, settings, processes)
     _require_packages()
+    device = device or default_device()
+    if processes > 1 and device.startswith("cuda"):
+        device = f"cuda:{os.environ['LOCAL_RANK']}"
+    precision = settings.precision or default_precision(device)
+    identity = [
+        model, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),
+        dev.sha256 if dev else "", *("\x1f".join(row) for row in rows),
+    ]  # fmt: skip
+    identity_hash = sha256(identity)
+    resume, before = _resume(out, identity_hash)
+
     from datasets import Dataset
-    from sentence_transformers import (
-        SentenceTransformerTrainer,
-        SentenceTransformerTrainingArguments,
-    )
-    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
     from transformers import PrinterCallback
 
-    from demosearch.finetune.callback import ShowProgress
+    from demosearch.finetune.callback import ShowProgress, StopWhenNotFinite
+    from demosearch.finetune.trainer import AdapterTrainer
 
     started = time.monotonic()
-    device = device or default_device()
-    student = _sentence_transformer(model, precision or default_precision(device), device, settings)
-    rendered = _rendered(triplets, prompt, student.tokenizer, settings.max_text_tokens)
+    prompt = _last_is_none(prompt, model)
+    student = _sentence_transformer(model, precision, device, prompt, settings)
+    trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
+    rendered = _rendered(rows, prompt, student.tokenizer, settings.max_text_tokens)
     evaluator = _evaluator(dev, prompt) if dev is not None else None
-    before = _score(evaluator, student)
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        num_train_epochs=settings.epochs,
-        max_steps=settings.max_steps or -1,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        # A premise that stands twice in a batch would be its own negative.
-        batch_sampler=BatchSamplers.NO_DUPLICATES,
-        logging_steps=1,
-        eval_strategy="steps" if evaluator else "no",
-        eval_steps=settings.eval_steps,
-        save_strategy="steps" if evaluator else "no",
-        save_steps=settings.eval_steps,
-        save_total_limit=1,
-        load_best_model_at_end=evaluator is not None,
-        metric_for_best_model=f"eval_{_DEV}_spearman_cosine",
-        greater_is_better=True,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        report_to="none",
-        # Our one bar stands for all of the trainer's.
-        disable_tqdm=True,
-        use_cpu=device == "cpu",
-    )
-    trainer = SentenceTransformerTrainer(
-        model=student,
-        args=arguments,
-        train_dataset=Dataset.from_dict(
-            {name: [row[place] for row in rendered] for place, name in enumerate(COLUMNS)}
-        ),
-        loss=MultipleNegativesRankingLoss(student, scale=1 / settings.temperature),
-        evaluator=evaluator,
-    )
-    trainer.remove_callback(PrinterCallback)
-    with (
-        bar("fine-tuning", None, show=show_progress) as progress,
-        quiet_transformers(),
-    ):
-        trainer.add_callback(ShowProgress(progress))
-        trainer.train()
-    history: list[dict[str, Any]] = trainer.state.log_history
-    training = Training(
-        model=model,
-        prompt=prompt.render(""),
-        settings=settings,
-        rows=len(triplets),
-        steps=trainer.state.global_step,
-        losses=[round(float(entry["loss"]), 6) for entry in history if "loss" in entry],
-        dev_before=before,
-        dev_after=_score(evaluator, student),
-        seconds=round(time.monotonic() - started, 1),
-        versions=versions(),
-    )
-    with quiet_transformers():
-        student[0].auto_model.save_pretrained(str(out))
-    shutil.rmtree(out / "checkpoints", ignore_errors=True)
-    write_json(out / "training.json", training.model_dump(mode="json"))
-    return training
+    if resume is None:
+        before = _score(evaluator, student)
+        if not tensor_parallel.follows():
+            known = {"identity": identity_hash, "dev_before": before}
+            write_json(out / CHECKPOINTS / _STARTED_FILE, known)
+    loss = _loss(student, settings, processes)
+    _say_estimate(student, loss, rendered, settings, trained, processes)
+    with tensor_parallel.side_by_side():
+        trainer = AdapterTrainer(
+            model=student,
+            args=_arguments(out, settings, device, processes, evaluated=evaluator is not None),
+            train_dataset=Dataset.from_dict(
+                {name: [row[place] for row in rendered] for place, name in _named(rendered)}
+            ),
+            loss=loss,
+            evaluator=evaluator,
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.add_callback(StopWhenNotFinite())
+        with bar("fine-tuning", None, show=show_progress) as progress, quiet_transformers():
+            trainer.add_callback(ShowProgress(progress))
+            try:
+                trainer.train(resume_from_checkpoint=resume)
+            except OSError as error:
+                raise UserError(
+                    f"cannot write to {out}: {error.strerror or error}; the last whole checkpoint is kept"
+                ) from error
+        training = Training(
+            model=model,
+            precision=precision.value,
+            prompt=prompt.render(""),
+            layer=prompt.layer,
+            settings=settings,
+            rows=len(rows),
+            columns=len(rows[0]),
+            steps=trainer.state.global_step,
+            best_step=_best_step(trainer.state.best_model_checkpoint),
+            curve=_curve(trainer.state.log_history),
+            dev_before=before,
+            dev_after=_score(evaluator, student),
+            trained_parameters=trained,
+            seconds=round(time.monotonic() - started, 1),
+            versions=versions(),
+        )
+        if trainer.is_world_process_zero():
+            _write(out, training, student)
+        return training
+
+
+def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes: int) -> None:
+    if (out / "adapter_config.json").exists():
+        raise UserError(f"--out {out} holds an adapter already; choose another folder")
+    if len(rows) < settings.batch_size:
+        raise UserError(
+            f"{len(rows)} training rows are fewer than a batch of {settings.batch_size};"
+            " lower batch_size"
+        )
+    if settings.batch_size % processes:
+        raise UserError(
+            f"batch_size={settings.batch_size} cannot be shared by {processes} processes alike"
+        )
+
+
+def _resume(out: Path, identity: str) -> tuple[str | None, float | None]:
+    """Return the last checkpoint of this very training, if any, and the dev score before it.
+
+    Raises:
+        UserError: the folder holds another training.
+    """
+    started = out / CHECKPOINTS / _STARTED_FILE
+    if not started.exists():
+        return None, None
+    known = json.loads(read_text(started, "training"))
+    if known["identity"] != identity:
+        raise UserError(
+            f"--out {out} holds an unfinished training with other settings or data; choose another"
+            " folder, or delete it"
+        )
+    whole = [path for path in (out / CHECKPOINTS).glob("checkpoint-*") if _is_whole(path)]
+    if not whole:
+        return None, None
+    last = max(whole, key=lambda path: int(path.name.rpartition("-")[2]))
+    logger.info("going on from %s", last)
+    return str(last), known["dev_before"]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end: the trainer writes its state last."""
+    try:
+        json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return (checkpoint / "optimizer.pt").exists()
 
 
 def _require_packages() -> None:
@@ -182,59 +250,220 @@ def _require_packages() -> None:
         ) from None
 
 
+def _last_is_none(prompt: Prompt, model: str) -> Prompt:
+    """Return the prompt with its layer checked, the last one as None.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    from transformers import AutoConfig
+
+    from demosearch.encoder import resolve_layer
+
+    place, _ = weights_place(resolve(model), dtype_of(Precision.FP32, "cpu"))
+    layers = AutoConfig.from_pretrained(place).num_hidden_layers
+    layer = resolve_layer(prompt.layer, layers)
+    if layer == 0:
+        raise UserError("layer 0 is the token embeddings; there is nothing to train below it")
+    return replace(prompt, layer=None if layer == layers else layer)
+
+
 def _sentence_transformer(
-    model: str, precision: Precision, device: str, settings: FinetuneSettings
+    model: str, precision: Precision, device: str, prompt: Prompt, settings: FinetuneSettings
 ) -> SentenceTransformer:
     """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
-    from peft import LoraConfig
+    from peft import LoraConfig, prepare_model_for_kbit_training
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import set_seed
 
-    # The adapter's weights are drawn here.
-    set_seed(settings.seed)
     dtype = dtype_of(precision, device)
     place, _ = weights_place(resolve(model), dtype)
+    state: Any = "last_hidden_state" if prompt.layer is None else ["hidden_states", prompt.layer]
+    options: dict[str, Any] = {"dtype": dtype}
+    if precision.quantised:
+        options |= {
+            "quantization_config": quantisation(precision, dtype),
+            "device_map": {"": device},
+        }
     with quiet_transformers():
         transformer = Transformer(
             place,
-            model_kwargs={"dtype": dtype},
+            model_kwargs=options,
             # Prompts are rendered already; a chat model's own chat template must not wrap them.
-            modality_config={
-                "text": {"method": "forward", "method_output_name": "last_hidden_state"}
-            },
+            modality_config={"text": {"method": "forward", "method_output_name": state}},
             module_output_name="token_embeddings",
         )
+    base = transformer.auto_model
     tokenizer = transformer.tokenizer
     tokenizer.padding_side = "left"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    width = transformer.get_embedding_dimension()
-    student = SentenceTransformer(modules=[transformer, Pooling(width, "lasttoken")], device=device)
-    student.add_adapter(
+    if precision.quantised:
+        prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+    # The adapter's weights are drawn here.
+    set_seed(settings.seed)
+    base.add_adapter(
         LoraConfig(
             task_type="FEATURE_EXTRACTION",
             r=settings.lora_r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
-            target_modules="all-linear",
+            target_modules=_targets(base, prompt.layer),
         )
     )
-    return student
+    if settings.gradient_checkpointing:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    pooling = Pooling(_width(base.config, prompt), "lasttoken")
+    return SentenceTransformer(modules=[transformer, pooling], device=device)
+
+
+def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
+    """Return the linear layers that have a part in the states of a layer; None is the last."""
+    if layer is None:
+        return "all-linear"
+    import torch
+
+    from demosearch.layers import decoder_layers
+
+    below = {id(part) for each in decoder_layers(base)[:layer] for part in each.modules()}
+    return [
+        name
+        for name, part in base.named_modules()
+        if isinstance(part, torch.nn.Linear) and id(part) in below
+    ]
+
+
+def _width(config: Any, prompt: Prompt) -> int:
+    projected = getattr(config, "word_embed_proj_dim", None)
+    return int(projected if prompt.layer is None and projected else config.hidden_size)
+
+
+def _arguments(
+    out: Path, settings: FinetuneSettings, device: str, processes: int, *, evaluated: bool
+) -> Any:
+    from sentence_transformers import SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+
+    on_cpu = device == "cpu"
+    return SentenceTransformerTrainingArguments(
+        output_dir=str(out / CHECKPOINTS),
+        num_train_epochs=settings.epochs,
+        max_steps=settings.max_steps or -1,
+        per_device_train_batch_size=settings.batch_size // processes,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        # A premise that stands twice in a batch would be its own negative.
+        batch_sampler=BatchSamplers.NO_DUPLICATES,
+        logging_steps=1,
+        # A loss that is no number has to be seen, not passed over.
+        logging_nan_inf_filter=False,
+        eval_strategy="steps" if evaluated else "no",
+        eval_steps=settings.eval_steps,
+        save_strategy="steps",
+        save_steps=settings.eval_steps,
+        save_total_limit=1,
+        load_best_model_at_end=evaluated,
+        metric_for_best_model=f"eval_{_DEV}_spearman_cosine" if evaluated else None,
+        greater_is_better=True if evaluated else None,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        report_to="none",
+        # Our one bar stands for all of the trainer's.
+        disable_tqdm=True,
+        use_cpu=on_cpu,
+        ddp_backend="gloo" if on_cpu and processes > 1 else None,
+    )
+
+
+def _loss(
+    student: SentenceTransformer, settings: FinetuneSettings, processes: int
+) -> torch.nn.Module:
+    """Return InfoNCE over the whole batch, the texts of all processes included."""
+    from sentence_transformers.sentence_transformer.losses import (
+        CachedMultipleNegativesRankingLoss,
+        MultipleNegativesRankingLoss,
+    )
+
+    options = {"scale": 1 / settings.temperature, "gather_across_devices": processes > 1}
+    if settings.mini_batch_size is not None:
+        options["mini_batch_size"] = settings.mini_batch_size
+        cached: torch.nn.Module = CachedMultipleNegativesRankingLoss(student, **options)
+        return cached
+    whole: torch.nn.Module = MultipleNegativesRankingLoss(student, **options)
+    return whole
+
+
+def _say_estimate(
+    student: SentenceTransformer,
+    loss: torch.nn.Module,
+    rendered: list[list[str]],
+    settings: FinetuneSettings,
+    trained: int,
+    processes: int,
+) -> None:
+    """Log what the training will take, from one small step that changes nothing."""
+    if processes > 1:
+        # One process must not wait for the others here.
+        return
+    here = settings.batch_size
+    tried = min(settings.mini_batch_size or _TRIED_ROWS, here, len(rendered))
+    features = [
+        student.preprocess([row[place] for row in rendered[:tried]])
+        for place, _ in _named(rendered)
+    ]
+    features = [{name: _on(student, value) for name, value in one.items()} for one in features]
+    started = time.monotonic()
+    loss(features, None).backward()
+    student.zero_grad(set_to_none=True)
+    steps = settings.max_steps or -(-len(rendered) // settings.batch_size) * settings.epochs
+    # Gradient caching goes forward twice.
+    passes = 4 / 3 if settings.mini_batch_size else 1.0
+    seconds = (time.monotonic() - started) * here / tried * passes * steps
+    weights = sum(each.numel() * each.element_size() for each in student.parameters())
+    logger.info(
+        "%d steps of %d rows, about %s; %.1fM trained parameters (%.2f GiB with their moments) on"
+        " %.2f GiB of weights",
+        steps,
+        settings.batch_size,
+        _duration(seconds),
+        trained / 1e6,
+        trained * _BYTES_TRAINED / 2**30,
+        weights / 2**30,
+    )
+
+
+def _on(student: SentenceTransformer, value: Any) -> Any:
+    return value.to(student.device) if hasattr(value, "to") else value
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _named(rendered: list[list[str]]) -> list[tuple[int, str]]:
+    """Return the places and names of the columns; a text alone stands in two."""
+    return list(enumerate(COLUMNS[: len(rendered[0])]))
 
 
 def _rendered(
-    triplets: Sequence[Triplet], prompt: Prompt, tokenizer: PreTrainedTokenizerBase, limit: int
+    rows: Sequence[Row], prompt: Prompt, tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> list[list[str]]:
-    """Return the prompts of the triplets' texts, each text cut to `limit` tokens first.
+    """Return the prompts of the rows' texts, each text cut to `limit` tokens first.
 
     The paper's training code cuts and decodes; its evaluation prepares. Here the same `render`
-    serves both, so that the model is trained on the prompts that it is used with.
+    serves both, so that the model is trained on the prompts that it is used with. A text alone is
+    given twice: dropout makes two of it (SimCSE's unsupervised form).
     """
-    texts = list(dict.fromkeys(text for row in triplets for text in row))
+    texts = list(dict.fromkeys(text for row in rows for text in row))
     ids = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
     cut = dict(zip(texts, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
-    return [[prompt.render(cut[text]) for text in row] for row in triplets]
+    return [
+        [prompt.render(cut[text]) for text in (row * 2 if len(row) == 1 else row)] for row in rows
+    ]
 
 
 def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
@@ -254,3 +483,59 @@ def _score(evaluator: Any, student: SentenceTransformer) -> float | None:
     if evaluator is None:
         return None
     return round(100 * float(evaluator(student)[f"{_DEV}_spearman_cosine"]), 4)
+
+
+def _best_step(checkpoint: str | None) -> int | None:
+    return int(checkpoint.rpartition("-")[2]) if checkpoint else None
+
+
+def _curve(history: Sequence[dict[str, Any]]) -> list[Step]:
+    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
+    name = f"eval_{_DEV}_spearman_cosine"
+    scores = {entry["step"]: 100 * entry[name] for entry in history if name in entry}
+    return [
+        Step(
+            step=step,
+            loss=round(float(losses[step]), 6) if step in losses else None,
+            dev=round(float(scores[step]), 4) if step in scores else None,
+        )
+        for step in sorted(losses.keys() | scores.keys())
+    ]
+
+
+def _write(out: Path, training: Training, student: SentenceTransformer) -> None:
+    """Write the adapter and what is said of it; the checkpoints go last."""
+    with quiet_transformers():
+        student[0].auto_model.save_pretrained(str(out))
+    with atomic_write(out / CURVE_FILE) as file:
+        table = csv.writer(file)
+        table.writerow(Step.model_fields)
+        table.writerows(point.model_dump().values() for point in training.curve)
+    _draw(out / CURVE_PICTURE, training)
+    write_json(out / "training.json", training.model_dump(mode="json"))
+    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
+
+
+def _draw(path: Path, training: Training) -> None:
+    """Draw the learning curve, where matplotlib is installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        logger.info("no picture of the learning curve: matplotlib is not installed")
+        return
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    losses = figure.subplots()
+    points = [(one.step, one.loss) for one in training.curve if one.loss is not None]
+    losses.plot(*zip(*points, strict=True), color="tab:gray", linewidth=1, label="loss")
+    losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
+    scored = [(one.step, one.dev) for one in training.curve if one.dev is not None]
+    if scored and training.dev_before is not None:
+        scores = losses.twinx()
+        steps, values = zip((0, training.dev_before), *scored, strict=True)
+        scores.plot(steps, values, color="tab:blue", marker="o", label="dev")
+        scores.set_ylabel("dev, Spearman x 100", color="tab:blue")
+        if training.best_step is not None:
+            scores.axvline(training.best_step, color="tab:blue", linestyle=":", linewidth=1)
+    losses.set_title(f"{training.model}: {training.rows} rows, {training.steps} steps")
+    with atomic_write(path, "wb") as file:
+        figure.savefig(file, format="png", dpi=150)

@@ -7,10 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from transformers import TrainerState
 
 from demosearch import Embedder
 from demosearch.errors import UserError
-from demosearch.finetune import FinetuneSettings, finetune, read_triplets
+from demosearch.finetune import FinetuneSettings, finetune, read_training_rows
+from demosearch.finetune.callback import ShowProgress
+from demosearch.models import Precision
 from demosearch.prompt import Prompt
 from tests.examples import JOCKEY
 from tests.fakes import fake_pairs
@@ -20,7 +23,13 @@ TRIPLETS = [
     for row in range(24)
 ]
 SETTINGS = FinetuneSettings(
-    batch_size=8, warmup_steps=1, lora_r=4, eval_steps=2, learning_rate=0.01, lora_dropout=0
+    precision="fp32",
+    batch_size=8,
+    warmup_steps=1,
+    lora_r=4,
+    eval_steps=2,
+    learning_rate=0.01,
+    lora_dropout=0,
 )
 
 
@@ -35,8 +44,8 @@ def test_a_training_moves_only_the_adapter_and_repeats(
     ]
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert trainings[0].steps == 3
-    assert len(trainings[0].losses) == 3
-    assert trainings[0].losses == trainings[1].losses
+    assert len(trainings[0].curve) == 3
+    assert trainings[0].curve == trainings[1].curve
     weights = [load_file(tmp_path / name / "adapter_model.safetensors") for name in ("a", "b")]
     assert all("lora_" in name for name in weights[0])
     for name, value in weights[0].items():
@@ -46,6 +55,10 @@ def test_a_training_moves_only_the_adapter_and_repeats(
     assert any(np.abs(value).max() > 1e-4 for value in moved)
     assert json.loads((tmp_path / "a" / "training.json").read_text())["rows"] == 24
     assert not (tmp_path / "a" / "checkpoints").exists()
+    curve = (tmp_path / "a" / "curve.csv").read_text().splitlines()
+    assert curve[0] == "step,loss,dev"
+    assert curve[1] == f"1,{trainings[0].curve[0].loss},"
+    assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_adapter_is_used_and_scores_as_the_trainer_said(
@@ -85,24 +98,154 @@ def test_texts_are_cut_before_they_are_prompted(tiny: Callable[[str], Path]) -> 
     assert len(kept) < len(text)
 
 
-def test_bad_input_is_named(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_bad_input_is_named(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(UserError, match="24 training rows are fewer than a batch of 256"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x")
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="holds an adapter already"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS)
-    (tmp_path / "t.csv").write_text("sent0,sent1\na,b\n")
-    with pytest.raises(UserError, match=r"t\.csv, line 2: needed are the columns sent0,sent1,hard"):
-        read_triplets(tmp_path / "t.csv")
-    (tmp_path / "t.csv").write_text("anchor,positive,negative\na,b,c\na,,c\n")
-    with pytest.raises(UserError, match="line 3: 'positive' is empty"):
-        read_triplets(tmp_path / "t.csv")
-    with pytest.raises(UserError, match="no training file"):
-        read_triplets(tmp_path / "none.csv")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(UserError, match="batch_size=8 cannot be shared by 3 processes"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x", settings=SETTINGS)
 
 
 @pytest.mark.data
 def test_the_papers_column_names_are_read(data: Path) -> None:
-    triplets = read_triplets(data / "nli" / "nli_triplets.csv")
+    triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
     assert len(triplets) == 13300
     assert triplets[0][1] == "Two woman are holding packages."
+
+
+class KilledError(RuntimeError):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_a_training_that_was_killed_goes_on_the_same_curve(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    precision: str,
+) -> None:
+    caplog.set_level("INFO")
+    folder, dev = str(tiny("llama")), fake_pairs(20)
+    settings = SETTINGS.model_copy(
+        update={"precision": Precision(precision), "epochs": 2, "lora_dropout": 0.1}
+    )
+    whole = finetune(folder, TRIPLETS, tmp_path / "whole", dev=dev, settings=settings, device="cpu")
+    assert whole.steps == 6
+
+    def kill(
+        _self: object, _arguments: object, state: TrainerState, *_: object, **__: object
+    ) -> None:
+        if state.global_step == 5:
+            raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShowProgress, "on_step_end", kill)
+        with pytest.raises(KilledError):
+            finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
+    assert not (tmp_path / "a" / "adapter_config.json").exists()
+    # A checkpoint that was not finished is passed over.
+    broken = tmp_path / "a" / "checkpoints" / "checkpoint-5"
+    broken.mkdir()
+    (broken / "trainer_state.json").write_text("{")
+    again = finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
+    assert "going on from" in caplog.text
+    assert again.steps == 6
+    assert (again.dev_before, again.dev_after) == (whole.dev_before, whole.dev_after)
+    assert again.best_step == whole.best_step
+    ours, theirs = (
+        {point.step: (point.loss, point.dev) for point in one.curve} for one in (again, whole)
+    )
+    for step, values in theirs.items():
+        assert ours[step] == pytest.approx(values, abs=1e-4, nan_ok=True), step
+    with pytest.raises(UserError, match="holds an adapter already"):
+        finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "nf4"])
+def test_the_best_checkpoint_is_the_one_that_is_kept(
+    tiny: Callable[[str], Path], tmp_path: Path, precision: str
+) -> None:
+    # So high a rate that the model gets worse with every step.
+    settings = SETTINGS.model_copy(
+        update={"precision": Precision(precision), "learning_rate": 0.5, "epochs": 3}
+    )
+    dev = fake_pairs(40)
+    training = finetune(
+        str(tiny("llama")), TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu"
+    )
+    scores = {point.step: point.dev for point in training.curve if point.dev is not None}
+    assert training.best_step == max(scores, key=scores.__getitem__)
+    assert training.dev_after == pytest.approx(scores[training.best_step], abs=0.01)
+    assert len(set(scores.values())) > 1
+
+
+def test_gradient_caching_changes_nothing_but_the_memory(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    weights = []
+    for name, change in (
+        ("whole", {}),
+        ("cached", {"mini_batch_size": 3}),
+        ("checkpointed", {"gradient_checkpointing": True}),
+    ):
+        settings = SETTINGS.model_copy(update=change)
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / name, settings=settings, device="cpu")
+        weights.append(load_file(tmp_path / name / "adapter_model.safetensors"))
+    for other in weights[1:]:
+        for name, value in weights[0].items():
+            # Adam turns rounding in tiny gradients into steps.
+            np.testing.assert_allclose(other[name], value, atol=1e-3, err_msg=name)
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_pairs_and_dropout_twins_are_trained_on(
+    tiny: Callable[[str], Path], tmp_path: Path, width: int
+) -> None:
+    rows = [row[:width] for row in TRIPLETS]
+    settings = SETTINGS.model_copy(update={"lora_dropout": 0.3})
+    training = finetune(str(tiny("llama")), rows, tmp_path / "a", settings=settings, device="cpu")
+    assert training.columns == width
+    # Over eight texts of which one is right, a guess costs ln 8.
+    assert all(point.loss is not None and 0 < point.loss < 20 for point in training.curve)
+
+
+def test_an_earlier_layer_is_trained_alone(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    prompt = Prompt(demonstrations=(JOCKEY,), layer=1)
+    finetune(
+        str(tiny("llama")), TRIPLETS, tmp_path / "a", prompt=prompt, settings=SETTINGS, device="cpu"
+    )
+    names = load_file(tmp_path / "a" / "adapter_model.safetensors").keys()
+    assert all(".layers.0." in name for name in names)
+    with pytest.raises(UserError, match=r"layer 9 is outside 0\.\.3"):
+        finetune(
+            str(tiny("llama")), TRIPLETS, tmp_path / "b", prompt=Prompt(layer=9), settings=SETTINGS
+        )
+
+
+def test_a_loss_that_is_no_number_ends_the_training(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "epochs": 4})
+    with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; lower learning_rate"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / "a", settings=settings, device="cpu")
+
+
+def test_an_unfinished_training_with_other_settings_is_left_alone(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object, **__: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ShowProgress, "on_step_end", kill)
+        with pytest.raises(KilledError):
+            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
+    other = SETTINGS.model_copy(update={"learning_rate": 0.1})
+    with pytest.raises(UserError, match="holds an unfinished training with other settings"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=other, device="cpu")

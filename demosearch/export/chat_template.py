@@ -1,0 +1,101 @@
+"""A prompt as a tokenizer's chat template: the one place where others keep text behind the text.
+
+sentence-transformers puts a text into a tokenizer's chat template as a user's message, and so do servers
+of embeddings when they are sent messages. The template below writes the demonstrations before it and
+the end of the prompt behind it, and prepares the text as `demosearch.prompt.prepare` does.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from demosearch.errors import UserError
+from demosearch.prompt import Pooling, Preparation, Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# The rules of `demosearch.prompt.prepare`, one by one.
+_PREPARE = """\
+{%- set text = text | trim %}
+{%- if text and text[-1] not in ".?\\"'" %}{% set text = text ~ "." %}{% endif %}
+{%- set text = text | replace('"', "'") %}
+{%- if text and text[-1] == "?" %}{% set text = text[:-1] ~ "." %}{% endif %}
+"""
+_TEMPLATE = """\
+{{%- for message in messages %}}
+{{%- if message["role"] == "user" %}}
+{{%- set text = message["content"] %}}
+{prepare}{{{{- {head} ~ text ~ {tail} -}}}}
+{{%- endif %}}
+{{%- endfor %}}
+"""
+# Texts on which a chat template most easily goes wrong.
+EDGE_CASES = (
+    "A cat sleeps",
+    "",
+    '"Is it?"',
+    "Is it raining?",
+    "  blanks around  ",
+    "'quote' first",
+    "It's 3.5%, isn't it",
+    "caf\xe9 \U0001f600",
+    "two  blanks {{ x }} {% y %}",
+    "ends with a quote'",
+)
+
+
+def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
+    """Return the chat template that puts a user's message into a prompt.
+
+    Args:
+        prompt: with one copy of the text, whose last token is the embedding.
+        tokenizer: its own beginning token goes in front, as a chat template adds none.
+
+    Raises:
+        UserError: the prompt cannot be expressed so.
+    """
+    if prompt.template.pooling is not Pooling.LAST:
+        raise UserError(
+            f"template '{prompt.template.name}' takes the mean over the text's tokens, which no"
+            " folder of sentence-transformers' own modules can express"
+        )
+    prepare = _PREPARE if prompt.template.preparation is Preparation.PAPER else ""
+    head = "".join(tokenizer.convert_ids_to_tokens(_beginning(tokenizer))) + prompt.head
+    return _TEMPLATE.format(prepare=prepare, head=_literal(head), tail=_literal(prompt.tail))
+
+
+def check_chat_template(
+    prompt: Prompt, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] = EDGE_CASES
+) -> None:
+    """Find out whether the tokenizer's chat template gives the prompt's own tokens.
+
+    Raises:
+        UserError: it does not, with the text.
+    """
+    for text in texts:
+        message = [{"role": "user", "content": text}]
+        ours = tokenizer(prompt.render(text))["input_ids"]
+        theirs = tokenizer.apply_chat_template(message, return_dict=True)["input_ids"]
+        if ours != theirs:
+            raise UserError(
+                f"this tokenizer's chat template gives other tokens than the prompt for {text!r};"
+                " it cannot be exported"
+            )
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that the tokenizer puts before every text."""
+    with_them = tokenizer("x")["input_ids"]
+    without = tokenizer("x", add_special_tokens=False)["input_ids"]
+    count = len(with_them) - len(without)
+    if with_them[count:] != without:
+        raise UserError("this tokenizer puts tokens behind the text; it cannot be exported")
+    return list(with_them[:count])
+
+
+def _literal(text: str) -> str:
+    """Return a string as Jinja reads it."""
+    return json.dumps(text, ensure_ascii=False)

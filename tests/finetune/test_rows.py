@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from demosearch.errors import UserError
+from demosearch.finetune import read_training_rows
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("sent0,sent1,hard_neg\na,b,c\n", [("a", "b", "c")]),
+        ("anchor,positive,negative,x\na,b,c,d\n", [("a", "b", "c")]),
+        ("anchor,positive\na,b\n", [("a", "b")]),
+        ("text\na\nb\n", [("a",), ("b",)]),
+    ],
+)
+def test_known_columns_are_found(
+    tmp_path: Path, text: str, expected: list[tuple[str, ...]]
+) -> None:
+    (tmp_path / "t.csv").write_text(text)
+    assert read_training_rows(tmp_path / "t.csv") == expected
+
+
+def test_columns_of_any_name_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("q,d\na,b\n")
+    assert read_training_rows(tmp_path / "t.csv", ["d", "q"]) == [("b", "a")]
+    with pytest.raises(UserError, match=r"t\.csv, line 2: no column 'x'; found q, d"):
+        read_training_rows(tmp_path / "t.csv", ["x"])
+    with pytest.raises(UserError, match="give one to three names"):
+        read_training_rows(tmp_path / "t.csv", ["q"] * 4)
+
+
+def test_bad_rows_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(UserError, match=r"t\.csv, line 2: needed are the columns sent0,sent1,hard"):
+        read_training_rows(path)
+    path.write_text("anchor,positive,negative\na,b,c\na,,c\n")
+    with pytest.raises(UserError, match="line 3: 'positive' is empty"):
+        read_training_rows(path)
+    path.write_text("anchor,positive\n")
+    with pytest.raises(UserError, match="has no rows"):
+        read_training_rows(path)
+    with pytest.raises(UserError, match="no training file"):
+        read_training_rows(tmp_path / "none.csv")
