@@ -222,8 +222,10 @@ def compare(
         resamples: of the bootstrap.
 
     Raises:
-        UserError: a file is no result, or no published row fits.
+        UserError: a file is no result, no published row fits, or there is nothing to resample.
     """
+    if resamples < 1:
+        raise UserError(f"--resamples {resamples}: give at least 1")
     evaluations = [Evaluation.read(path) for path in results]
     labels = [each.result.system.label for each in evaluations]
     count = Counter(labels)

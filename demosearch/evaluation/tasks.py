@@ -190,8 +190,12 @@ def read_tasks(tasks: Sequence[Task], folder: str | Path | None) -> dict[str, Ta
         wanted = ", ".join(task.place for task in tasks)
         raise UserError(f"{folder} has none of the tasks' data: {wanted}")
     for task in left_out:
-        where = "a SentEval folder (--data) has it" if root is None else root / task.place
-        logger.warning("%s is left out, its data is not there: %s", task.title, where)
+        where = task.place if root is None else root / task.place
+        logger.warning(
+            "%s is left out, its data is not there: %s (SentEval's get_transfer_data.bash fetches it)",
+            task.title,
+            where,
+        )
     return found
 
 
