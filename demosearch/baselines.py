@@ -203,6 +203,8 @@ def open_baseline(
     place = str(package_file(source.source) if source.origin is Origin.PACKAGE else source.source)
     if kind is Kind.BIDIRECTIONAL and method is None:
         raise UserError(f"'{model}' reads in both directions; say --method {' or '.join(Method)}")
+    if template is not None and method != Method.PROMPT:
+        raise UserError("--template: for a model that is no decoder it goes with --method prompt")
     device = device or default_device()
     precision = Precision(precision or Precision.FP32)
     if precision.quantised:

@@ -258,7 +258,7 @@ def _add_compare(subparsers: Subparsers) -> None:
         commands.compare,
         "put results side by side: which is better, and how sure that is",
         "demosearch compare plain.json best.json --published 'OPT*'",
-        "demosearch compare runs/*/result.json --table latex > table.tex",
+        "demosearch compare results/*.json --table latex > table.tex",
     )
     parser.add_argument(
         "results", nargs="+", metavar="RESULT", help="the others are compared with the first"
@@ -303,6 +303,9 @@ def _add_finetune(subparsers: Subparsers) -> None:
     )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. batch_size=32"
+    )
+    parser.add_argument(
+        "--allow-pickle", action="store_true", help="also read weights that are no safetensors"
     )
     _device(parser)
 

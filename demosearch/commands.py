@@ -251,6 +251,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     from demosearch import display
     from demosearch.datasets import Split, read_pairs
     from demosearch.demonstration import DemonstrationsFile
+    from demosearch.export.checks import check_model, only_prompt
     from demosearch.finetune.rows import read_training_rows
     from demosearch.finetune.settings import FinetuneSettings
     from demosearch.models import resolve
@@ -267,7 +268,9 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     dev = read_pairs(arguments.dev, Split.DEV, arguments.data) if arguments.dev else None
     prompt = Prompt()
     if arguments.demonstrations:
-        prompt = Prompt.of(DemonstrationsFile.read(arguments.demonstrations).prompts[0])
+        file = DemonstrationsFile.read(arguments.demonstrations)
+        check_model(file, arguments.model, arguments.demonstrations)
+        prompt = only_prompt(file)
     # The paper trains at the last layer, wherever the demonstrations were chosen.
     layer = _layer(arguments.layer)
     prompt = replace(prompt, layer=None if layer in (None, "last") else int(layer))
@@ -282,6 +285,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
         dev=dev,
         settings=settings,
         device=arguments.device,
+        allow_pickle=arguments.allow_pickle,
         show_progress=not arguments.quiet,
     )
     if not arguments.json and not tensor_parallel.follows():
@@ -293,7 +297,7 @@ def export(arguments: Namespace) -> dict[str, Any]:
     """`demosearch export`."""
     from demosearch import display
     from demosearch.demonstration import DemonstrationsFile
-    from demosearch.export.folder import check_folder
+    from demosearch.export.checks import check_folder
 
     DemonstrationsFile.read(arguments.file)
     check_folder(arguments.out)
@@ -426,13 +430,34 @@ def _embedder(arguments: Namespace) -> Embedder:
     from demosearch.embedder import Embedder
 
     if arguments.demonstrations:
-        return Embedder.load(
+        embedder = Embedder.load(
             arguments.demonstrations,
             model=arguments.model,
             allow_other_model=arguments.allow_other_model,
             **options,
         )
-    return Embedder.without_demonstrations(arguments.model, template=template, **options)
+    else:
+        embedder = Embedder.without_demonstrations(arguments.model, template=template, **options)
+    _warn_of_another_prompt(embedder)
+    return embedder
+
+
+def _warn_of_another_prompt(embedder: Embedder) -> None:
+    """Say so if an adapter of ours was trained under another prompt than it is used with."""
+    adapter = embedder.encoder.adapter
+    file = Path(adapter.source) / "training.json" if adapter else None
+    if file is None or not file.is_file():
+        return
+    trained = json.loads(file.read_text(encoding="utf-8"))
+    last = embedder.encoder.layers
+    for prompt in embedder.prompts:
+        layer = embedder.encoder.resolve_layer(prompt.layer)
+        if (prompt.render(""), layer) != (trained.get("prompt"), trained.get("layer") or last):
+            logger.warning(
+                "%s was trained under another prompt or at another layer; see its training.json",
+                file.parent,
+            )
+            return
 
 
 def _layer(value: str | None) -> str | int | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -167,6 +168,34 @@ def weights_place(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
     if source.origin is Origin.PACKAGE:
         return unpacked(source.name, source.source, dtype)
     return source.source, ""
+
+
+@contextmanager
+def loading(source: ModelSource) -> Iterator[None]:
+    """Say in one line why a model cannot be loaded.
+
+    Raises:
+        UserError: it cannot.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(_why_not_loaded(source, error)) from error
+
+
+def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
+    """Return a model's configuration and revision, without its weights.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from transformers import AutoConfig
+
+    # An embedded model is unpacked a number format at a time: the one that is used here most.
+    place, revision = weights_place(source, dtype_of(default_precision("cpu"), "cpu"))
+    with quiet_transformers(), loading(source):
+        config = AutoConfig.from_pretrained(place)
+    return config, revision or revision_of(source, config)
 
 
 def revision_of(source: ModelSource, config: PreTrainedConfig) -> str:

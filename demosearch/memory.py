@@ -98,7 +98,7 @@ def find_token_budget(model: PreTrainedModel) -> int:
     return int(min(most, max(FEWEST_TOKENS, 1 << max(0, fitting.bit_length() - 1))))
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Whether a forward pass failed for want of memory; a CPU's allocator has no type of its own."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 

@@ -131,5 +131,7 @@ def test_what_does_not_fit_is_refused(folders: dict[str, str]) -> None:
         open_baseline(folders["t5"], method=Method.POOLER)
     with pytest.raises(UserError, match="unknown mask template 'x'; known: bert-prompt"):
         open_baseline(folders["bert"], method="prompt", template="x")
+    with pytest.raises(UserError, match="goes with --method prompt"):
+        open_baseline(folders["bert"], method="mean", template="promptbert")
     with pytest.raises(UserError, match="--precision nf4"):
         open_baseline(folders["bert"], method="mean", precision="nf4")

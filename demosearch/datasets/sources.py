@@ -51,7 +51,9 @@ def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
         return _read_folder(path, split)
     if not path.exists():
         raise UserError(f"no such file or folder: {source} (known names: stsb, starter)")
-    return _read_file(path, path.stem)
+    # STS-B is recognised in its own folder, so that no evaluation takes its dev set for fresh data.
+    ours = path.resolve().parent.name == "stsb" and path.stem in list(Split)
+    return _read_file(path, f"stsb-{path.stem}" if ours else path.stem)
 
 
 def _read_stsb(split: Split, data: str | None) -> Pairs:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from demosearch import __version__
 from demosearch.errors import UserError
 from demosearch.files import sha256
+from demosearch.versions import versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +22,30 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS states (text TEXT PRIMARY KEY, state BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS scores (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
+
+
+# What a kept embedding or score depends on besides, where it is installed.
+ALSO = ("sentence-transformers", "peft", "scikit-learn")
+
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _said(method: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Say in one line what is wrong with the file."""
+
+    @wraps(method)
+    def guarded(*arguments: _P.args, **options: _P.kwargs) -> _R:
+        try:
+            return method(*arguments, **options)
+        except sqlite3.Error as error:
+            raise UserError(
+                f"the cache of embeddings cannot be used ({error}); free or delete it, or say"
+                " --no-cache"
+            ) from error
+
+    return guarded
 
 
 class EvaluationCache:
@@ -38,11 +63,7 @@ class EvaluationCache:
     """
 
     def __init__(self, folder: str | Path, system: dict[str, Any]) -> None:
-        import torch
-        import transformers
-
-        software = [__version__, torch.__version__, transformers.__version__]
-        key = sha256([json.dumps(system, sort_keys=True), *software])
+        key = sha256([json.dumps([system, versions(*ALSO)], sort_keys=True)])
         self._path = Path(folder) / f"{key[:20]}.sqlite"
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,6 +72,7 @@ class EvaluationCache:
         except (OSError, sqlite3.Error) as error:
             raise UserError(f"cannot open the cache of embeddings {self._path}: {error}") from error
 
+    @_said
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return the texts whose embeddings are not here, in their order."""
         found = self._database.execute(
@@ -60,6 +82,7 @@ class EvaluationCache:
         known = {key for (key,) in found}
         return [text for text in texts if sha256([text]) not in known]
 
+    @_said
     def keep(self, texts: Sequence[str], states: NDArray[np.float32]) -> None:
         """Keep embeddings; they are on the disk when this returns."""
         rows = [
@@ -69,6 +92,7 @@ class EvaluationCache:
         with self._database:
             self._database.executemany("INSERT OR REPLACE INTO states VALUES (?, ?)", rows)
 
+    @_said
     def states(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return the embeddings of texts that are all here, float32 (texts, width)."""
         rows = self._database.execute(
@@ -78,11 +102,13 @@ class EvaluationCache:
         found = dict(rows.fetchall())
         return np.stack([np.frombuffer(found[sha256([text])], dtype=np.float32) for text in texts])
 
+    @_said
     def score(self, key: str) -> Any:
         """Return a kept value, or None."""
         row = self._database.execute("SELECT value FROM scores WHERE key = ?", (key,)).fetchone()
         return json.loads(row[0]) if row else None
 
+    @_said
     def keep_score(self, key: str, value: Any) -> None:
         """Keep a value that JSON takes."""
         with self._database:

@@ -229,8 +229,11 @@ def compare(
     evaluations = [Evaluation.read(path) for path in results]
     labels = [each.result.system.label for each in evaluations]
     count = Counter(labels)
+    stems = {Path(path).stem for path in results}
     names = tuple(
-        label if count[label] == 1 else f"{label} ({Path(path).stem})"
+        label
+        if count[label] == 1
+        else f"{label} ({path if len(stems) < len(results) else Path(path).stem})"
         for label, path in zip(labels, results, strict=True)
     )
     rows = read_published(published) if published else []

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from demosearch.datasets.classification import Classification
+from demosearch.datasets.sources import Split
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.evaluation.tasks import TaskData
 from demosearch.prompt import prepare
 
 _OTHER_SPELLING = "-senteval"
+# Only of these does a name say what is in them.
+_STSB = tuple(f"stsb-{split}{spelling}" for split in Split for spelling in ("", _OTHER_SPELLING))
 
 
 def find_overlaps(file: DemonstrationsFile, data: dict[str, TaskData]) -> list[str]:
@@ -24,8 +27,8 @@ def find_overlaps(file: DemonstrationsFile, data: dict[str, TaskData]) -> list[s
 def _overlaps(file: DemonstrationsFile, task: TaskData) -> Iterator[str]:
     if not isinstance(task, Classification):
         for pairs in task:
-            names = {one.removesuffix(_OTHER_SPELLING) for one in (pairs.name, file.dev.name)}
-            if pairs.sha256 == file.dev.sha256 or len(names) == 1:
+            same = pairs.name.removesuffix(_OTHER_SPELLING) == file.dev.name and pairs.name in _STSB
+            if pairs.sha256 == file.dev.sha256 or same:
                 yield f"the demonstrations were chosen on it ({file.dev.name})"
     parts = [task] if isinstance(task, Classification) else task
     texts = {prepare(text).lower() for part in parts for text in part.sentences()}

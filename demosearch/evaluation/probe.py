@@ -8,7 +8,7 @@ the classifier is trained by Adam until its accuracy on held-out examples no lon
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -93,9 +93,10 @@ def probe_every_part(
         advance: called with 1 after each of the ten parts.
     """
     parts = list(_folds(examples))
-    tasks = [
+    # One after the other: all at once they would be ten copies of the features.
+    tasks = (
         (examples.at(train), examples.at(test), classes, classifier, 1) for train, test in parts
-    ]
+    )
     predicted = np.zeros_like(examples.labels)
     accuracies = []
     for (_, test), found in zip(parts, _in_parallel(probe_by_folds, tasks), strict=True):
@@ -123,9 +124,9 @@ def probe_by_folds(
         processes: how many work on the folds; None is one a core.
     """
     fit, strengths = _FITS[classifier]
-    folds = [
+    folds = (
         (train.at(inner), train.at(held), classes, classifier) for inner, held in _folds(train)
-    ]
+    )
     accuracies = np.stack(list(_in_parallel(_fold_accuracies, folds, processes))).mean(axis=0)
     return _chosen(fit, strengths, np.round(accuracies, 2), train, None, test, classes)
 
@@ -177,7 +178,7 @@ def _folds(examples: Labeled) -> Iterator[tuple[Rows, Rows]]:
 
 
 def _in_parallel(
-    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]], processes: int | None = None
+    function: Callable[..., Any], tasks: Iterable[tuple[Any, ...]], processes: int | None = None
 ) -> Iterator[Any]:
     """Yield the results in the order of the tasks."""
     from joblib import Parallel, delayed

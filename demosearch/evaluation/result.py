@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord, first_error
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, write_json
+from demosearch.selection.statistics import spearman
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 # A label names so many templates.
 MOST_NAMED = 3
+_ROUNDING = 0.01
 
 
 class _Strict(BaseModel):
@@ -39,7 +42,8 @@ class SystemRecord(_Strict):
     def label(self) -> str:
         """What tables call the system."""
         if not self.prompts:
-            return f"{self.model.name}, {self.method}"
+            wording = f" ({self.template})" if self.template else ""
+            return f"{self.model.name}, {self.method}{wording}"
         names = list(dict.fromkeys(prompt.template for prompt in self.prompts))
         if len(names) > MOST_NAMED:
             names = [f"{names[0]} and {len(names) - 1} more"]
@@ -95,6 +99,16 @@ class Details:
     gold: NDArray[np.float32]
 
 
+def _fits(result: TaskResult, details: Details) -> bool:
+    """Whether details are those of a score: the two files are not written at one moment."""
+    if len(details.values) != (result.pairs or result.examples):
+        return False
+    if not len(details.gold):
+        return bool(abs(100 * details.values.mean() - result.score) < _ROUNDING)
+    score = spearman(details.values, details.gold.tolist())
+    return abs(score - result.score) < _ROUNDING or np.isnan(score)
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """One system's scores with what they are made of.
@@ -138,11 +152,13 @@ class Evaluation:
         if not beside.is_file():
             return cls(result, {})
         try:
-            with np.load(beside, allow_pickle=False) as arrays:
+            with beside.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 details = {
                     name: Details(*(arrays[f"{name}/{part}"] for part in Details.__slots__))
                     for name in result.tasks
                 }
-        except (OSError, ValueError, KeyError) as error:
+            if not all(_fits(result.tasks[name], each) for name, each in details.items()):
+                raise ValueError("scores and details differ")
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
             raise UserError(f"{beside} does not belong to {path}; evaluate again") from error
         return cls(result, details)

@@ -159,9 +159,10 @@ def _named(name: str) -> list[Task]:
         return [TASKS[each] for each in GROUPS[lower]]
     if lower in TASKS:
         return [TASKS[lower]]
-    if Path(name).expanduser().is_file():
+    if Path(name).is_file():
         pairs = read_pairs(name, Split.TEST)
-        return [Task(pairs.name, pairs.name, name, lambda _: [pairs], None)]
+        # A whole path is nobody else's name, and nobody takes it for a known task.
+        return [Task(name, name, name, lambda _: [pairs], None)]
     known = ", ".join([*GROUPS, FULL, *TASKS])
     raise UserError(f"unknown task '{name}'; known: {known}; or a file of pairs")
 
@@ -204,7 +205,7 @@ def _data(task: Task, root: Path | None, *, hub: bool) -> TaskData | None:
         there = task.hub
         return [read_hub_pairs(there.name, there.split, task.name, there.revision)]
     if root is None:
-        return None if task.name in TASKS else task.read(Path())
+        return None if task in TASKS.values() else task.read(Path())
     return task.read(root)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demosearch import __version__
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.models import Precision
 from demosearch.prompt import Prompt
 
@@ -43,14 +43,20 @@ Texts go in as they are: the tokenizer's chat template prepares them and puts th
 
 ## What it scores
 
-Spearman's rank correlation x 100 of cosine similarities with gold scores, on the {pairs} pairs of {dev} that chose the prompt:
+Spearman's rank correlation x 100 of cosine similarities with gold scores, on the {pairs} pairs of {dev} that chose the prompt{without}:
 {spearman:.2f}; without demonstration, at the last layer, {baseline:.2f}. The gain's 95% interval over the pairs is
 [{low:+.2f}, {high:+.2f}]; it is not adjusted for the choice{estimate}.
 """
 
 
-def model_card(file: DemonstrationsFile, prompt: Prompt, width: int, precision: Precision) -> str:
-    """Return the card's text, Markdown with a YAML head."""
+def model_card(
+    file: DemonstrationsFile,
+    prompt: Prompt,
+    width: int,
+    precision: Precision,
+    adapter: AdapterRecord | None = None,
+) -> str:
+    """Return the card's text, Markdown with a YAML head; `adapter` is the one that is exported."""
     low, high = file.dev.gain_ci95
     estimate = ""
     if file.estimate:
@@ -64,7 +70,8 @@ def model_card(file: DemonstrationsFile, prompt: Prompt, width: int, precision: 
         rendered=prompt.render("..."),
         source=file.model.source,
         revision=file.model.revision or "unknown",
-        adapter=file.adapter.source if file.adapter else "none",
+        adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
+        without="" if adapter == file.adapter else ", without the adapter above",
         demonstrations="; ".join(f"{one.sentence} -> {one.word}" for one in prompt.demonstrations)
         or "none",
         version=__version__,

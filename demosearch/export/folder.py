@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
+from demosearch.export.checks import check_folder, check_model, only_prompt
 from demosearch.loading import (
     default_device,
     dtype_of,
+    loading,
     put_adapter_on,
-    revision_of,
+    read_config,
     weights_place,
 )
 from demosearch.models import Precision, resolve
@@ -73,13 +75,18 @@ def export_sentence_transformer(
     file = DemonstrationsFile.read(demonstrations)
     out = check_folder(out)
     prompt = only_prompt(file)
+    given = adapter is not None
+    put_on: AdapterRecord | None = None
     adapter = adapter or (file.adapter.source if file.adapter else None)
     if merge and adapter is None:
         raise UserError("--merge: there is no adapter to merge")
     check_model(file, model, demonstrations)
     kind = Precision(precision or file.model.precision)
-    if kind.quantised and merge:
-        raise UserError(f"--merge: an adapter cannot be added to {kind} weights; give --precision")
+    if kind.quantised:
+        raise UserError(
+            f"{demonstrations} was made with {kind} weights, which are not exported; give --precision"
+            " bf16, fp16 or fp32 (the scores then differ a little)"
+        )
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Pooling
@@ -92,7 +99,12 @@ def export_sentence_transformer(
         check_chat_template(prompt, tokenizer)
         if adapter is not None:
             conversions = getattr(transformer.auto_model, "_weight_conversions", None)
-            put_adapter_on(transformer.auto_model, adapter, allow_pickle)
+            put_on = put_adapter_on(transformer.auto_model, adapter, allow_pickle)
+            if file.adapter is not None and not given and put_on != file.adapter:
+                raise UserError(
+                    f"{demonstrations} was made with the adapter {file.adapter.source} of revision"
+                    f" {file.adapter.revision[:20]}; there is another now"
+                )
             if merge:
                 _merge(transformer.auto_model)
                 # Otherwise the weights would be saved under an adapter's names.
@@ -105,7 +117,7 @@ def export_sentence_transformer(
             whole = Path(unfinished) / "folder"
             student.save_pretrained(str(whole), create_model_card=False)
             (whole / "README.md").write_text(
-                model_card(file, prompt, width, kind), encoding="utf-8"
+                model_card(file, prompt, width, kind, put_on), encoding="utf-8"
             )
             if out.is_dir():
                 out.rmdir()
@@ -113,71 +125,27 @@ def export_sentence_transformer(
     return Exported(out, prompt, width)
 
 
-def check_folder(out: str | Path) -> Path:
-    """Return the folder if nothing is in it yet.
-
-    Raises:
-        UserError: something is.
-    """
-    out = Path(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out} is there already; choose another folder")
-    return out
-
-
-def check_model(file: DemonstrationsFile, model: str | None, path: str | Path) -> None:
-    """Find out whether the weights are those that the demonstrations were chosen for.
-
-    Raises:
-        UserError: they are others.
-    """
-    from transformers import AutoConfig
-
-    source = resolve(model or file.model.name)
-    place, found = weights_place(source, dtype_of(Precision.FP32, "cpu"))
-    found = found or revision_of(source, AutoConfig.from_pretrained(place))
-    wanted = file.model.revision
-    if wanted and found and wanted != found:
-        raise UserError(
-            f"{path} was made for other weights of '{file.model.name}' (revision {wanted[:20]}, here"
-            f" {found[:20]}); search again"
-        )
-
-
-def only_prompt(file: DemonstrationsFile) -> Prompt:
-    """Return the file's prompt.
-
-    Raises:
-        UserError: there are several, or their states are changed afterwards.
-    """
-    if len(file.prompts) > 1:
-        raise UserError(
-            f"{len(file.prompts)} prompts are averaged; a sentence-transformers folder holds one:"
-            " use Embedder.load, or search for a single prompt"
-        )
-    return Prompt.of(file.prompts[0])
-
-
 def _transformer(
     name: str, prompt: Prompt, precision: Precision, allow_pickle: bool
 ) -> Transformer:
     from sentence_transformers.sentence_transformer.modules import Transformer
-    from transformers import AutoConfig
 
+    source = resolve(name)
     dtype = dtype_of(precision, default_device())
-    place, _ = weights_place(resolve(name), dtype)
-    layers = AutoConfig.from_pretrained(place).num_hidden_layers
+    place, _ = weights_place(source, dtype)
+    layers = read_config(source)[0].num_hidden_layers
     # The last layer's state is also the model's output, which costs no memory for the others.
     last = prompt.layer in (None, layers)
     state: Any = _FINAL if last else ["hidden_states", prompt.layer]
     entry = {"method": "forward", "method_output_name": state}
-    transformer = Transformer(
-        place,
-        model_kwargs={"dtype": dtype, "use_safetensors": None if allow_pickle else True},
-        # With a message's entry, a text is put into the chat template as one message.
-        modality_config={"text": entry, "message": {**entry, "format": "flat"}},
-        module_output_name="token_embeddings",
-    )
+    with loading(source):
+        transformer = Transformer(
+            place,
+            model_kwargs={"dtype": dtype, "use_safetensors": None if allow_pickle else True},
+            # With a message's entry, a text is put into the chat template as one message.
+            modality_config={"text": entry, "message": {**entry, "format": "flat"}},
+            module_output_name="token_embeddings",
+        )
     transformer.tokenizer.padding_side = "left"
     if transformer.tokenizer.pad_token is None:
         transformer.tokenizer.pad_token = transformer.tokenizer.eos_token

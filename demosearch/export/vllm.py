@@ -6,13 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig
-
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.export.folder import Exported, export_sentence_transformer, only_prompt
-from demosearch.loading import dtype_of, weights_place
-from demosearch.models import Precision, resolve
+from demosearch.export.checks import only_prompt
+from demosearch.export.folder import Exported, export_sentence_transformer
+from demosearch.loading import read_config
+from demosearch.models import resolve
 
 SERVING_FILE = "SERVING.md"
 _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
@@ -46,7 +45,8 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     file = DemonstrationsFile.read(demonstrations)
     if (options.get("adapter") or file.adapter) and not options.get("merge"):
         raise UserError("--to vllm: the adapter has to be part of the weights; say --merge")
-    layer, layers = only_prompt(file).layer, _layers(options.get("model") or file.model.name)
+    config, _ = read_config(resolve(options.get("model") or file.model.name))
+    layer, layers = only_prompt(file).layer, config.num_hidden_layers
     if layer not in (None, layers):
         raise UserError(
             f"--to vllm: it serves the last layer's states, this prompt takes layer {layer} of"
@@ -58,8 +58,3 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     text = _SERVING.format(folder=out, pooler=_POOLER, request=request)
     (exported.folder / SERVING_FILE).write_text(text, encoding="utf-8")
     return exported
-
-
-def _layers(name: str) -> int:
-    place, _ = weights_place(resolve(name), dtype_of(Precision.FP32, "cpu"))
-    return int(AutoConfig.from_pretrained(place).num_hidden_layers)

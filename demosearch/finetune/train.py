@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
+from safetensors import SafetensorError
 
 from demosearch import tensor_parallel
 from demosearch.datasets.pairs import Pairs
@@ -25,12 +26,15 @@ from demosearch.loading import (
     default_device,
     default_precision,
     dtype_of,
+    loading,
     quantisation,
+    read_config,
     weights_place,
 )
+from demosearch.memory import is_out_of_memory
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
-from demosearch.prompt import Prompt
+from demosearch.prompt import Pooling, Prompt
 from demosearch.versions import versions
 
 if TYPE_CHECKING:
@@ -67,11 +71,15 @@ class Training(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str
+    revision: str = Field(description="commit or content hash of the weights; empty if unknown")
     precision: str
     prompt: str = Field(description="the prompt of an empty text")
     layer: int | None = Field(description="index into hidden_states; null is the last")
     settings: FinetuneSettings
     rows: int
+    rows_sha256: str
+    dev: str | None = Field(description="name of the pairs that chose among the steps")
+    dev_sha256: str | None
     columns: int = Field(description="texts a row: 2 without hard negatives, 1 for dropout twins")
     steps: int
     best_step: int | None = Field(description="whose adapter was kept; null: the last")
@@ -92,6 +100,7 @@ def finetune(
     dev: Pairs | None = None,
     settings: FinetuneSettings | None = None,
     device: str | None = None,
+    allow_pickle: bool = False,
     show_progress: bool = False,
 ) -> Training:
     """Train a LoRA on the prompted model and write it to a folder in PEFT's layout.
@@ -108,7 +117,8 @@ def finetune(
         prompt: None is the plain PromptEOL template, as in the paper. Its layer is trained at.
         dev: pairs that choose among the steps; None keeps the last.
         settings: None is the paper's recipe, on weights that are not quantised.
-        device: None chooses a GPU where there is one.
+        device: None chooses a GPU where there is one; of several, CUDA_VISIBLE_DEVICES says which.
+        allow_pickle: also read weights that are no safetensors.
         show_progress: draw a bar with the loss and the best dev score on standard error.
 
     Raises:
@@ -120,13 +130,19 @@ def finetune(
     out = Path(out)
     processes = tensor_parallel.processes()
     _check(out, rows, settings, processes)
+    if prompt.template.pooling is not Pooling.LAST:
+        raise UserError(
+            f"template '{prompt.template.name}' takes the mean over the text's tokens; training takes"
+            " the last token's state"
+        )
     _require_packages()
     device = device or default_device()
     if processes > 1 and device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     precision = settings.precision or default_precision(device)
+    _, revision = read_config(resolve(model))
     identity = [
-        model, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),
+        model, revision, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),
         dev.sha256 if dev else "", *("\x1f".join(row) for row in rows),
     ]  # fmt: skip
     identity_hash = sha256(identity)
@@ -140,7 +156,9 @@ def finetune(
 
     started = time.monotonic()
     prompt = _last_is_none(prompt, model)
-    student = _sentence_transformer(model, precision, device, prompt, settings)
+    student = _sentence_transformer(
+        model, precision, device, prompt, settings, allow_pickle=allow_pickle
+    )
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     rendered = _rendered(rows, prompt, student.tokenizer, settings.max_text_tokens)
     evaluator = _evaluator(dev, prompt) if dev is not None else None
@@ -167,17 +185,19 @@ def finetune(
             trainer.add_callback(ShowProgress(progress))
             try:
                 trainer.train(resume_from_checkpoint=resume)
-            except OSError as error:
-                raise UserError(
-                    f"cannot write to {out}: {error.strerror or error}; the last whole checkpoint is kept"
-                ) from error
+            except (OSError, RuntimeError, SafetensorError) as error:
+                raise _understood(error, out) from error
         training = Training(
             model=model,
+            revision=revision,
             precision=precision.value,
             prompt=prompt.render(""),
             layer=prompt.layer,
             settings=settings,
             rows=len(rows),
+            rows_sha256=sha256("\x1f".join(row) for row in rows),
+            dev=dev.name if dev else None,
+            dev_sha256=dev.sha256 if dev else None,
             columns=len(rows[0]),
             steps=trainer.state.global_step,
             best_step=_best_step(trainer.state.best_model_checkpoint),
@@ -194,7 +214,8 @@ def finetune(
 
 
 def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes: int) -> None:
-    if (out / "adapter_config.json").exists():
+    # Checkpoints go last: with them here, writing the adapter did not come to its end.
+    if (out / "adapter_config.json").exists() and not (out / CHECKPOINTS).exists():
         raise UserError(f"--out {out} holds an adapter already; choose another folder")
     if len(rows) < settings.batch_size:
         raise UserError(
@@ -205,6 +226,21 @@ def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes
         raise UserError(
             f"batch_size={settings.batch_size} cannot be shared by {processes} processes alike"
         )
+
+
+def _understood(error: Exception, out: Path) -> Exception:
+    """Return a message for what a user can mend: no room on the disk or in the memory."""
+    text = str(error)
+    if is_out_of_memory(error):
+        return UserError(
+            "out of memory; --set mini_batch_size=32 (or less) holds fewer rows at once, --set"
+            " gradient_checkpointing=true fewer of their states, --precision nf4 smaller weights"
+        )
+    # torch and safetensors have words of their own for a disk that takes no more.
+    full = ("unexpected pos", "PytorchStreamWriter", "No space", "os error 28")
+    if isinstance(error, OSError) or any(word in text for word in full):
+        return UserError(f"cannot write to {out}: {text}; the last whole checkpoint is kept")
+    return error
 
 
 def _resume(out: Path, identity: str) -> tuple[str | None, float | None]:
@@ -256,12 +292,10 @@ def _last_is_none(prompt: Prompt, model: str) -> Prompt:
     Raises:
         UserError: the model has no such layer.
     """
-    from transformers import AutoConfig
-
     from demosearch.encoder import resolve_layer
 
-    place, _ = weights_place(resolve(model), dtype_of(Precision.FP32, "cpu"))
-    layers = AutoConfig.from_pretrained(place).num_hidden_layers
+    config, _ = read_config(resolve(model))
+    layers = config.num_hidden_layers
     layer = resolve_layer(prompt.layer, layers)
     if layer == 0:
         raise UserError("layer 0 is the token embeddings; there is nothing to train below it")
@@ -269,7 +303,13 @@ def _last_is_none(prompt: Prompt, model: str) -> Prompt:
 
 
 def _sentence_transformer(
-    model: str, precision: Precision, device: str, prompt: Prompt, settings: FinetuneSettings
+    model: str,
+    precision: Precision,
+    device: str,
+    prompt: Prompt,
+    settings: FinetuneSettings,
+    *,
+    allow_pickle: bool = False,
 ) -> SentenceTransformer:
     """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
     from peft import LoraConfig, prepare_model_for_kbit_training
@@ -277,16 +317,17 @@ def _sentence_transformer(
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import set_seed
 
+    source = resolve(model)
     dtype = dtype_of(precision, device)
-    place, _ = weights_place(resolve(model), dtype)
+    place, _ = weights_place(source, dtype)
     state: Any = "last_hidden_state" if prompt.layer is None else ["hidden_states", prompt.layer]
-    options: dict[str, Any] = {"dtype": dtype}
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
     if precision.quantised:
         options |= {
             "quantization_config": quantisation(precision, dtype),
             "device_map": {"": device},
         }
-    with quiet_transformers():
+    with quiet_transformers(), loading(source):
         transformer = Transformer(
             place,
             model_kwargs=options,
@@ -312,6 +353,10 @@ def _sentence_transformer(
             target_modules=_targets(base, prompt.layer),
         )
     )
+    for parameter in base.parameters():
+        if parameter.requires_grad:
+            # In 16 bits Adam's small steps would be rounded away.
+            parameter.data = parameter.data.float()
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
@@ -347,7 +392,7 @@ def _arguments(
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     on_cpu = device == "cpu"
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         num_train_epochs=settings.epochs,
         max_steps=settings.max_steps or -1,
@@ -375,6 +420,10 @@ def _arguments(
         use_cpu=on_cpu,
         ddp_backend="gloo" if on_cpu and processes > 1 else None,
     )
+    if arguments.n_gpu > 1:
+        # Without torchrun the trainer would put a whole batch on every GPU it sees.
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _loss(
@@ -407,6 +456,8 @@ def _say_estimate(
     if processes > 1:
         # One process must not wait for the others here.
         return
+    import torch
+
     here = settings.batch_size
     tried = min(settings.mini_batch_size or _TRIED_ROWS, here, len(rendered))
     features = [
@@ -414,9 +465,17 @@ def _say_estimate(
         for place, _ in _named(rendered)
     ]
     features = [{name: _on(student, value) for name, value in one.items()} for one in features]
-    started = time.monotonic()
-    loss(features, None).backward()
-    student.zero_grad(set_to_none=True)
+    for _ in range(2):
+        # The first step is slower by what is set up only once.
+        started = time.monotonic()
+        loss(features, None).backward()
+        student.zero_grad(set_to_none=True)
+        if student.device.type == "cuda":
+            torch.cuda.synchronize()
+    held = ""
+    if student.device.type == "cuda":
+        most = torch.cuda.max_memory_allocated() * (settings.mini_batch_size or here) / tried
+        held = f", at most {most / 2**30:.1f} GiB in all"
     steps = settings.max_steps or -(-len(rendered) // settings.batch_size) * settings.epochs
     # Gradient caching goes forward twice.
     passes = 4 / 3 if settings.mini_batch_size else 1.0
@@ -424,13 +483,14 @@ def _say_estimate(
     weights = sum(each.numel() * each.element_size() for each in student.parameters())
     logger.info(
         "%d steps of %d rows, about %s; %.1fM trained parameters (%.2f GiB with their moments) on"
-        " %.2f GiB of weights",
+        " %.2f GiB of weights%s",
         steps,
         settings.batch_size,
         _duration(seconds),
         trained / 1e6,
         trained * _BYTES_TRAINED / 2**30,
         weights / 2**30,
+        held,
     )
 
 

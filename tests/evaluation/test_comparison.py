@@ -131,6 +131,16 @@ def test_a_file_that_is_no_result_is_named(tmp_path: Path, files: list[Path]) ->
     (tmp_path / "x.json").write_text("no")
     with pytest.raises(UserError, match=r"x.json is not JSON"):
         compare([tmp_path / "x.json"])
-    files[0].with_suffix(".npz").write_bytes(b"no")
+
+
+@pytest.mark.parametrize("content", [b"no", b"", b"PK\x03\x04"], ids=["text", "empty", "cut"])
+def test_details_that_are_broken_are_named(files: list[Path], content: bytes) -> None:
+    files[0].with_suffix(".npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"poor.npz does not belong to"):
+        compare(files)
+
+
+def test_details_of_another_evaluation_are_refused(files: list[Path]) -> None:
+    files[0].with_suffix(".npz").write_bytes(files[1].with_suffix(".npz").read_bytes())
     with pytest.raises(UserError, match=r"poor.npz does not belong to"):
         compare(files)

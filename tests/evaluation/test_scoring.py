@@ -204,7 +204,14 @@ def test_pairs_of_the_users_own_are_a_task(tmp_path: Path) -> None:
     path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n")
     tasks = find_tasks(str(path))
     result = evaluate(FakeSystem(), read_tasks(tasks, None), tasks=tasks).result
-    assert result.tasks["mine"].pairs == 12
+    assert result.tasks[str(path)].pairs == 12
+    # A file's name is not a task's, and two files of one name are two tasks.
+    (tmp_path / "other").mkdir()
+    files = [tmp_path / "stsb.csv", tmp_path / "other" / "stsb.csv"]
+    for file in files:
+        file.write_text(path.read_text())
+    two = find_tasks(",".join(map(str, files)))
+    assert list(read_tasks(two, None)) == [str(file) for file in files]
 
 
 def test_gain_is_the_difference_with_an_interval_around_it() -> None:

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 from transformers import TrainerState
 
 from demosearch import Embedder
 from demosearch.errors import UserError
-from demosearch.finetune import FinetuneSettings, finetune, read_training_rows
+from demosearch.finetune import FinetuneSettings, finetune, read_training_rows, train
 from demosearch.finetune.callback import ShowProgress
 from demosearch.models import Precision
 from demosearch.prompt import Prompt
+from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY
 from tests.fakes import fake_pairs
 
@@ -183,6 +185,62 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
     assert training.best_step == max(scores, key=scores.__getitem__)
     assert training.dev_after == pytest.approx(scores[training.best_step], abs=0.01)
     assert len(set(scores.values())) > 1
+
+
+def test_a_kill_while_the_adapter_is_written_loses_nothing(
+    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_draw", kill)
+        with pytest.raises(KilledError):
+            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
+    assert (tmp_path / "adapter_config.json").exists()
+    again = finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
+    assert again.steps == 3
+    assert (tmp_path / "training.json").exists()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "nf4"])
+def test_the_adapter_is_trained_in_32_bits(tiny: Callable[[str], Path], precision: str) -> None:
+    student = train._sentence_transformer(
+        str(tiny("opt")), Precision(precision), "cpu", Prompt(), SETTINGS
+    )
+    trained = [each for each in student.parameters() if each.requires_grad]
+    assert trained
+    assert {each.dtype for each in trained} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device"), "No space left on device; the last whole"),
+        (RuntimeError("[enforce fail at inline_container.cc] unexpected pos 1"), "the last whole"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "--set mini_batch_size=32"),
+    ],
+    ids=["disk", "torch", "memory"],
+)
+def test_no_room_is_one_line(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    message: str,
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(ShowProgress, "on_step_end", fail)
+    with pytest.raises(UserError, match=message):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
+
+
+def test_a_mean_over_tokens_is_not_trained(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    prompt = Prompt(TEMPLATES["echo"])
+    with pytest.raises(UserError, match="training takes the last token's state"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path, prompt=prompt, settings=SETTINGS)
 
 
 def test_gradient_caching_changes_nothing_but_the_memory(

@@ -1,0 +1,52 @@
+"""What has to hold before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.errors import UserError
+from demosearch.loading import read_config
+from demosearch.models import resolve
+from demosearch.prompt import Prompt
+
+
+def check_folder(out: str | Path) -> Path:
+    """Return the folder if nothing is in it yet.
+
+    Raises:
+        UserError: something is.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"--out {out} is there already; choose another folder")
+    return out
+
+
+def check_model(file: DemonstrationsFile, model: str | None, path: str | Path) -> None:
+    """Find out whether the weights are those that the demonstrations were chosen for.
+
+    Raises:
+        UserError: they are others.
+    """
+    _, found = read_config(resolve(model or file.model.name))
+    wanted = file.model.revision
+    if wanted and found and wanted != found:
+        raise UserError(
+            f"{path} was made for other weights of '{file.model.name}' (revision {wanted[:20]}, here"
+            f" {found[:20]}); search again"
+        )
+
+
+def only_prompt(file: DemonstrationsFile) -> Prompt:
+    """Return the file's prompt.
+
+    Raises:
+        UserError: there are several.
+    """
+    if len(file.prompts) > 1:
+        raise UserError(
+            f"{len(file.prompts)} prompts are averaged; here one is wanted:"
+            " use Embedder.load, or search for a single prompt"
+        )
+    return Prompt.of(file.prompts[0])

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from demosearch.datasets import Pairs
+from demosearch.datasets.classification import Classification, Examples
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.evaluation import find_overlaps
+from tests.examples import demonstrations_file
+from tests.fakes import fake_pairs
+
+
+def chosen_on(pairs: Pairs) -> DemonstrationsFile:
+    file = demonstrations_file()
+    dev = file.dev.model_copy(update={"name": pairs.name, "sha256": pairs.sha256})
+    return file.model_copy(update={"dev": dev})
+
+
+def renamed(pairs: Pairs, name: str) -> Pairs:
+    return Pairs(name, pairs.sentences1, pairs.sentences2, pairs.scores)
+
+
+def test_the_pairs_that_chose_are_found_under_any_name() -> None:
+    pairs = renamed(fake_pairs(20), "mine")
+    data = {"a": [renamed(pairs, "other")], "b": [renamed(fake_pairs(21), "mine")]}
+    assert find_overlaps(chosen_on(pairs), data) == [
+        "a: the demonstrations were chosen on it (mine)"
+    ]
+
+
+def test_stsb_in_senteval_s_spelling_is_the_same_pairs() -> None:
+    file = chosen_on(renamed(fake_pairs(20), "stsb-dev"))
+    data = {
+        "stsb-dev": [renamed(fake_pairs(21), "stsb-dev-senteval")],
+        "stsb": [renamed(fake_pairs(22), "stsb-test-senteval")],
+    }
+    assert [line.partition(":")[0] for line in find_overlaps(file, data)] == ["stsb-dev"]
+
+
+def test_a_demonstration_among_the_texts_is_found() -> None:
+    texts = ("Something else.", "a jockey riding a horse")
+    data = {"mr": Classification("mr", Examples(texts, (0, 1)))}
+    assert find_overlaps(demonstrations_file(), data) == [
+        "mr: holds the demonstration 'A jockey riding a horse.'"
+    ]
