@@ -31,7 +31,6 @@ from demosearch.loading import (
     read_config,
     weights_place,
 )
-from demosearch.memory import is_out_of_memory
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Pooling, Prompt
@@ -230,6 +229,8 @@ def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes
 
 def _understood(error: Exception, out: Path) -> Exception:
     """Return a message for what a user can mend: no room on the disk or in the memory."""
+    from demosearch.memory import is_out_of_memory
+
     text = str(error)
     if is_out_of_memory(error):
         return UserError(
