@@ -76,7 +76,7 @@ def test_quantised_weights_encode_nearly_alike(
 
 
 def test_nf4_is_quantised_twice_and_says_its_compute_type() -> None:
-    wanted = loading._quantisation(Precision.NF4, torch.bfloat16)
+    wanted = loading.quantisation(Precision.NF4, torch.bfloat16)
     assert wanted is not None
     assert wanted.bnb_4bit_quant_type == "nf4"
     assert wanted.bnb_4bit_use_double_quant

@@ -31,7 +31,9 @@ def whole(tokenizer: PreTrainedTokenizerBase, texts: list[str], prompt: Prompt) 
     return [tokenizer(text.join(prompt.parts)).input_ids for text in texts]
 
 
-@pytest.mark.parametrize("name", [name for name in TEMPLATES if name != "echo"])
+@pytest.mark.parametrize(
+    "name", [name for name, template in TEMPLATES.items() if template.takes_demonstrations]
+)
 def test_equals_tokenizing_the_whole_prompt(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     prompt = Prompt(TEMPLATES[name])
     tokenize = PromptTokenizer(tokenizer, 1 << 30)
