@@ -88,8 +88,16 @@ class PromptTokenizer:
 
     def _tokens(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
         if prompt.template.pooling is Pooling.MEAN:
-            return self._with_spans(texts, prompt.parts)
-        return [Tokens(ids) for ids in self._spliced(texts, prompt)]
+            found = self._with_spans(texts, prompt.parts)
+        else:
+            found = [Tokens(ids) for ids in self._spliced(texts, prompt)]
+        return [tokens if tokens.ids else Tokens([self._nothing]) for tokens in found]
+
+    @property
+    def _nothing(self) -> int:
+        """The token of a prompt that has none: no text, no template, and no beginning token."""
+        known = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id)
+        return next((int(token) for token in known if token is not None), 0)
 
     def _spliced(self, texts: Sequence[str], prompt: Prompt) -> list[list[int]]:
         plain = prompt.with_demonstrations()

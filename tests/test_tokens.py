@@ -101,3 +101,12 @@ def test_what_is_remembered_has_a_bound(
     for texts in (TEXTS[:3], TEXTS[2:6], TEXTS, TEXTS[:5]):
         assert [one.ids for one in tokenize(texts, Prompt())] == whole(tokenizer, texts, Prompt())
         assert len(tokenize._remembered) <= 5
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_nothing_at_all_is_one_token(tiny: Callable[[str], Path], family: str) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny(family))
+    [tokens] = PromptTokenizer(tokenizer, 100)([""], Prompt(TEMPLATES["mean"]))
+    # LLaMA's own beginning, or the end-of-text token where a model has no beginning.
+    assert tokens.ids == [1 if family == "llama" else 2]
+    assert (tokens.pooled, tokens.behind) == (1, 0)
