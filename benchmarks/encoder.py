@@ -30,6 +30,7 @@ from demosearch.loading import default_device, default_precision, dtype_of, weig
 from demosearch.models import Precision, resolve
 from demosearch.selection.rungs import stratified_order
 from demosearch.tokens import PromptTokenizer
+from demosearch.transformer_module import pad_left, transformer_module
 
 
 def main() -> None:
@@ -203,19 +204,12 @@ def reference(
 def sentence_transformer(name: str, precision: Precision, device: str) -> object:
     """Load the model into sentence-transformers with last-token pooling."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
 
     dtype = dtype_of(precision, device)
     place, _ = weights_place(resolve(name), dtype)
-    transformer = Transformer(
-        place,
-        model_kwargs={"dtype": dtype},
-        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-        module_output_name="token_embeddings",
-    )
-    transformer.tokenizer.padding_side = "left"
-    if transformer.tokenizer.pad_token is None:
-        transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
+    transformer = transformer_module(place, {"dtype": dtype})
+    pad_left(transformer)
     pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
 

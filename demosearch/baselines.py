@@ -18,9 +18,10 @@ import numpy as np
 from demosearch.demonstration import ModelRecord
 from demosearch.embedded import describe_packed, package_file
 from demosearch.errors import UserError
-from demosearch.loading import default_device, dtype_of, folder_hash
+from demosearch.loading import default_device, dtype_of, folder_hash, loading, revision_of
 from demosearch.models import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
 from demosearch.progress import bar, quiet_transformers
+from demosearch.transformer_module import transformer_module
 
 if TYPE_CHECKING:
     import torch
@@ -164,12 +165,8 @@ def kind_of(source: ModelSource) -> Kind:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    try:
-        with quiet_transformers():
-            config = AutoConfig.from_pretrained(source.source)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot read the configuration of '{source.name}': {reason}") from error
+    with quiet_transformers(), loading(source):
+        config = AutoConfig.from_pretrained(source.source)
     both = config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return Kind.BIDIRECTIONAL if both else Kind.DECODER
 
@@ -223,7 +220,7 @@ def open_baseline(
                 student = SentenceTransformer(place, device=device, model_kwargs=options)
             else:
                 method = Method(method)
-                transformer = _transformer(place, options)
+                transformer = transformer_module(place, options)
                 if method is Method.PROMPT:
                     chosen = _mask_template(transformer, template, model)
                 pooling = _pooling(transformer, method, model)
@@ -238,17 +235,6 @@ def open_baseline(
         precision=precision.value,
     )
     return Baseline(student, record, method or "", chosen)
-
-
-def _transformer(place: str, options: dict[str, Any]) -> Transformer:
-    from sentence_transformers.sentence_transformer.modules import Transformer
-
-    return Transformer(
-        place,
-        model_kwargs=options,
-        modality_config={"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
-        module_output_name="token_embeddings",
-    )
 
 
 def _pooling(transformer: Transformer, method: Method, model: str) -> torch.nn.Module:
@@ -325,9 +311,6 @@ def _has_modules(source: ModelSource) -> bool:
 
 
 def _revision(source: ModelSource, place: str, student: SentenceTransformer) -> str:
-    if source.origin is not Origin.HUB:
-        folder = Path(place)
-        if (folder / "modules.json").is_file():
-            return folder_hash(folder, "modules.json", deep=True)
-        return folder_hash(folder)
-    return str(getattr(student[0].auto_model.config, "_commit_hash", None) or "")
+    if source.origin is not Origin.HUB and (Path(place) / "modules.json").is_file():
+        return folder_hash(Path(place), "modules.json", deep=True)
+    return revision_of(source, student[0].auto_model.config)

@@ -24,7 +24,7 @@ from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
 from demosearch.jobs import Done, Job
-from demosearch.layers import pooled_states
+from demosearch.layers import pooled_states, state_width
 from demosearch.loading import LoadedModel, load
 from demosearch.memory import find_token_budget, is_out_of_memory, release
 from demosearch.models import Precision, resolve
@@ -219,7 +219,8 @@ class Encoder:
         distinct = list(dict.fromkeys(prepared))
         copies = Counter(prepared)
         done = [
-            np.zeros((len(distinct), self._width(layer)), dtype=np.float32) for layer in resolved
+            np.zeros((len(distinct), state_width(self.model.config, layer)), dtype=np.float32)
+            for layer in resolved
         ]
         for places, states in self._batches(distinct, prompt, resolved):
             for rows, found in zip(done, states, strict=True):
@@ -309,13 +310,6 @@ class Encoder:
         pool = _Pooling(batch)
         states = pooled_states(self.model, row, packing, layers, pool)
         return [np.asarray(each.float().cpu(), dtype=np.float32) for each in states]
-
-    def _width(self, layer: int) -> int:
-        config = self.model.config
-        # OPT-350M alone projects its last layer to another width.
-        projected = getattr(config, "word_embed_proj_dim", None)
-        width = projected if layer == self.layers and projected else config.hidden_size
-        return int(width)
 
 
 class _Pooling:

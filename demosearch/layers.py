@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from demosearch.attention import Packing, run_packed
 from demosearch.errors import UserError
@@ -38,6 +38,14 @@ def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
         f"models of type '{model.config.model_type}' cannot be encoded here: their layers were not"
         " found"
     )
+
+
+def state_width(config: PreTrainedConfig, layer: int | None) -> int:
+    """Return the width of a layer's states; None is the last layer."""
+    # OPT-350M alone projects its last layer to another width.
+    projected = getattr(config, "word_embed_proj_dim", None)
+    last = layer in (None, config.num_hidden_layers)
+    return int(projected if last and projected else config.hidden_size)
 
 
 def pooled_states(

@@ -7,8 +7,9 @@ and label, which decides what falls into which fold.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
@@ -21,6 +22,8 @@ _STSB_SCORE, _STSB_FIRST, _STSB_SECOND = 4, 5, 6
 _TREC_TYPES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
 # label, id, id, text, text
 _MRPC_LABEL, _MRPC_FIRST, _MRPC_SECOND = 0, 3, 4
+# Text, second text (empty where there is one only), class index.
+_Row: TypeAlias = tuple[str, str, int]
 
 
 def find_stsb(folder: Path, split: str) -> Path | None:
@@ -133,20 +136,16 @@ def read_sst(folder: Path) -> Classification | None:
     Raises:
         UserError: a line is malformed.
     """
-    place = folder / "SST" / "binary"
-    paths = [place / f"sentiment-{part}" for part in ("train", "dev", "test")]
-    if not all(path.is_file() for path in paths):
-        return None
-    parts = []
-    for path in paths:
-        rows = []
-        for number, line in _lines(path):
-            text, _, label = line.rpartition("\t")
-            if label not in ("0", "1"):
-                raise UserError(f"{path}, line {number}: label {label!r} is neither 0 nor 1")
-            rows.append((text, "", int(label)))
-        parts.append(_examples(rows))
-    return Classification("sst2", *parts)
+
+    def parse(line: str) -> _Row:
+        text, _, label = line.rpartition("\t")
+        if label not in ("0", "1"):
+            raise ValueError(f"label {label!r} is neither 0 nor 1")
+        return text, "", int(label)
+
+    files = [f"SST/binary/sentiment-{part}" for part in ("train", "dev", "test")]
+    parts = _parts(folder, files, parse)
+    return Classification("sst2", *parts) if parts else None
 
 
 def read_trec(folder: Path) -> Classification | None:
@@ -155,20 +154,15 @@ def read_trec(folder: Path) -> Classification | None:
     Raises:
         UserError: a type is unknown.
     """
-    paths = [folder / "TREC" / file for file in ("train_5500.label", "TREC_10.label")]
-    if not all(path.is_file() for path in paths):
-        return None
-    parts = []
-    for path in paths:
-        rows = []
-        for number, line in _lines(path):
-            kind = line.partition(":")[0]
-            if kind not in _TREC_TYPES:
-                raise UserError(f"{path}, line {number}: unknown question type {kind!r}")
-            rows.append((line.partition(" ")[2], "", _TREC_TYPES.index(kind)))
-        parts.append(_examples(rows))
-    train, test = parts
-    return Classification("trec", train, test=test)
+
+    def parse(line: str) -> _Row:
+        kind = line.partition(":")[0]
+        if kind not in _TREC_TYPES:
+            raise ValueError(f"unknown question type {kind!r}")
+        return line.partition(" ")[2], "", _TREC_TYPES.index(kind)
+
+    parts = _parts(folder, ["TREC/train_5500.label", "TREC/TREC_10.label"], parse)
+    return Classification("trec", parts[0], test=parts[1]) if parts else None
 
 
 def read_mrpc(folder: Path) -> Classification | None:
@@ -177,24 +171,51 @@ def read_mrpc(folder: Path) -> Classification | None:
     Raises:
         UserError: a line is malformed.
     """
-    paths = [folder / "MRPC" / f"msr_paraphrase_{part}.txt" for part in ("train", "test")]
+
+    def parse(line: str) -> _Row:
+        fields = line.split("\t")
+        if len(fields) <= _MRPC_SECOND or fields[_MRPC_LABEL] not in ("0", "1"):
+            raise ValueError("not label, id, id, text, text")
+        return fields[_MRPC_FIRST], fields[_MRPC_SECOND], int(fields[_MRPC_LABEL])
+
+    files = [f"MRPC/msr_paraphrase_{part}.txt" for part in ("train", "test")]
+    parts = _parts(folder, files, parse, header=True, pairs=True)
+    return Classification("mrpc", parts[0], test=parts[1]) if parts else None
+
+
+def _parts(
+    folder: Path,
+    files: Sequence[str],
+    parse: Callable[[str], _Row],
+    *,
+    header: bool = False,
+    pairs: bool = False,
+) -> list[Examples] | None:
+    """Return the examples of each file, or None if one is not there.
+
+    Args:
+        folder: the SentEval folder.
+        files: the parts' files in it.
+        parse: makes texts and label of a line; a ValueError says what is wrong with it.
+        header: the first line is none of them.
+        pairs: an example has two texts.
+    """
+    paths = [folder / file for file in files]
     if not all(path.is_file() for path in paths):
         return None
     parts = []
     for path in paths:
         rows = []
-        for number, line in list(_lines(path))[1:]:
-            fields = line.split("\t")
-            if len(fields) <= _MRPC_SECOND or fields[_MRPC_LABEL] not in ("0", "1"):
-                raise UserError(f"{path}, line {number}: not label, id, id, text, text")
-            label = int(fields[_MRPC_LABEL])
-            rows.append((fields[_MRPC_FIRST], fields[_MRPC_SECOND], label))
-        parts.append(_examples(rows, pairs=True))
-    train, test = parts
-    return Classification("mrpc", train, test=test)
+        for number, line in list(_lines(path))[header:]:
+            try:
+                rows.append(parse(line))
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: {error}") from None
+        parts.append(_examples(rows, pairs=pairs))
+    return parts
 
 
-def _examples(rows: list[tuple[str, str, int]], *, pairs: bool = False) -> Examples:
+def _examples(rows: list[_Row], *, pairs: bool = False) -> Examples:
     """Return examples in SentEval's order: by the number of words, then by label."""
     split = [(first.split(), second.split(), label) for first, second, label in rows]
     split.sort(key=lambda row: (len(row[0]), len(row[1]), row[2]))

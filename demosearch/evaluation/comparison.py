@@ -104,20 +104,29 @@ class Comparison:
         Only tasks whose details both have, on the same data, are compared.
         """
         base, *others = self.evaluations
+        resampled_base: dict[str, NDArray[np.float64]] = {}
         return [
             difference
             for name, other in zip(self.names[1:], others, strict=True)
-            for difference in self._against(base, name, other)
+            for difference in self._against(base, resampled_base, name, other)
         ]
 
-    def _against(self, base: Evaluation, name: str, other: Evaluation) -> list[Difference]:
+    def _against(
+        self,
+        base: Evaluation,
+        resampled_base: dict[str, NDArray[np.float64]],
+        name: str,
+        other: Evaluation,
+    ) -> list[Difference]:
         drawn: dict[str, NDArray[np.float64]] = {}
         points: dict[str, float] = {}
         for task in base.result.tasks:
             if not _comparable(base, other, task):
                 continue
             points[task] = other.result.tasks[task].score - base.result.tasks[task].score
-            drawn[task] = self._resampled(other, task) - self._resampled(base, task)
+            if task not in resampled_base:
+                resampled_base[task] = self._resampled(base, task)
+            drawn[task] = self._resampled(other, task) - resampled_base[task]
         for group, members in GROUPS.items():
             if all(task in drawn for task in members):
                 title = f"{group} {AVERAGE}"

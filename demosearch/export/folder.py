@@ -23,11 +23,10 @@ from demosearch.loading import (
 from demosearch.models import Precision, resolve
 from demosearch.progress import quiet_transformers
 from demosearch.prompt import Prompt
+from demosearch.transformer_module import pad_left, transformer_module
 
 if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.modules import Transformer
-
-_FINAL = "last_hidden_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +91,8 @@ def export_sentence_transformer(
         from sentence_transformers.sentence_transformer.modules import Pooling
     except ImportError:
         raise UserError("export needs: pip install 'demosearch[finetune]'") from None
+    from demosearch.layers import state_width
+
     with quiet_transformers():
         transformer = _transformer(model or file.model.name, prompt, kind, allow_pickle)
         tokenizer = transformer.tokenizer
@@ -109,7 +110,7 @@ def export_sentence_transformer(
                 _merge(transformer.auto_model)
                 # Otherwise the weights would be saved under an adapter's names.
                 transformer.auto_model._weight_conversions = conversions
-        width = _width(transformer, prompt)
+        width = state_width(transformer.auto_model.config, prompt.layer)
         pooling = Pooling(width, "lasttoken")
         student = SentenceTransformer(modules=[transformer, pooling], device="cpu")
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -128,36 +129,16 @@ def export_sentence_transformer(
 def _transformer(
     name: str, prompt: Prompt, precision: Precision, allow_pickle: bool
 ) -> Transformer:
-    from sentence_transformers.sentence_transformer.modules import Transformer
-
     source = resolve(name)
     dtype = dtype_of(precision, default_device())
     place, _ = weights_place(source, dtype)
-    layers = read_config(source)[0].num_hidden_layers
-    # The last layer's state is also the model's output, which costs no memory for the others.
-    last = prompt.layer in (None, layers)
-    state: Any = _FINAL if last else ["hidden_states", prompt.layer]
-    entry = {"method": "forward", "method_output_name": state}
+    last = read_config(source)[0].num_hidden_layers
+    options = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
+    layer = None if prompt.layer == last else prompt.layer
     with loading(source):
-        transformer = Transformer(
-            place,
-            model_kwargs={"dtype": dtype, "use_safetensors": None if allow_pickle else True},
-            # With a message's entry, a text is put into the chat template as one message.
-            modality_config={"text": entry, "message": {**entry, "format": "flat"}},
-            module_output_name="token_embeddings",
-        )
-    transformer.tokenizer.padding_side = "left"
-    if transformer.tokenizer.pad_token is None:
-        transformer.tokenizer.pad_token = transformer.tokenizer.eos_token
+        transformer = transformer_module(place, options, layer=layer, chat_template=True)
+    pad_left(transformer)
     return transformer
-
-
-def _width(transformer: Transformer, prompt: Prompt) -> int:
-    config = transformer.auto_model.config
-    projected = getattr(config, "word_embed_proj_dim", None)
-    last = prompt.layer in (None, config.num_hidden_layers)
-    # OPT-350M alone projects its last layer to another width.
-    return int(projected if last and projected else config.hidden_size)
 
 
 def _merge(model: Any) -> None:

@@ -34,6 +34,7 @@ from demosearch.loading import (
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Pooling, Prompt
+from demosearch.transformer_module import pad_left, transformer_module
 from demosearch.versions import versions
 
 if TYPE_CHECKING:
@@ -139,10 +140,11 @@ def finetune(
     if processes > 1 and device.startswith("cuda"):
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     precision = settings.precision or default_precision(device)
-    _, revision = read_config(resolve(model))
+    config, revision = read_config(resolve(model))
+    rows_hash = sha256("\x1f".join(row) for row in rows)
     identity = [
         model, revision, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),
-        dev.sha256 if dev else "", *("\x1f".join(row) for row in rows),
+        dev.sha256 if dev else "", rows_hash,
     ]  # fmt: skip
     identity_hash = sha256(identity)
     resume, before = _resume(out, identity_hash)
@@ -154,7 +156,7 @@ def finetune(
     from demosearch.finetune.trainer import AdapterTrainer
 
     started = time.monotonic()
-    prompt = _last_is_none(prompt, model)
+    prompt = _last_is_none(prompt, config.num_hidden_layers)
     student = _sentence_transformer(
         model, precision, device, prompt, settings, allow_pickle=allow_pickle
     )
@@ -194,7 +196,7 @@ def finetune(
             layer=prompt.layer,
             settings=settings,
             rows=len(rows),
-            rows_sha256=sha256("\x1f".join(row) for row in rows),
+            rows_sha256=rows_hash,
             dev=dev.name if dev else None,
             dev_sha256=dev.sha256 if dev else None,
             columns=len(rows[0]),
@@ -287,7 +289,7 @@ def _require_packages() -> None:
         ) from None
 
 
-def _last_is_none(prompt: Prompt, model: str) -> Prompt:
+def _last_is_none(prompt: Prompt, layers: int) -> Prompt:
     """Return the prompt with its layer checked, the last one as None.
 
     Raises:
@@ -295,8 +297,6 @@ def _last_is_none(prompt: Prompt, model: str) -> Prompt:
     """
     from demosearch.encoder import resolve_layer
 
-    config, _ = read_config(resolve(model))
-    layers = config.num_hidden_layers
     layer = resolve_layer(prompt.layer, layers)
     if layer == 0:
         raise UserError("layer 0 is the token embeddings; there is nothing to train below it")
@@ -315,13 +315,14 @@ def _sentence_transformer(
     """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
     from peft import LoraConfig, prepare_model_for_kbit_training
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import set_seed
+
+    from demosearch.layers import state_width
 
     source = resolve(model)
     dtype = dtype_of(precision, device)
     place, _ = weights_place(source, dtype)
-    state: Any = "last_hidden_state" if prompt.layer is None else ["hidden_states", prompt.layer]
     options: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
     if precision.quantised:
         options |= {
@@ -329,18 +330,10 @@ def _sentence_transformer(
             "device_map": {"": device},
         }
     with quiet_transformers(), loading(source):
-        transformer = Transformer(
-            place,
-            model_kwargs=options,
-            # Prompts are rendered already; a chat model's own chat template must not wrap them.
-            modality_config={"text": {"method": "forward", "method_output_name": state}},
-            module_output_name="token_embeddings",
-        )
+        # Prompts are rendered already; a chat model's own chat template must not wrap them.
+        transformer = transformer_module(place, options, layer=prompt.layer)
+    pad_left(transformer)
     base = transformer.auto_model
-    tokenizer = transformer.tokenizer
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if precision.quantised:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
     # The adapter's weights are drawn here.
@@ -361,7 +354,7 @@ def _sentence_transformer(
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
         base.enable_input_require_grads()
-    pooling = Pooling(_width(base.config, prompt), "lasttoken")
+    pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
 
 
@@ -379,11 +372,6 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
         for name, part in base.named_modules()
         if isinstance(part, torch.nn.Linear) and id(part) in below
     ]
-
-
-def _width(config: Any, prompt: Prompt) -> int:
-    projected = getattr(config, "word_embed_proj_dim", None)
-    return int(projected if prompt.layer is None and projected else config.hidden_size)
 
 
 def _arguments(
