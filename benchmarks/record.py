@@ -24,8 +24,8 @@ from demosearch.candidates.file import Candidate
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.files import atomic_write
 from demosearch.progress import bar
-from demosearch.selection.objective import cosine
 from demosearch.selection.study import BASELINE
+from demosearch.similarity import cosine
 
 
 def main() -> None:

@@ -182,8 +182,6 @@ def _add_search(subparsers: Subparsers) -> None:
     )
     _search_options(parser)
     parser.add_argument("--out", required=True, metavar="F.json", help="demonstrations file")
-    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: SQLite)")
-    parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
     _adapter(parser)
     _device(parser)
     _devices(parser)
@@ -389,7 +387,21 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
 
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=["race", "exhaustive"], help="default: race")
-    parser.add_argument("--layer", metavar="last|N", help="index into hidden_states")
+    parser.add_argument(
+        "--layer", metavar="last|auto|N", help="index into hidden_states; auto chooses it too"
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="B",
+        help="end after 10m, 5000-sentences, or 0.1 of an exhaustive search, with the best so far",
+    )
+    parser.add_argument(
+        "--patience", type=int, metavar="N", help="end after N candidates without a new best"
+    )
+    parser.add_argument(
+        "--storage", metavar="URL", help="Optuna storage that workers share (default: SQLite)"
+    )
+    parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
     parser.add_argument("--template", metavar="T", help="name or YAML file (default: prompteol)")
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 

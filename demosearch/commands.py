@@ -37,8 +37,10 @@ def run(arguments: Namespace) -> dict[str, Any]:
         test=arguments.test,
         data=arguments.data,
         template=arguments.template,
-        layer=_layer(arguments.layer),
+        layer=_layer(arguments.layer, "auto"),
         strategy=arguments.strategy,
+        budget=arguments.budget,
+        patience=arguments.patience,
         seed=arguments.seed,
         precision=arguments.precision,
         device=arguments.device,
@@ -48,7 +50,14 @@ def run(arguments: Namespace) -> dict[str, Any]:
         candidates_file=arguments.candidates,
     )
     out = arguments.out or Path("runs") / arguments.model.strip("/").replace("/", "--")
-    result = pipeline.run(arguments.model, settings, out, show_progress=not arguments.quiet)
+    result = pipeline.run(
+        arguments.model,
+        settings,
+        out,
+        storage=arguments.storage,
+        study_name=arguments.study,
+        show_progress=not arguments.quiet,
+    )
     if not arguments.json:
         display.show_run(result)
     return {
@@ -129,6 +138,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import parse_devices, resolve
     from demosearch.prompt import Prompt
+    from demosearch.selection.limits import Budget
     from demosearch.templates import DEFAULT_TEMPLATE, find_template
 
     resolve(arguments.model)
@@ -141,7 +151,9 @@ def search(arguments: Namespace) -> dict[str, Any]:
         for source in arguments.exclude
         for sentence in read_pairs(source, Split.TEST, arguments.data).sentences()
     ]
-    layer = _layer(arguments.layer)
+    layer = _layer(arguments.layer, "auto")
+    if arguments.budget:
+        Budget.parse(arguments.budget)
     out = Path(arguments.out)
     if out.suffix != ".json":
         raise UserError(f"--out {out}: a demonstrations file ends in .json")
@@ -162,8 +174,11 @@ def search(arguments: Namespace) -> dict[str, Any]:
         found,
         dev,
         folder=out.with_suffix(".study"),
-        prompt=Prompt(template, layer=None if layer in (None, "last") else int(layer)),
+        prompt=Prompt(template, layer=layer if isinstance(layer, int) else None),
+        layers="auto" if layer == "auto" else None,
         strategy=arguments.strategy or "race",
+        budget=arguments.budget,
+        patience=arguments.patience,
         seed=arguments.seed or 0,
         exclude=exclude,
         storage=arguments.storage,
@@ -460,13 +475,14 @@ def _warn_of_another_prompt(embedder: Embedder) -> None:
             return
 
 
-def _layer(value: str | None) -> str | int | None:
-    if value is None or value == "last":
+def _layer(value: str | None, *more: str) -> str | int | None:
+    words = ("last", *more)
+    if value is None or value in words:
         return value
     try:
         return int(value)
     except ValueError:
-        raise UserError(f"--layer {value}: give last or a number") from None
+        raise UserError(f"--layer {value}: give {', '.join(words)} or a number") from None
 
 
 def _validated(kind: Any, value: dict[str, Any]) -> Any:

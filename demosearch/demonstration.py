@@ -122,6 +122,13 @@ class DevRecord(_Strict):
     gain_ci95: tuple[float, float] = Field(
         description="95% interval of the gain by paired bootstrap; not adjusted for the choice"
     )
+    runner_up_ci95: tuple[float, float] | None = Field(
+        None, description="95% interval of what the best is ahead of the second; likewise"
+    )
+    indistinguishable: list[str] = Field(
+        default_factory=list,
+        description="ids in the ranking whose interval to the best reaches 0",
+    )
 
 
 class EstimateRecord(_Strict):
@@ -137,6 +144,15 @@ class Ranked(Demonstration):
     """A leading candidate with its score on all dev pairs."""
 
     spearman: float = Field(description="Spearman x 100")
+    layer: int | None = Field(None, ge=0, description="the layer that scores best")
+
+
+class LayerRecord(_Strict):
+    """Scores at one layer; None where all similarities are equal."""
+
+    layer: int = Field(ge=0, description="index into transformers' hidden_states")
+    spearman: float | None = Field(description="Spearman x 100 of the chosen demonstration")
+    baseline_spearman: float | None = Field(description="the same without demonstration")
 
 
 class SearchRecord(_Strict):
@@ -162,6 +178,9 @@ class DemonstrationsFile(_Strict):
     demonstrations: list[Demonstration]
     dev: DevRecord
     estimate: EstimateRecord | None
+    layer_curve: list[LayerRecord] | None = Field(
+        None, description="scores by layer, where the layer was chosen too"
+    )
     ranking: list[Ranked]
     search: SearchRecord
     versions: dict[str, str]

@@ -72,6 +72,13 @@ def show_search(file: DemonstrationsFile) -> None:
     out.print(table)
     gain = dev.spearman - dev.baseline_spearman
     _line(f"gain {gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
+    if dev.runner_up_ci95 is not None:
+        ahead = file.ranking[0].spearman - file.ranking[1].spearman
+        close = len(dev.indistinguishable)
+        _line(
+            f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)};"
+            f" {close} of {len(file.ranking) - 1} others cannot be told apart from it"
+        )
     if file.estimate is not None:
         estimate = file.estimate
         _line(

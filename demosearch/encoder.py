@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import itertools
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,12 +22,12 @@ from demosearch import tensor_parallel
 from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
-from demosearch.jobs import Done, Job
 from demosearch.layers import pooled_states, state_width
 from demosearch.loading import LoadedModel, load
 from demosearch.memory import find_token_budget, is_out_of_memory, release
 from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
+from demosearch.similarity import cosine
 from demosearch.tokens import PromptTokenizer, Tokens
 
 if TYPE_CHECKING:
@@ -81,6 +80,8 @@ class Encoder:
         self.token_budget = token_budget or find_token_budget(model)
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
+        # How many may ask it at a time.
+        self.lanes = 1
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
         use_packed_attention(model)
@@ -152,17 +153,6 @@ class Encoder:
         """
         return resolve_layer(layer, self.layers)
 
-    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
-        """Yield the outcome of one job after the other; one that cannot be done is not the end."""
-        for job in jobs:
-            started = time.monotonic()
-            states, failure = None, ""
-            try:
-                states = self.encode(job.texts, job.prompt)
-            except UserError as error:
-                failure = str(error)
-            yield Done(job, states, failure, time.monotonic() - started)
-
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
@@ -232,6 +222,33 @@ class Encoder:
         place = {text: row for row, text in enumerate(distinct)}
         order = [place[text] for text in prepared]
         return [rows[order] for rows in done]
+
+    def compare(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        first: Sequence[int],
+        second: Sequence[int],
+    ) -> NDArray[np.float32]:
+        """Return the cosine similarity of pairs of texts at several layers, all from one pass.
+
+        Args:
+            texts: each of them once.
+            prompt: template and demonstrations; its layer is not looked at.
+            layers: indices into `hidden_states`.
+            first: place in `texts` of each pair's first text.
+            second: place in `texts` of each pair's second text.
+
+        Returns:
+            float32 (layers, pairs); nan where a state is zero or not finite.
+
+        Raises:
+            UserError: as `encode`.
+        """
+        places = list(first), list(second)
+        states = self.encode_layers(texts, prompt, layers)
+        return np.stack([cosine(*(each[side] for side in places)) for each in states])
 
     def _batches(
         self, texts: list[str], prompt: Prompt, layers: Sequence[int]

@@ -1,4 +1,4 @@
-"""The one exception that stands for a user's mistake."""
+"""Exceptions that the command line shows as one line."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class UserError(Exception):
     The message is one line: the rule, what came, where (file and row), and what to do. The command
     line prints it without a traceback and exits with status 2.
     """
+
+
+class DeviceLostError(UserError):
+    """A device's process ended by itself; what it was asked is not to blame."""

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -27,6 +27,9 @@ from demosearch.templates import DEFAULT_TEMPLATE, find_template
 logger = logging.getLogger(__name__)
 
 LAST = "last"
+AUTO: Literal["auto"] = "auto"
+# What a run may go on with changed: it decides when to end, not what is found on the way.
+_FREE = {"description", "budget", "patience"}
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
@@ -47,8 +50,16 @@ class Pipeline(BaseModel):
     test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
     data: str | None = Field(None, description="folder that stsb and stsb-train are looked for in")
     template: str = Field(DEFAULT_TEMPLATE, description="name of the prompt template")
-    layer: int | None = Field(None, description="index into hidden_states, or last")
+    layer: int | Literal["auto"] | None = Field(
+        None, description="index into hidden_states, last, or auto: chosen too"
+    )
     strategy: str = Field("race", description="race or exhaustive")
+    budget: str | None = Field(
+        None, description="ends the search: 10m, 5000-sentences, 0.1 of an exhaustive one"
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="ends the search: candidates in a row that are no new best"
+    )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
     precision: Precision | None = Field(None, description="null: the fastest for the device")
     device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
@@ -65,6 +76,19 @@ class Pipeline(BaseModel):
     @classmethod
     def _last_is_none(cls, value: Any) -> Any:
         return None if value == LAST else value
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _known_budget(cls, value: Any) -> Any:
+        from demosearch.selection.limits import Budget
+
+        if value is None:
+            return None
+        try:
+            Budget.parse(str(value))
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return str(value)
 
     @field_validator("strategy")
     @classmethod
@@ -175,7 +199,13 @@ def changed(value: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
 
 
 def run(
-    model: str, pipeline: Pipeline, out: str | Path, *, show_progress: bool = False
+    model: str,
+    pipeline: Pipeline,
+    out: str | Path,
+    *,
+    storage: str | None = None,
+    study_name: str | None = None,
+    show_progress: bool = False,
 ) -> RunResult:
     """Go all the way for one model; a run that was killed goes on where it was.
 
@@ -183,6 +213,8 @@ def run(
         model: known name, hub id or folder.
         pipeline: the settings.
         out: the run's folder.
+        storage: Optuna storage URL, shared by all who work on the study; None is in the folder.
+        study_name: the study's name in the storage; None is the usual one.
         show_progress: draw bars on standard error.
 
     Raises:
@@ -211,7 +243,7 @@ def run(
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.replicas import open_encoder
-    from demosearch.selection import search
+    from demosearch.selection import STUDY_NAME, search
 
     encoder = open_encoder(
         model,
@@ -222,16 +254,23 @@ def run(
         allow_pickle=pipeline.allow_pickle,
         token_budget=pipeline.token_budget,
     )
-    prompt = Prompt(find_template(pipeline.template), layer=pipeline.layer)
+    auto = pipeline.layer == AUTO
+    layer = None if isinstance(pipeline.layer, str) else pipeline.layer
+    prompt = Prompt(find_template(pipeline.template), layer=layer)
     result = search(
         encoder,
         candidates,
         dev,
         folder=out,
         prompt=prompt,
+        layers=AUTO if auto else None,
         strategy=pipeline.strategy,
+        budget=pipeline.budget,
+        patience=pipeline.patience,
         seed=pipeline.seed,
         exclude=test.sentences() if test else (),
+        storage=storage,
+        study_name=study_name or STUDY_NAME,
         show_progress=show_progress,
     )
     result.file.write(out / DEMONSTRATIONS_FILE)
@@ -249,8 +288,7 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
         kept = _yaml(read_text(path, "pipeline"), str(path))
         if not isinstance(kept, dict):
             raise UserError(f"{path} holds no settings; choose another --out")
-        # The wording of the description decides nothing.
-        for key in settings.keys() - {"description"}:
+        for key in settings.keys() - _FREE:
             if kept.get(key) != settings[key]:
                 raise UserError(
                     f"{out} holds another run ({key} was {_short(kept.get(key))}, now"

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.encoder import Advance, Encoder, resolve_layer
-from demosearch.errors import UserError
-from demosearch.jobs import Done, Job
+from demosearch.errors import DeviceLostError
 from demosearch.loading import default_precision, weights_bytes
 from demosearch.memory import ROOM, free_memory
 from demosearch.models import KNOWN_MODELS, Precision, resolve
@@ -54,6 +54,11 @@ class Replicas:
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // len(devices))
         self._workers = [ProcessPoolExecutor(1, mp_context=context) for _ in devices]
+        # How many may ask at a time; each has a device to itself.
+        self.lanes = len(devices)
+        self._idle: SimpleQueue[int] = SimpleQueue()
+        for place in range(self.lanes):
+            self._idle.put(place)
         try:
             started = [
                 worker.submit(_start, name, device, threads, options)
@@ -93,49 +98,50 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used.
         """
-        size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * len(self._workers))))
-        jobs = [
-            Job(str(start), texts[start : start + size], prompt)
-            for start in range(0, max(1, len(texts)), size)
-        ]
-        parts: dict[int, NDArray[np.float32]] = {}
-        for done in self.encode_each(jobs):
-            if done.states is None:
-                raise UserError(done.failure)
-            parts[int(done.job.key)] = done.states
-            if advance:
-                advance(len(done.job.texts))
-        return np.concatenate([parts[start] for start in sorted(parts)])
+        size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.lanes)))
+        parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
+        with ThreadPoolExecutor(self.lanes) as threads:
+            running = [threads.submit(self._ask, _encode, part, prompt) for part in parts]
+            for future in as_completed(running):
+                if future.exception():
+                    threads.shutdown(cancel_futures=True)
+                if advance:
+                    advance(len(future.result()))
+        return np.concatenate([future.result() for future in running])
 
-    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
-        """Yield the outcomes as they come; every device has one job at a time.
+    def compare(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        first: Sequence[int],
+        second: Sequence[int],
+    ) -> NDArray[np.float32]:
+        """Return what `Encoder.compare` does, from whichever device is idle.
+
+        Several threads may call it at once; each waits for a device.
 
         Raises:
-            UserError: a device's process ended by itself.
+            UserError: the prompt cannot be used, or a device's process ended by itself.
         """
-        idle = list(range(len(self._workers)))
-        running: dict[Future[Any], tuple[int, Job]] = {}
-        waiting = iter(jobs)
-        while True:
-            while idle and (job := next(waiting, None)) is not None:
-                place = idle.pop(0)
-                future = self._workers[place].submit(
-                    _encode, job.texts, job.prompt, self.token_budget
-                )
-                running[future] = (place, job)
-            if not running:
-                return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                place, job = running.pop(future)
-                idle.append(place)
-                try:
-                    states, failure, seconds, budget = future.result()
-                except BrokenProcessPool as error:
-                    raise UserError(
-                        f"the process of device {place} was ended, most likely for want of memory"
-                    ) from error
-                self.token_budget = min(self.token_budget, budget)
-                yield Done(job, states, failure, seconds)
+        return self._ask(_compare, texts, prompt, layers, first, second)
+
+    def _ask(
+        self, what: Callable[..., NDArray[np.float32]], *arguments: Any
+    ) -> NDArray[np.float32]:
+        place = self._idle.get()
+        try:
+            call = self._workers[place].submit(_with_budget, self.token_budget, what, *arguments)
+            found: NDArray[np.float32]
+            found, budget = call.result()
+        except BrokenProcessPool as error:
+            raise DeviceLostError(
+                f"the process of device {place} was ended, most likely for want of memory"
+            ) from error
+        finally:
+            self._idle.put(place)
+        self.token_budget = min(self.token_budget, budget)
+        return found
 
     def close(self) -> None:
         """End the processes; what they have not begun is dropped."""
@@ -199,11 +205,19 @@ def _start(
     return _encoder.record, _encoder.adapter, _encoder.layers, _encoder.token_budget
 
 
-def _encode(
-    texts: Sequence[str], prompt: Prompt, token_budget: int
-) -> tuple[NDArray[np.float32] | None, str, float, int]:
+def _with_budget(
+    token_budget: int, what: Callable[..., NDArray[np.float32]], *arguments: Any
+) -> tuple[NDArray[np.float32], int]:
+    """Return what the process's encoder answers, and the tokens a pass that it is left with."""
     if _encoder is None:
         raise RuntimeError("this process has no encoder yet")
     _encoder.token_budget = token_budget
-    done = next(iter(_encoder.encode_each([Job("", texts, prompt)])))
-    return done.states, done.failure, done.seconds, _encoder.token_budget
+    return what(_encoder, *arguments), _encoder.token_budget
+
+
+def _encode(encoder: Encoder, *arguments: Any) -> NDArray[np.float32]:
+    return encoder.encode(*arguments)
+
+
+def _compare(encoder: Encoder, *arguments: Any) -> NDArray[np.float32]:
+    return encoder.compare(*arguments)

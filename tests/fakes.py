@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, ModelRecord
 from demosearch.errors import UserError
-from demosearch.jobs import Done, Job
 from demosearch.prompt import Prompt
+from demosearch.similarity import cosine
 
 
 class FakeEncoder:
@@ -23,6 +23,8 @@ class FakeEncoder:
     """
 
     token_budget = 100
+    layers = 3
+    lanes = 1
     adapter = None
     record = ModelRecord(name="fake", source="tests", revision="1", precision="fp32")
 
@@ -42,12 +44,16 @@ class FakeEncoder:
         noise = int(word.lstrip("W")) / 100
         return np.stack([self._state(text, word, noise) for text in texts])
 
-    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
-        for job in jobs:
-            try:
-                yield Done(job, self.encode(job.texts, job.prompt), "", 0.0)
-            except UserError as error:
-                yield Done(job, None, str(error), 0.0)
+    def compare(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        first: Sequence[int],
+        second: Sequence[int],
+    ) -> np.ndarray:
+        states = self.encode(texts, prompt)
+        return np.stack([cosine(states[list(first)], states[list(second)]) for _ in layers])
 
     def _state(self, text: str, word: str, noise: float) -> np.ndarray:
         angle = float(text.split()[1]) / 5 * np.pi / 2

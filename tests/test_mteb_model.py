@@ -12,7 +12,7 @@ from scipy import stats
 
 from demosearch import Embedder
 from demosearch.mteb_model import MtebModel
-from demosearch.selection.objective import cosine
+from demosearch.similarity import cosine
 
 
 def test_mteb_scores_an_embedder_as_we_do(tiny: Callable[[str], Path], tmp_path: Path) -> None:

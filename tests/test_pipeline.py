@@ -47,7 +47,6 @@ def test_a_run_leaves_every_file_and_they_agree(
         "pipeline.yaml",
         "candidates.jsonl",
         "study.db",
-        "similarities",
         "trials.csv",
         "demonstrations.json",
         "evaluation.json",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics.pairwise import cosine_similarity
 
 from demosearch import Embedder, Encoder, replicas, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
-from demosearch.errors import UserError
-from demosearch.jobs import Job
+from demosearch.errors import DeviceLostError, UserError
 from demosearch.models import parse_devices
 from demosearch.prompt import Prompt
 from demosearch.replicas import Replicas, open_encoder
@@ -37,13 +38,15 @@ def single(tiny: Callable[[str], Path]) -> Encoder:
 
 def test_every_replica_encodes_as_the_model_alone(pool: Replicas, single: Encoder) -> None:
     prompts = [Prompt(), *(Prompt(demonstrations=(one,)) for one in CANDIDATES)]
-    jobs = [Job(str(number), TEXTS, prompt) for number, prompt in enumerate(prompts)]
-    done = {each.job.key: each for each in pool.encode_each(jobs)}
-    assert sorted(done) == [job.key for job in jobs]
-    for job in jobs:
-        states = done[job.key].states
-        assert states is not None
-        np.testing.assert_allclose(states, single.encode(TEXTS, job.prompt), atol=1e-5)
+    places = ([0, 1, 2], [1, 3, 3])
+    with ThreadPoolExecutor(len(prompts)) as threads:
+        found = threads.map(lambda prompt: pool.compare(TEXTS, prompt, [2, 3], *places), prompts)
+    for prompt, ours in zip(prompts, found, strict=True):
+        np.testing.assert_allclose(ours, single.compare(TEXTS, prompt, [2, 3], *places), atol=1e-5)
+        for layer, row in zip([2, 3], ours, strict=True):
+            states = single.encode_layers(TEXTS, prompt, [layer])[0]
+            expected = cosine_similarity(states[places[0]], states[places[1]]).diagonal()
+            np.testing.assert_allclose(row, expected, atol=1e-5)
     np.testing.assert_allclose(
         pool.encode(TEXTS, Prompt()), single.encode(TEXTS, Prompt()), atol=1e-5
     )
@@ -66,15 +69,21 @@ def test_the_texts_of_one_call_are_shared_out(
     assert pool.encode([], Prompt()).shape == (0, 48)
 
 
-def test_a_failing_job_is_not_the_end(pool: Replicas) -> None:
+def test_a_prompt_that_fails_is_not_the_end(pool: Replicas) -> None:
     story = Demonstration(sentence="A very long story. " * 60, word="Long")
-    jobs = [Job("long", TEXTS, Prompt(demonstrations=(story,))), Job("fine", TEXTS, Prompt())]
-    done = {each.job.key: each for each in pool.encode_each(jobs)}
-    assert done["long"].states is None
-    assert "without any text" in done["long"].failure
-    assert done["fine"].states is not None
     with pytest.raises(UserError, match="without any text"):
-        pool.encode(TEXTS, jobs[0].prompt)
+        pool.encode(TEXTS, Prompt(demonstrations=(story,)))
+    with pytest.raises(UserError, match="without any text"):
+        pool.compare(TEXTS, Prompt(demonstrations=(story,)), [3], [0], [1])
+    assert pool.encode(TEXTS, Prompt()).shape == (4, 48)
+
+
+def test_a_process_that_is_gone_is_no_prompts_fault(tiny: Callable[[str], Path]) -> None:
+    with Replicas(str(tiny("llama")), ["cpu"], precision="fp32", token_budget=64) as found:
+        (process,) = found._workers[0]._processes.values()
+        process.kill()
+        with pytest.raises(DeviceLostError, match="process of device 0 was ended"):
+            found.encode(TEXTS, Prompt())
 
 
 def test_a_search_over_replicas_finds_what_one_finds(

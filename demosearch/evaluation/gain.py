@@ -29,9 +29,8 @@ def gain_on(
 ) -> Gain:
     """Score a prompt and a baseline on pairs."""
     objective = Objective(encoder, pairs)
-    everything = range(len(pairs))
-    ours = objective.similarities(prompt, everything)
-    plain = objective.similarities(baseline, everything)
+    (ours,) = objective.similarities(prompt)
+    (plain,) = objective.similarities(baseline)
     score, before = spearman(ours, pairs.scores), spearman(plain, pairs.scores)
     return Gain(
         name=pairs.name,

@@ -26,8 +26,8 @@ from demosearch.evaluation.result import Details, Evaluation, Result, SystemReco
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
 from demosearch.files import sha256
 from demosearch.progress import Bar, bar
-from demosearch.selection.objective import cosine
 from demosearch.selection.statistics import pearson, spearman
+from demosearch.similarity import cosine
 from demosearch.versions import versions
 
 if TYPE_CHECKING:

@@ -1,135 +1,87 @@
-"""What a prompt is worth: Spearman's correlation of its cosine similarities with gold scores."""
+"""What is asked of an encoder: the cosine similarities of dev pairs under a prompt."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
-
-import numpy as np
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
-from demosearch.jobs import Done, Job
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
 class SentenceEncoder(Protocol):
-    """All that the selector asks of an encoder.
+    """All that the selector asks of an encoder: an `Encoder` or `Replicas`.
 
     Attributes:
+        record: which weights.
+        adapter: the LoRA on them, if any.
+        layers: number of decoder layers.
+        lanes: how many threads may ask at a time.
         token_budget: tokens a forward pass; lowered by the encoder when memory runs out.
     """
 
-    token_budget: int
-
-    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
-        """Return one row a text, float32 (len(texts), width)."""
-        ...
-
-    def encode_each(self, jobs: Iterable[Job]) -> Iterator[Done]:
-        """Yield the outcome of every job, in any order."""
-        ...
-
-
-class ModelEncoder(SentenceEncoder, Protocol):
-    """An encoder that knows what it is, as every exported file says: an `Encoder` or `Replicas`."""
-
     record: ModelRecord
     adapter: AdapterRecord | None
+    layers: int
+    lanes: int
+    token_budget: int
 
     def resolve_layer(self, layer: int | None) -> int:
         """Return the index into `hidden_states` that `layer` stands for; None is the last."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """What a candidate's prompt makes of some pairs: asked."""
-
-    candidate: str
-    prompt: Prompt
-    indices: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a candidate's prompt makes of some pairs: answered.
-
-    Attributes:
-        question: what was asked.
-        similarities: float32 (pairs,), or None if it failed.
-        failure: the reason if it failed.
-        sentences: that went to the encoder.
-        seconds: that it took on its device.
-    """
-
-    question: Question
-    similarities: NDArray[np.float32] | None
-    failure: str
-    sentences: int
-    seconds: float
-
-
-def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the row-wise cosine similarity of two arrays of shape (n, width), as (n,)."""
-    product = np.einsum("ij,ij->i", first, second, dtype=np.float64)
-    norms = np.linalg.norm(first.astype(np.float64), axis=1) * np.linalg.norm(
-        second.astype(np.float64), axis=1
-    )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(product / norms, dtype=np.float32)
+    def compare(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        first: Sequence[int],
+        second: Sequence[int],
+    ) -> NDArray[np.float32]:
+        """Return the cosine similarity of pairs of texts, float32 (layers, pairs)."""
+        ...
 
 
 class Objective:
-    """Similarities of dev pairs under a prompt.
+    """Similarities of pairs under a prompt.
 
     Attributes:
-        pairs: the dev pairs.
+        pairs: the pairs.
+        encoder: the model.
     """
 
     def __init__(self, encoder: SentenceEncoder, pairs: Pairs) -> None:
         self.pairs = pairs
-        self._encoder = encoder
+        self.encoder = encoder
 
-    @property
-    def token_budget(self) -> int:
-        """The encoder's tokens a forward pass."""
-        return self._encoder.token_budget
+    def similarities(
+        self,
+        prompt: Prompt,
+        indices: Sequence[int] | None = None,
+        layers: Sequence[int] | None = None,
+    ) -> NDArray[np.float32]:
+        """Return the cosine similarity of pairs at some layers, from one pass.
 
-    def similarities(self, prompt: Prompt, indices: Sequence[int]) -> NDArray[np.float32]:
-        """Return the cosine similarity of each pair at `indices`, float32 (len(indices),).
+        Args:
+            prompt: template and demonstrations, and the layer unless `layers` are given.
+            indices: of the pairs; None is all of them.
+            layers: indices into `hidden_states`.
+
+        Returns:
+            float32 (layers, pairs).
 
         Raises:
             UserError: the prompt cannot be used.
         """
-        texts = self.pairs.sentences(indices)
-        return self._of_pairs(texts, self._encoder.encode(texts, prompt), indices)
-
-    def similarities_of_each(self, questions: Iterable[Question]) -> Iterator[Answer]:
-        """Yield the answer to each question as it comes, from as many devices as the encoder has."""
-        asked: dict[str, Question] = {}
-
-        def jobs() -> Iterator[Job]:
-            for question in questions:
-                asked[question.candidate] = question
-                texts = self.pairs.sentences(question.indices)
-                yield Job(question.candidate, texts, question.prompt)
-
-        for done in self._encoder.encode_each(jobs()):
-            question = asked.pop(done.job.key)
-            similarities = None
-            if done.states is not None:
-                similarities = self._of_pairs(done.job.texts, done.states, question.indices)
-            yield Answer(question, similarities, done.failure, len(done.job.texts), done.seconds)
-
-    def _of_pairs(
-        self, texts: Sequence[str], states: NDArray[np.float32], indices: Sequence[int]
-    ) -> NDArray[np.float32]:
+        chosen = range(len(self.pairs)) if indices is None else indices
+        texts = self.pairs.sentences(chosen)
         place = {text: row for row, text in enumerate(texts)}
-        first = [place[self.pairs.sentences1[index]] for index in indices]
-        second = [place[self.pairs.sentences2[index]] for index in indices]
-        return cosine(states[first], states[second])
+        sides = (self.pairs.sentences1, self.pairs.sentences2)
+        first, second = ([place[side[index]] for index in chosen] for side in sides)
+        wanted = [prompt.layer] if layers is None else layers
+        return self.encoder.compare(texts, prompt, wanted, first, second)

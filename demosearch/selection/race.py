@@ -1,47 +1,67 @@
 """Scoring the candidates: all on all pairs, or in a race on ever more pairs.
 
-The race is successive halving (Jamieson and Talwalkar, AISTATS 2016) over nested subsets of the dev
-pairs: all candidates meet on the same few pairs, the better half goes on to twice as many, and the
-last ones standing are scored on the whole set. Exhaustive search is a race with one rung.
+The race eliminates by rungs, as successive halving does (Jamieson and Talwalkar, AISTATS 2016), on
+nested subsets of the dev pairs: all candidates meet on the same few pairs, the better ones go on to
+more, and the last ones standing are scored on the whole set. Exhaustive search is a race with one rung.
+
+Who goes on is decided by the correlation of normal scores, not of ranks: on few pairs it tells the
+better candidates with less error, while the score that is reported stays Spearman's.
+
+Any number of workers, here or on other hosts, share a race through its study. A rung is over when
+everyone's similarities on it are known; who goes on follows from them alone. So the outcome is the
+same whoever computed what.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch.demonstration import Demonstration
-from demosearch.errors import UserError
+from demosearch.errors import DeviceLostError, UserError
 from demosearch.prompt import Prompt
-from demosearch.selection.objective import Answer, Objective, Question
+from demosearch.selection.limits import Limits
+from demosearch.selection.objective import Objective
 from demosearch.selection.rungs import survivors
-from demosearch.selection.similarities import SimilarityStore
-from demosearch.selection.statistics import spearman
-from demosearch.selection.study import BASELINE, CandidateStudy
+from demosearch.selection.statistics import normal_scores_correlation, spearman
+from demosearch.selection.study import BASELINE, CandidateStudy, Entry, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-# Called after every candidate on a rung: pairs new on this rung, its size, id, score (None: failed).
+# Called after every candidate on a rung: pairs new on this rung, its size, name, score (None: failed).
 Report = Callable[[int, int, str, float | None], None]
+
+# So many are claimed at a time at most; few enough that workers end a rung together.
+MOST_CLAIMED = 8
+# Seconds between looks at what the others have done.
+POLL = 0.2
+# A search of which more than this share fails is not worth its time.
+MOST_FAILING = 0.1
+# So few failures say nothing yet.
+FEWEST_FAILING = 3
+_CUT = "cut"
 
 
 class Race:
-    """Candidates, pairs in the order in which they are looked at, and the rungs.
+    """Entries, pairs in the order in which they are looked at, and the rungs.
 
     Args:
         objective: gives similarities of pairs under a prompt.
-        study: where scores are recorded.
-        store: where similarities are kept.
+        study: where what is found is kept.
         order: indices of all pairs; a rung of n pairs is the first n of them.
         rungs: sizes of the rungs, rising; the last is all pairs.
+        layers: indices into `hidden_states` to choose among, all from one pass.
+        last: the last layer; the baseline's similarities there are kept too.
+        limits: ends the race early.
         report: told of every score.
     """
 
@@ -49,117 +69,269 @@ class Race:
         self,
         objective: Objective,
         study: CandidateStudy,
-        store: SimilarityStore,
         order: NDArray[np.intp],
         rungs: Sequence[int],
+        layers: Sequence[int],
+        last: int,
+        limits: Limits | None = None,
         report: Report | None = None,
     ) -> None:
         self._objective = objective
         self._study = study
-        self._store = store
         self._order = order
         self._rungs = list(rungs)
+        self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
+        self._layers = list(layers)
+        self._baseline_layers = list(dict.fromkeys([*layers, last]))
+        self._limits = limits
         self._report = report
+        # Guards the study's memory and the race's own, where several lanes work.
+        self._lock = threading.RLock()
+        self._stopped = threading.Event()
+        self._entries: dict[str, Entry] = {}
+        self._prompts: dict[str, Prompt] = {}
+        self._alive: list[str] = []
+        self._rung = 0
 
-    def run(self, prompt: Prompt, candidates: Sequence[Demonstration]) -> None:
-        """Score the candidates and the prompt without demonstration.
+    def run(self, prompt: Prompt, entries: Sequence[Entry]) -> None:
+        """Go on until all that stay are scored on all pairs, or a limit is reached.
+
+        Args:
+            prompt: the template; an entry's prompt is it with the entry's demonstrations.
+            entries: the prompt without demonstration among them.
 
         Raises:
-            UserError: the prompt without demonstration cannot be scored.
+            UserError: the prompt without demonstration cannot be scored, or too many cannot.
         """
-        prompts = {BASELINE: prompt.with_demonstrations()}
-        prompts |= {one.id: prompt.with_demonstrations(one) for one in candidates}
-        self._study.open(candidates)
-        alive = list(prompts)
-        for before, size in pairwise([0, *self._rungs]):
-            found: dict[str, float] = {}
-            for candidate, score in self._scores({name: prompts[name] for name in alive}, size):
-                if score is not None:
-                    found[candidate] = score
-                if self._report:
-                    self._report(size - before, size, candidate, score)
-            if BASELINE not in found:
-                raise UserError(
-                    "the prompt without demonstration could not be scored on these pairs"
-                )
-            # Several devices answer in any order; what follows must not depend on it.
-            alive = self._next({name: found[name] for name in alive if name in found}, size)
+        self._entries = {entry.name: entry for entry in entries}
+        self._prompts = {
+            entry.name: prompt.with_demonstrations(*entry.demonstrations) for entry in entries
+        }
+        self._alive = list(self._entries)
+        lanes = self._objective.encoder.lanes
+        if lanes == 1:
+            self._work(0)
+            return
+        with ThreadPoolExecutor(lanes) as threads:
+            running = [threads.submit(self._work, lane) for lane in range(lanes)]
+            try:
+                for lane in running:
+                    lane.result()
+            finally:
+                self._stopped.set()
 
-    def _next(self, scores: dict[str, float], size: int) -> list[str]:
-        """End the trials that drop out at this rung and return those that go on."""
-        if size == self._rungs[-1]:
-            for candidate, score in scores.items():
-                if not self._study.finished(candidate):
-                    self._study.complete(candidate, score)
-            return []
-        ranked = sorted(
-            (name for name in scores if name != BASELINE), key=lambda name: -scores[name]
-        )
-        staying = {BASELINE, *ranked[: survivors(len(ranked))]}
-        for candidate in ranked:
-            if candidate not in staying and not self._study.finished(candidate):
-                self._study.prune(candidate)
-        return [candidate for candidate in scores if candidate in staying]
+    def similarities(self, name: str) -> NDArray[np.float32] | None:
+        """Return an entry's similarities at its layers, float32 (layers, pairs), if all are known.
 
-    def _scores(self, prompts: dict[str, Prompt], size: int) -> Iterator[tuple[str, float | None]]:
-        """Yield the candidates' scores on a rung, computing only what is not known; None: failed."""
-        indices = self._order[:size]
-        questions = []
-        for candidate, prompt in prompts.items():
-            known = self._study.score(candidate, size)
-            if known is not None or self._study.finished(candidate):
-                yield candidate, known
+        The last row of the baseline is the last layer.
+        """
+        known = self._known(name, len(self._order))
+        if known is None or np.isnan(known).any():
+            return None
+        found = np.empty_like(known)
+        found[:, self._order] = known
+        return found
+
+    def _work(self, lane: int) -> None:
+        claims = self._study.claims(lane)
+        try:
+            while not self._stopped.is_set():
+                missing = self._missing()
+                if not missing:
+                    return
+                taken = claims.claim(list(missing), min(MOST_CLAIMED, self._fair_share(missing)))
+                if not taken:
+                    time.sleep(POLL)
+                with self._lock:
+                    self._study.refresh()
+                for claim in taken:
+                    name, size = missing[claim]
+                    if self._study.outcome(name, size) is None and not self._stopped.is_set():
+                        self._score(name, size)
+                claims.release()
+        except BaseException:
+            self._stopped.set()
+            raise
+        finally:
+            claims.close()
+
+    def _fair_share(self, missing: dict[str, tuple[str, int]]) -> int:
+        return max(1, len(missing) // (2 * self._objective.encoder.lanes))
+
+    def _missing(self) -> dict[str, tuple[str, int]]:
+        """Return what is to be scored now, by the name of its claim; nothing when all is over."""
+        with self._lock:
+            self._study.refresh()
+            self._look_for_failures()
+            while True:
+                size = self._rungs[self._rung]
+                waiting = [name for name in self._alive if not self._study.outcome(name, size)]
+                if waiting and (reason := self._end_is_due(size)):
+                    waiting = self._cut(size, reason)
+                if waiting:
+                    return {f"{name}@{size}": (name, size) for name in waiting}
+                if size == self._rungs[-1]:
+                    return {}
+                self._alive = self._next(size)
+                self._rung += 1
+
+    def _next(self, size: int) -> list[str]:
+        """Return who goes on from a rung that is over, in the order of their standing."""
+        standing = self._standing(self._alive, size)
+        going_on = survivors(len(self._entries) - 1, self._rung)
+        return [BASELINE, *standing[:going_on]]
+
+    def _standing(self, names: Sequence[str], size: int) -> list[str]:
+        """Return those that were scored on a rung, best first, without the baseline."""
+        found = {
+            name: self._key(name, size)
+            for name in names
+            if name != BASELINE and (outcome := self._study.outcome(name, size))
+            if outcome.similarities is not None
+        }
+        return sorted(found, key=lambda name: -found[name])
+
+    def _key(self, name: str, size: int) -> float:
+        """Return what decides who goes on: the best layer's correlation of normal scores."""
+        known = self._known(name, size)
+        if known is None:
+            return -np.inf
+        chosen = known[: len(self._layers)]
+        return float(np.nanmax(normal_scores_correlation(chosen, self._gold(size))))
+
+    def _known(self, name: str, size: int) -> NDArray[np.float32] | None:
+        """Return an entry's similarities on a rung, float32 (layers, size), in the race's order.
+
+        nan where they are not known yet; None if none is.
+        """
+        outcomes = [self._study.outcome(name, each) for each in self._rungs]
+        parts = [(each.begin, each.similarities) for each in outcomes if each]
+        found: NDArray[np.float32] | None = None
+        for begin, similarities in parts:
+            if similarities is None or begin >= size:
                 continue
-            similarities = self._store.load(candidate)
-            missing = indices[np.isnan(similarities[indices])]
-            if len(missing):
-                questions.append(Question(candidate, prompt, missing.tolist()))
-            else:
-                yield candidate, self._score(candidate, similarities, indices)
-        for answer in self._objective.similarities_of_each(questions):
-            yield answer.question.candidate, self._taken(answer, indices)
+            if found is None:
+                found = np.full((len(similarities), size), np.nan, dtype=np.float32)
+            end = min(size, begin + similarities.shape[1])
+            found[:, begin:end] = similarities[:, : end - begin]
+        return found
 
-    def _taken(self, answer: Answer, indices: NDArray[np.intp]) -> float | None:
-        """Keep an answer and return the score it leads to."""
-        candidate = answer.question.candidate
-        if answer.similarities is None:
-            self._failed(candidate, answer.failure)
-            return None
-        if not np.isfinite(answer.similarities).all():
-            self._failed(candidate, "a similarity is not finite")
-            return None
-        similarities = self._store.load(candidate)
-        similarities[answer.question.indices] = answer.similarities
-        self._store.save(candidate, similarities)
-        self._study.lower_token_budget(self._objective.token_budget)
-        return self._score(candidate, similarities, indices, answer.sentences, answer.seconds)
+    def _gold(self, size: int) -> list[float]:
+        return [self._objective.pairs.scores[index] for index in self._order[:size]]
 
-    def _score(
-        self,
-        candidate: str,
-        similarities: NDArray[np.float32],
-        indices: NDArray[np.intp],
-        sentences: int = 0,
-        seconds: float = 0.0,
-    ) -> float | None:
-        """Record and return the score of a candidate whose similarities are all known."""
-        score = spearman(similarities[indices], [self._objective.pairs.scores[i] for i in indices])
-        if not math.isfinite(score):
-            self._failed(candidate, "all similarities are equal")
-            return None
-        self._study.report(candidate, len(indices), score, sentences, seconds)
-        return score
+    def _end_is_due(self, size: int) -> str:
+        """Return which limit is reached, or nothing."""
+        if self._limits is None:
+            return ""
+        study, whole = self._study, len(self._order)
+        # The best so far and the baseline, from the rung before to the end.
+        left = 2 * (whole - self._before[size]) / whole
+        reserve = left * len(self._objective.pairs.sentences())
+        spent = study.total("sentences_encoded")
+        if self._limits.is_spent(spent, study.total("seconds"), reserve):
+            return "budget"
+        patience = self._limits.patience
+        if patience and size == whole and self._fruitless() >= patience:
+            return "patience"
+        return ""
 
-    def _failed(self, candidate: str, reason: str) -> None:
-        """End the candidate's trial; a failure is never a score."""
-        logger.warning("candidate %s could not be scored: %s", candidate, reason)
-        self._study.fail(candidate, reason)
+    def _fruitless(self) -> int:
+        """Return how many of the last candidates scored on all pairs were no new best."""
+        scores = [
+            outcome.score
+            for name in self._alive
+            if name != BASELINE and (outcome := self._study.outcome(name, self._rungs[-1]))
+        ]
+        return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
+
+    def _cut(self, size: int, reason: str) -> list[str]:
+        """End the race: the best so far and the baseline alone are still scored on all pairs.
+
+        Which is the best so far depends on the moment, so the first worker's finding is everyone's.
+        """
+        names = list(self._entries)
+        ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
+        if not ranked:
+            raise UserError(f"the {reason} ended before a candidate was scored; give more")
+        leader = self._study.note(f"{reason} reached", ranked[0])
+        logger.info("the %s is reached: the best so far is scored on all pairs", reason)
+        self._limits = None
+        whole = self._rungs[-1]
+        done = [name for name in self._standing(names, whole) if name != leader]
+        self._alive = [BASELINE, leader, *done]
+        self._rung = len(self._rungs) - 1
+        return [name for name in self._alive if not self._study.outcome(name, whole)]
+
+    def _look_for_failures(self) -> None:
+        failures = self._study.failures
+        self._alive = [name for name in self._alive if name not in failures]
+        if BASELINE in failures:
+            raise UserError(
+                "the prompt without demonstration could not be scored on these pairs:"
+                f" {failures[BASELINE]}"
+            )
+        if len(failures) > max(FEWEST_FAILING, MOST_FAILING * len(self._entries)):
+            raise UserError(
+                f"{len(failures)} of {len(self._entries) - 1} candidates could not be scored, one"
+                f" of them because: {next(iter(failures.values()))}"
+            )
+
+    def _score(self, name: str, size: int) -> None:
+        """Compute what is not known of an entry up to a rung, and write it."""
+        with self._lock:
+            known = self._known(name, size)
+        missing = np.arange(size) if known is None else np.flatnonzero(np.isnan(known[0]))
+        indices = self._order[missing].tolist()
+        layers = self._baseline_layers if name == BASELINE else self._layers
+        started = time.monotonic()
+        new, failure = np.empty((len(layers), 0), dtype=np.float32), ""
+        try:
+            if indices:
+                new = self._objective.similarities(self._prompts[name], indices, layers)
+        except DeviceLostError:
+            raise
+        except UserError as error:
+            failure = str(error)
+        seconds = time.monotonic() - started
+        score, layer = np.nan, 0
+        if not failure:
+            whole = np.empty((len(layers), size), dtype=np.float32) if known is None else known
+            whole[:, missing] = new
+            score, layer, failure = self._judged(whole[: len(self._layers)])
+        if failure:
+            # A failure is never a score.
+            logger.warning("candidate %s could not be scored: %s", name, failure)
+        outcome = Outcome(
+            None if failure else new,
+            int(missing[0]) if indices else size,
+            failure,
+            score,
+            layer,
+            len(self._objective.pairs.sentences(indices)),
+            seconds,
+        )
+        with self._lock:
+            self._study.lower_token_budget(self._objective.encoder.token_budget)
+            self._study.add(self._entries[name], size, self._rungs, outcome)
+        if self._report:
+            self._report(len(indices), size, name, None if failure else score)
+
+    def _judged(self, similarities: NDArray[np.float32]) -> tuple[float, int, str]:
+        """Return the best layer's score and the layer, or the reason why there is none."""
+        if not np.isfinite(similarities).all():
+            return np.nan, 0, "a similarity is not finite"
+        gold = self._gold(similarities.shape[1])
+        scores = [spearman(each, gold) for each in similarities]
+        if np.isnan(scores).all():
+            return np.nan, 0, "all similarities are equal"
+        best = int(np.nanargmax(scores))
+        return scores[best], self._layers[best], ""
 
 
 def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
     """Return how many pairs will be looked at in all, the prompt without demonstration included."""
-    total = 0
-    for before, size in pairwise([0, *rungs]):
-        total += (candidates + 1) * (size - before)
-        candidates = survivors(candidates)
+    total, left = 0, candidates
+    for rung, (before, size) in enumerate(pairwise([0, *rungs])):
+        total += (left + 1) * (size - before)
+        left = survivors(candidates, rung)
     return total

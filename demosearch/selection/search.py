@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from demosearch.demonstration import (
     DemonstrationsFile,
     DevRecord,
     EstimateRecord,
+    LayerRecord,
     Ranked,
     SearchRecord,
 )
@@ -23,18 +24,22 @@ from demosearch.errors import UserError
 from demosearch.files import atomic_write, sha256
 from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, prepare
-from demosearch.selection.objective import ModelEncoder, Objective
+from demosearch.selection.limits import Budget, Limits
+from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.race import Race, planned_pairs
 from demosearch.selection.rungs import rung_sizes, stratified_order
-from demosearch.selection.similarities import SimilarityStore
-from demosearch.selection.statistics import gain_interval, split_estimate
-from demosearch.selection.study import BASELINE, CandidateStudy, Strategy
+from demosearch.selection.statistics import gain_intervals, spearman, split_estimate
+from demosearch.selection.study import BASELINE, CandidateStudy, Entry, Strategy
 from demosearch.versions import versions
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
 RANKING_LENGTH = 20
 STUDY_NAME = "demosearch"
+AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,16 @@ class SearchResult:
 
 
 def search(
-    encoder: ModelEncoder,
+    encoder: SentenceEncoder,
     candidates: Sequence[Demonstration],
     dev: Pairs,
     *,
     folder: str | Path,
     prompt: Prompt | None = None,
+    layers: Sequence[int] | Literal["auto"] | None = None,
     strategy: Strategy | str = Strategy.RACE,
+    budget: Budget | str | None = None,
+    patience: int | None = None,
     seed: int = 0,
     exclude: Sequence[str] = (),
     storage: str | None = None,
@@ -69,15 +77,21 @@ def search(
     """Find the demonstration under which the encoder agrees best with the dev pairs.
 
     A search that was killed goes on where it was when it is called again with the same arguments;
-    nothing is scored twice.
+    nothing is scored twice. Any number of processes, on any number of hosts, that call it with the
+    same arguments and one storage share the work and return the same result.
 
     Args:
         encoder: the model under test.
         candidates: demonstrations to choose among; each is scored as it is.
         dev: the pairs that choose.
-        folder: keeps the study, the similarities and `trials.csv`.
+        folder: keeps `trials.csv`, and the study unless `storage` is given.
         prompt: template and layer; its demonstrations are ignored. None is PromptEOL, last layer.
-        strategy: `race` (successive halving) or `exhaustive`.
+        layers: choose the layer too, among these indices into `hidden_states`; `auto` is all of them.
+            All are scored from one pass. None is the prompt's layer alone.
+        strategy: `race` or `exhaustive`.
+        budget: how much the search may take, e.g. `10m`, `5000-sentences` or `0.1` (of an exhaustive
+            search); when it is spent, the best so far is scored on all pairs, and that is the result.
+        patience: end when so many candidates in a row were scored on all pairs without a new best.
         seed: decides which pairs are looked at first, and the resampling.
         exclude: sentences that must not be demonstrations besides those of `dev`, i.e. the test's.
         storage: Optuna storage URL; None is a SQLite file in `folder`.
@@ -85,22 +99,27 @@ def search(
         show_progress: draw a bar with the best score so far on standard error.
 
     Raises:
-        UserError: no candidate is left, or the folder holds a search with other settings.
+        UserError: no candidate is left, the folder holds a search with other settings, the budget is
+            too small, or more than a tenth of the candidates cannot be scored.
     """
     prompt = (prompt or Prompt()).with_demonstrations()
     strategy = Strategy(strategy)
     folder = Path(folder)
     kept = _usable(candidates, dev, exclude)
     rungs = rung_sizes(len(dev)) if strategy is Strategy.RACE else [len(dev)]
-    layer = encoder.resolve_layer(prompt.layer)
-    measured = {
+    choices = _layers(encoder, prompt, layers)
+    last = encoder.resolve_layer(None)
+    exhaustive = (len(kept) + 1) * len(dev.sentences())
+    if isinstance(budget, str):
+        budget = Budget.parse(budget)
+    limits = Limits(budget, patience, exhaustive)
+    limits.check(2 * len(dev.sentences()))
+    settings = {
         "model": encoder.record.model_dump(),
         "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
-        "prompt": prompt.record(layer).model_dump(),
+        "prompt": prompt.record(choices[0]).model_dump(exclude={"layer"}),
+        "layers": choices,
         "dev": dev.sha256,
-    }
-    settings = {
-        **measured,
         "candidates": _hash(kept),
         "strategy": strategy.value,
         "rungs": rungs,
@@ -110,40 +129,36 @@ def search(
     study = CandidateStudy(storage or f"sqlite:///{folder / 'study.db'}", study_name, settings)
     # Whatever was found for the machine that began is used by all that go on.
     encoder.token_budget = study.token_budget(encoder.token_budget)
-    # Studies may share a folder; a similarity is only another study's if all it depends on is equal.
-    key = sha256([json.dumps(measured, sort_keys=True)])[:12]
-    store = SimilarityStore(folder / "similarities" / key, len(dev))
     order = stratified_order(dev.scores, seed)
+    entries = [Entry(BASELINE, 0, ())]
+    entries += [Entry(one.id, number, (one,)) for number, one in enumerate(kept, start=1)]
     with bar("searching", planned_pairs(len(kept), rungs), show=show_progress) as progress:
         leader = _Leader(kept, progress)
-        Race(Objective(encoder, dev), study, store, order, rungs, leader.report).run(prompt, kept)
+        objective = Objective(encoder, dev)
+        race = Race(objective, study, order, rungs, choices, last, limits, leader.report)
+        race.run(prompt, entries)
     with atomic_write(folder / "trials.csv") as table:
         study.table().to_csv(table, index=False)
-    final = study.final_scores()
-    ranking = sorted(
-        (Ranked(**one.model_dump(), spearman=final[one.id]) for one in kept if one.id in final),
-        key=lambda one: -one.spearman,
-    )
-    if not ranking:
-        raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
-    best = next(one for one in kept if one.id == ranking[0].id)
-    chosen = prompt.with_demonstrations(best)
+    finalists = _Finalists.of(race, kept, choices, dev)
+    best, layer = finalists.best
+    chosen = replace(prompt, layer=layer).with_demonstrations(best)
     file = DemonstrationsFile(
         model=encoder.record,
         prompts=[chosen.record(layer)],
         adapter=encoder.adapter,
         postprocess=None,
         demonstrations=[best],
-        dev=_dev_record(dev, store, final, best.id, seed),
-        estimate=_estimate(dev, store, [one.id for one in ranking], seed),
-        ranking=ranking[:RANKING_LENGTH],
+        dev=finalists.dev_record(dev, seed),
+        estimate=finalists.estimate(dev, seed),
+        layer_curve=finalists.layer_curve() if len(choices) > 1 else None,
+        ranking=finalists.ranking[:RANKING_LENGTH],
         search=SearchRecord(
             strategy=strategy.value,
             seed=seed,
             candidates=len(kept),
             candidates_sha256=_hash(kept),
             sentences_encoded=int(study.total("sentences_encoded")),
-            sentences_exhaustive=(len(kept) + 1) * len(dev.sentences()),
+            sentences_exhaustive=exhaustive,
             seconds=round(study.total("seconds"), 1),
         ),
         versions=versions(),
@@ -151,30 +166,136 @@ def search(
     return SearchResult(file, chosen, len(candidates) - len(kept))
 
 
-def _dev_record(
-    dev: Pairs, store: SimilarityStore, scores: dict[str, float], best: str, seed: int
-) -> DevRecord:
-    return DevRecord(
-        name=dev.name,
-        pairs=len(dev),
-        sha256=dev.sha256,
-        spearman=scores[best],
-        baseline_spearman=scores[BASELINE],
-        gain_ci95=gain_interval(store.load(best), store.load(BASELINE), dev.scores, seed),
-    )
+def _layers(
+    encoder: SentenceEncoder, prompt: Prompt, layers: Sequence[int] | Literal["auto"] | None
+) -> list[int]:
+    """Return the layers to choose among, rising."""
+    if layers is None:
+        return [encoder.resolve_layer(prompt.layer)]
+    if layers == AUTO:
+        # What the first layer is given of the last token is the same for every sentence.
+        return list(range(1, encoder.layers + 1))
+    return sorted({encoder.resolve_layer(layer) for layer in layers})
 
 
-def _estimate(
-    dev: Pairs, store: SimilarityStore, finalists: Sequence[str], seed: int
-) -> EstimateRecord:
-    similarities = np.stack([store.load(name) for name in finalists])
-    gain, interval = split_estimate(similarities, store.load(BASELINE), dev.scores, seed)
-    return EstimateRecord(
-        method="choice on a random half of the pairs, gain on the other half, repeated",
-        gain=gain,
-        ci95=interval,
-        candidates=len(finalists),
-    )
+@dataclass(frozen=True, slots=True)
+class _Finalists:
+    """The candidates that were scored on all pairs, best first.
+
+    Attributes:
+        demonstrations: the candidates.
+        layers: that were scored.
+        scores: Spearman x 100, (candidates, layers).
+        similarities: float32 (candidates, layers, pairs).
+        baseline: without demonstration, float32 (layers, pairs), the last layer last.
+        baseline_scores: Spearman x 100, (layers,), likewise.
+    """
+
+    demonstrations: list[Demonstration]
+    layers: list[int]
+    scores: NDArray[np.float64]
+    similarities: NDArray[np.float32]
+    baseline: NDArray[np.float32]
+    baseline_scores: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls, race: Race, candidates: Sequence[Demonstration], layers: list[int], dev: Pairs
+    ) -> _Finalists:
+        """Return what a race left.
+
+        Raises:
+            UserError: nothing could be scored.
+        """
+        found = [(one, race.similarities(one.id)) for one in candidates]
+        whole = [(one, each) for one, each in found if each is not None]
+        baseline = race.similarities(BASELINE)
+        if not whole or baseline is None:
+            raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
+        scores = np.array([_scores(each, dev) for _, each in whole])
+        order = np.argsort(-np.nanmax(scores, axis=1), kind="stable")
+        return cls(
+            [whole[place][0] for place in order],
+            layers,
+            scores[order],
+            np.stack([whole[place][1] for place in order]),
+            baseline,
+            _scores(baseline, dev),
+        )
+
+    @property
+    def best(self) -> tuple[Demonstration, int]:
+        """The best candidate and its best layer."""
+        return self.demonstrations[0], self.layers[self._best_row]
+
+    @property
+    def _best_row(self) -> int:
+        return int(np.nanargmax(self.scores[0]))
+
+    @property
+    def ranking(self) -> list[Ranked]:
+        """The candidates with the score of their best layer, and which it is."""
+        return [
+            Ranked(
+                **one.model_dump(),
+                spearman=float(np.nanmax(scores)),
+                layer=self.layers[int(np.nanargmax(scores))],
+            )
+            for one, scores in zip(self.demonstrations, self.scores, strict=True)
+        ]
+
+    def dev_record(self, dev: Pairs, seed: int) -> DevRecord:
+        """Return the best candidate's score, and how it stands to the baseline and to the others."""
+        at_best = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
+        ours, *others = (each[row] for each, row in zip(self.similarities, at_best, strict=False))
+        gain, *ahead = gain_intervals(ours, [self.baseline[-1], *others], dev.scores, seed)
+        close = [
+            one.id
+            for one, (low, _) in zip(self.demonstrations[1:], ahead, strict=False)
+            if low <= 0
+        ]
+        return DevRecord(
+            name=dev.name,
+            pairs=len(dev),
+            sha256=dev.sha256,
+            spearman=float(np.nanmax(self.scores[0])),
+            baseline_spearman=float(self.baseline_scores[-1]),
+            gain_ci95=gain,
+            runner_up_ci95=ahead[0] if ahead else None,
+            indistinguishable=close,
+        )
+
+    def estimate(self, dev: Pairs, seed: int) -> EstimateRecord:
+        """Return the gain corrected for the choice among candidates and layers."""
+        systems = self.similarities.reshape(-1, len(dev))
+        systems = systems[np.isfinite(self.scores.ravel())]
+        gain, interval = split_estimate(systems, self.baseline[-1], dev.scores, seed)
+        return EstimateRecord(
+            method="choice on a random half of the pairs, gain on the other half, repeated",
+            gain=gain,
+            ci95=interval,
+            candidates=len(self.demonstrations),
+        )
+
+    def layer_curve(self) -> list[LayerRecord]:
+        """Return the score of the best candidate and of the baseline at every layer."""
+        rows = zip(self.layers, self.scores[0], self.baseline_scores, strict=False)
+        return [
+            LayerRecord(
+                layer=layer,
+                spearman=_or_none(score),
+                baseline_spearman=_or_none(baseline),
+            )
+            for layer, score, baseline in rows
+        ]
+
+
+def _scores(similarities: NDArray[np.float32], dev: Pairs) -> NDArray[np.float64]:
+    return np.array([spearman(each, dev.scores) for each in similarities])
+
+
+def _or_none(score: float) -> float | None:
+    return float(score) if np.isfinite(score) else None
 
 
 class _Leader:

@@ -1,34 +1,46 @@
-"""The Optuna study behind a search: one trial a candidate, the prompt without demonstration first.
+"""The Optuna study behind a search: a trial is one candidate on one rung.
 
-A trial stays open while its candidate is in the race. Every rung is an intermediate value, reported
-at the number of pairs it was computed on; a candidate that drops out ends PRUNED, one that was scored
-on all pairs ends COMPLETE. A killed run leaves open trials, and the next one goes on with them.
+Only what is finished is written, a trial in one go, so a kill leaves no half trial. A trial of an
+early rung is PRUNED, one of the last rung, on all pairs, is COMPLETE, a candidate that cannot be scored
+FAIL; the prompt without demonstration is a candidate among them. The similarities that a score was
+computed from lie in the study too (`system_attrs`), so every worker on every host knows what any of
+them knows, and nothing is computed again.
 """
 
 from __future__ import annotations
 
+import base64
 import json
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import optuna
 import pandas as pd
 from optuna.distributions import IntDistribution
-from optuna.trial import Trial, TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
+from demosearch.selection.workers import Claims
 
-logger = logging.getLogger(__name__)
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 BASELINE = "baseline"
 # Candidates are numbered; the range is wide so that a study can grow without changing it.
 _NUMBER = IntDistribution(0, 1_000_000)
 _SETTINGS = "settings"
 _BUDGET = "token_budget"
+_SIMILARITIES = "similarities"
+# Texts longer than this do not fit MySQL's column.
+_LONGEST_TEXT = 60_000
+# Seconds that a worker waits for another's write before SQLite gives up.
+_PATIENCE_OF_SQLITE = 60
 
 
 class Strategy(StrEnum):
@@ -38,8 +50,57 @@ class Strategy(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A candidate in a study.
+
+    Attributes:
+        name: tells it from the others for good: a demonstration's id, or `baseline`.
+        number: counts the candidates in the order in which they came.
+        demonstrations: that its prompt has.
+    """
+
+    name: str
+    number: int
+    demonstrations: tuple[Demonstration, ...]
+
+    def describe(self) -> dict[str, str]:
+        """Return its text and source, as attributes and tables show them."""
+        found = self.demonstrations
+        return {
+            "candidate": self.name,
+            "sentence": " | ".join(one.sentence for one in found),
+            "word": " | ".join(one.word for one in found),
+            "source": " | ".join(one.source for one in found) or BASELINE,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a candidate on a rung.
+
+    Attributes:
+        similarities: of the pairs that were not known before, float32 (layers, pairs); None if it
+            failed.
+        begin: how many pairs of the race's order stand before them.
+        failure: the reason if it failed.
+        score: Spearman x 100 on all pairs of the rung at the best layer.
+        layer: the best layer.
+        sentences: that were encoded for it.
+        seconds: that took.
+    """
+
+    similarities: NDArray[np.float32] | None
+    begin: int
+    failure: str
+    score: float
+    layer: int
+    sentences: int
+    seconds: float
+
+
 class CandidateStudy:
-    """An Optuna study whose trials are candidates.
+    """An Optuna study whose trials are candidates on rungs.
 
     Args:
         storage: an Optuna storage URL.
@@ -54,10 +115,10 @@ class CandidateStudy:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = optuna.create_study(
-                storage=storage,
+                storage=_open(storage),
                 study_name=name,
                 direction="maximize",
-                # Every candidate is enqueued; the sampler is never asked for one.
+                # What is scored next is never asked of a sampler.
                 sampler=optuna.samplers.RandomSampler(seed=0),
                 pruner=optuna.pruners.NopPruner(),
                 load_if_exists=True,
@@ -69,8 +130,11 @@ class CandidateStudy:
             ) from error
         self._check_settings(settings, storage)
         self._budget: int | None = None
-        self._trials: dict[str, Trial] = {}
-        self._scores: dict[str, dict[int, float]] = {}
+        self._outcomes: dict[tuple[str, int], Outcome] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._read = 0
+        # Why candidates could not be scored, by name.
+        self.failures: dict[str, str] = {}
 
     def token_budget(self, found: int) -> int:
         """Return the study's tokens a pass; the first to ask decides.
@@ -93,113 +157,115 @@ class CandidateStudy:
         self._budget = budget
         self._study.set_user_attr(_BUDGET, budget)
 
-    def open(self, candidates: Sequence[Demonstration]) -> None:
-        """Make the trials that are missing, and take up the ones that a killed run left open."""
-        self._scores = {
-            trial.user_attrs["candidate"]: dict(trial.intermediate_values)
-            for trial in self._study.get_trials(deepcopy=False)
-        }
-        rows = [(BASELINE, "", "", BASELINE)]
-        rows += [(one.id, one.sentence, one.word, one.source) for one in candidates]
-        for number, (candidate, sentence, word, source) in enumerate(rows):
-            if candidate in self._scores:
-                continue
-            attributes = {
-                "candidate": candidate,
-                "sentence": sentence,
-                "word": word,
-                "source": source,
-                "sentences_encoded": 0,
-                "seconds": 0.0,
-            }
-            self._study.enqueue_trial({"candidate": number}, user_attrs=attributes)
-        for frozen in self._study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            self._trials[frozen.user_attrs["candidate"]] = Trial(self._study, frozen._trial_id)
-        for _ in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            trial = self._study.ask({"candidate": _NUMBER})
-            self._trials[trial.user_attrs["candidate"]] = trial
+    def claims(self, lane: int) -> Claims:
+        """Return what one worker claims with."""
+        return Claims(self._study, lane)
 
-    def finished(self, candidate: str) -> bool:
-        """Whether the candidate's trial has ended."""
-        return candidate not in self._trials
+    def note(self, key: str, value: Any | None = None) -> Any:
+        """Return what is kept under a key; the first value given for it stays."""
+        kept = self._study.user_attrs.get(key)
+        if kept is None and value is not None:
+            self._study.set_user_attr(key, value)
+            kept = self._study.user_attrs[key]
+        return kept
 
-    def score(self, candidate: str, pairs: int) -> float | None:
-        """Return the recorded score on a rung, or None."""
-        return self._scores.get(candidate, {}).get(pairs)
+    def refresh(self) -> None:
+        """Read what was finished since the last time, by whichever worker."""
+        trials = self._study.get_trials(deepcopy=False)
+        for trial in trials[self._read :]:
+            attributes = trial.user_attrs
+            key = (attributes["candidate"], attributes["pairs"])
+            # Two workers may have scored the same if one was given up while it lived.
+            if key not in self._outcomes:
+                self._outcomes[key] = _outcome(trial)
+                self._add_to_row(trial)
+        self._read = len(trials)
 
-    def report(
-        self, candidate: str, pairs: int, score: float, sentences: int, seconds: float
-    ) -> None:
-        """Record a score on a rung and what it cost."""
-        trial = self._trials[candidate]
-        spent = trial.user_attrs
-        trial.set_user_attr("sentences_encoded", spent["sentences_encoded"] + sentences)
-        trial.set_user_attr("seconds", round(spent["seconds"] + seconds, 3))
-        trial.report(score, step=pairs)
-        self._scores.setdefault(candidate, {})[pairs] = score
+    def outcome(self, name: str, pairs: int) -> Outcome | None:
+        """Return what became of a candidate on a rung, or None, as of the last refresh."""
+        return self._outcomes.get((name, pairs))
 
-    def complete(self, candidate: str, score: float) -> None:
-        """End a trial with its score on all pairs."""
-        self._study.tell(self._trials.pop(candidate), score)
+    def add(self, entry: Entry, pairs: int, rungs: Sequence[int], outcome: Outcome) -> None:
+        """Write a trial.
 
-    def prune(self, candidate: str) -> None:
-        """End a trial whose candidate dropped out of the race."""
-        self._study.tell(self._trials.pop(candidate), state=TrialState.PRUNED)
-
-    def fail(self, candidate: str, reason: str) -> None:
-        """End a trial whose candidate could not be scored; a failure is never a score."""
-        trial = self._trials.pop(candidate)
-        trial.set_user_attr("failure", reason)
-        self._study.tell(trial, state=TrialState.FAIL)
+        Args:
+            entry: the candidate.
+            pairs: the rung.
+            rungs: all rungs; the last one's trials are complete.
+            outcome: what became of it.
+        """
+        # Optuna keeps local time without a zone.
+        ended = datetime.now()  # noqa: DTZ005
+        attributes: dict[str, Any] = {**entry.describe(), "pairs": pairs}
+        system = {}
+        scores: dict[int, float] = {}
+        if outcome.similarities is None:
+            state = TrialState.FAIL
+            attributes["failure"] = outcome.failure
+        else:
+            state = TrialState.COMPLETE if pairs == rungs[-1] else TrialState.PRUNED
+            known = {size: self.outcome(entry.name, size) for size in rungs if size < pairs}
+            scores = {size: before.score for size, before in known.items() if before}
+            scores[pairs] = outcome.score
+            attributes["layer"] = outcome.layer
+            system = dict(_texts(outcome.begin, outcome.similarities))
+        attributes["sentences_encoded"] = outcome.sentences
+        self._study.add_trial(
+            FrozenTrial(
+                number=-1,
+                trial_id=-1,
+                state=state,
+                value=outcome.score if state is TrialState.COMPLETE else None,
+                datetime_start=ended - timedelta(seconds=outcome.seconds),
+                datetime_complete=ended,
+                params={"candidate": entry.number},
+                distributions={"candidate": _NUMBER},
+                user_attrs=attributes,
+                system_attrs=system,
+                intermediate_values=scores,
+            )
+        )
 
     def total(self, attribute: str) -> float:
-        """Return the sum of a numeric attribute over all trials."""
-        return sum(
-            float(trial.user_attrs[attribute]) for trial in self._study.get_trials(deepcopy=False)
-        )
-
-    def final_scores(self) -> dict[str, float]:
-        """Return the scores of the candidates that were scored on all pairs, in trial order."""
-        trials = self._study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        return {trial.user_attrs["candidate"]: float(trial.value or 0.0) for trial in trials}
+        """Return the sum of `sentences_encoded` or `seconds` over all candidates."""
+        return sum(float(row[attribute]) for row in self._rows.values())
 
     def table(self) -> pd.DataFrame:
-        """Return a row a trial, best first: candidate, text, state, score, score by rung, cost."""
-        rows = []
-        for trial in self._study.get_trials(deepcopy=False):
-            row = {
-                "candidate": trial.user_attrs["candidate"],
-                "sentence": trial.user_attrs["sentence"],
-                "word": trial.user_attrs["word"],
-                "source": trial.user_attrs["source"],
-                "state": trial.state.name.lower(),
-                "spearman": trial.value if trial.state is TrialState.COMPLETE else None,
-                "pairs": max(trial.intermediate_values, default=0),
-            }
-            steps = sorted(trial.intermediate_values.items())
-            row |= {f"spearman_{pairs}": score for pairs, score in steps}
-            row["sentences_encoded"] = trial.user_attrs["sentences_encoded"]
-            row["seconds"] = trial.user_attrs["seconds"]
-            row["failure"] = trial.user_attrs.get("failure", "")
-            rows.append(row)
-        table = pd.DataFrame(rows)
-        rungs = sorted(
-            (name for name in table.columns if name.startswith("spearman_")),
-            key=lambda name: int(name.removeprefix("spearman_")),
-        )
-        fixed = ["candidate", "sentence", "word", "source", "state", "spearman", "pairs"]
-        table = table[[*fixed, *rungs, "sentences_encoded", "seconds", "failure"]]
+        """Return a row a candidate, best first: text, state, score, score by rung, cost."""
+        rungs = sorted({pairs for _, pairs in self._outcomes})
+        fixed = ["candidate", "sentence", "word", "source", "state", "spearman", "layer", "pairs"]
+        scores = [f"spearman_{pairs}" for pairs in rungs]
+        columns = [*fixed, *scores, "sentences_encoded", "seconds", "failure"]
+        table = pd.DataFrame(list(self._rows.values())).reindex(columns=columns)
+        table["layer"] = table["layer"].astype("Int64")
+        # Several workers finish in any order, which must not show.
+        table = table.sort_values("candidate", ignore_index=True)
         return table.sort_values(
-            ["pairs", *reversed(rungs)], ascending=False, kind="stable", ignore_index=True
+            ["pairs", *reversed(scores)], ascending=False, kind="stable", ignore_index=True
         )
+
+    def _add_to_row(self, trial: FrozenTrial) -> None:
+        attributes = trial.user_attrs
+        texts = {key: attributes[key] for key in ("candidate", "sentence", "word", "source")}
+        fresh = {**texts, "pairs": 0, "sentences_encoded": 0, "seconds": 0.0, "failure": ""}
+        row = self._rows.setdefault(attributes["candidate"], fresh)
+        row["sentences_encoded"] += attributes["sentences_encoded"]
+        row["seconds"] = round(row["seconds"] + _seconds(trial), 3)
+        row["state"] = trial.state.name.lower()
+        if trial.state is TrialState.FAIL:
+            row["failure"] = self.failures[attributes["candidate"]] = attributes["failure"]
+            return
+        pairs = attributes["pairs"]
+        row["layer"] = attributes["layer"]
+        row["pairs"] = max(row["pairs"], pairs)
+        row[f"spearman_{pairs}"] = trial.intermediate_values[pairs]
+        if trial.state is TrialState.COMPLETE:
+            row["spearman"] = trial.value
 
     def _check_settings(self, settings: dict[str, Any], storage: str) -> None:
         # Through JSON, so that tuples and lists compare alike.
         wanted = json.loads(json.dumps(settings))
-        kept = self._study.user_attrs.get(_SETTINGS)
-        if kept is None:
-            self._study.set_user_attr(_SETTINGS, wanted)
-            return
+        kept = self.note(_SETTINGS, wanted)
         differing = [key for key in wanted if kept.get(key) != wanted[key]]
         if differing:
             key = differing[0]
@@ -208,6 +274,41 @@ class CandidateStudy:
                 f" {key} ({kept.get(key)!r}, now {wanted[key]!r}); use another output folder or"
                 " study name"
             )
+
+
+def _open(storage: str) -> str | optuna.storages.RDBStorage:
+    if storage.startswith("sqlite:"):
+        patience = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
+        return optuna.storages.RDBStorage(storage, engine_kwargs=patience)
+    return storage
+
+
+def _texts(begin: int, similarities: NDArray[np.float32]) -> Iterator[tuple[str, str]]:
+    """Yield attributes that hold an array, none of them too long for a database.
+
+    The first one begins with where the array stands and its number of layers.
+    """
+    data = base64.b64encode(similarities.astype("<f4").tobytes()).decode()
+    text = f"{begin},{len(similarities)}:{data}"
+    for part, start in enumerate(range(0, len(text), _LONGEST_TEXT)):
+        yield f"{_SIMILARITIES}:{part}", text[start : start + _LONGEST_TEXT]
+
+
+def _outcome(trial: FrozenTrial) -> Outcome:
+    attributes, system = trial.user_attrs, trial.system_attrs
+    cost = (int(attributes["sentences_encoded"]), _seconds(trial))
+    if trial.state is TrialState.FAIL:
+        return Outcome(None, 0, attributes["failure"], np.nan, 0, *cost)
+    text = "".join(system[f"{_SIMILARITIES}:{part}"] for part in range(len(system)))
+    head, _, data = text.partition(":")
+    begin, layers = map(int, head.split(","))
+    similarities = np.frombuffer(base64.b64decode(data), dtype="<f4").reshape(layers, -1)
+    score = trial.intermediate_values[attributes["pairs"]]
+    return Outcome(similarities, begin, "", score, attributes["layer"], *cost)
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    return round(trial.duration.total_seconds(), 3) if trial.duration else 0.0
 
 
 def _hidden(storage: str) -> str:

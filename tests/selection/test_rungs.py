@@ -4,7 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demosearch.selection.rungs import rung_sizes, stratified_order, survivors
+from demosearch.selection.race import planned_pairs
+from demosearch.selection.rungs import (
+    FEWEST_FINALISTS,
+    rung_sizes,
+    stratified_order,
+    survivors,
+)
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=300), st.integers(0, 1000))
@@ -34,7 +40,12 @@ def test_rungs_rise_to_all_pairs(pairs: int) -> None:
     assert sizes == sorted(set(sizes))
 
 
-@given(st.integers(1, 5000))
-def test_some_go_on_and_never_more_than_there_are(candidates: int) -> None:
-    assert 1 <= survivors(candidates) <= candidates
-    assert survivors(candidates) >= candidates / 2
+@given(st.integers(1, 5000), st.integers(0, 30))
+def test_some_go_on_and_never_more_than_before(candidates: int, rung: int) -> None:
+    now = survivors(candidates, rung)
+    assert min(candidates, FEWEST_FINALISTS) <= now <= candidates
+    assert survivors(candidates, rung + 1) <= now
+
+
+def test_a_race_of_300_looks_at_less_than_a_tenth_of_all_pairs() -> None:
+    assert planned_pairs(300, rung_sizes(1500)) < 0.08 * 301 * 1500

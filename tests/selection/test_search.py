@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import threading
+import time
+import zlib
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
 
@@ -7,17 +11,21 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+from scipy import stats
 
-from demosearch import search
-from demosearch.demonstration import Demonstration
-from demosearch.errors import UserError
-from demosearch.selection import objective
-from demosearch.selection.rungs import rung_sizes
-from demosearch.selection.statistics import spearman
+from demosearch import Prompt, search
+from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.errors import DeviceLostError, UserError
+from demosearch.selection.objective import Objective
+from demosearch.selection.rungs import rung_sizes, stratified_order, survivors
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
 NOISES = [90, 80, 70, 10, 75, 85, 65, 95, 62, 5, 99, 88]
+
+
+def timeless(file: DemonstrationsFile) -> DemonstrationsFile:
+    return file.model_copy(update={"search": file.search.model_copy(update={"seconds": 0})})
 
 
 def open_study(folder: Path) -> optuna.Study:
@@ -51,20 +59,27 @@ def test_score_is_the_plain_computation(tmp_path: Path) -> None:
     assert file.dev.spearman == pytest.approx(expected, abs=0.01)
 
 
-def test_one_trial_a_candidate_with_its_text_and_the_baseline(tmp_path: Path) -> None:
-    candidates = fake_candidates(NOISES)
-    search(FakeEncoder(), candidates, DEV, folder=tmp_path)
+def test_a_trial_is_a_candidate_on_a_rung_with_its_text(tmp_path: Path) -> None:
+    candidates = {one.id: one for one in fake_candidates(NOISES)}
+    search(FakeEncoder(), list(candidates.values()), DEV, folder=tmp_path)
     trials = open_study(tmp_path).trials
-    assert len(trials) == len(candidates) + 1
-    assert trials[0].user_attrs["candidate"] == "baseline"
-    assert trials[0].state is optuna.trial.TrialState.COMPLETE
-    for candidate, trial in zip(candidates, trials[1:], strict=True):
+    rungs = rung_sizes(240)
+    keys = [(trial.user_attrs["candidate"], trial.user_attrs["pairs"]) for trial in trials]
+    assert len(set(keys)) == len(keys)
+    assert Counter(pairs for _, pairs in keys) == {
+        size: 1 + (survivors(12, rung - 1) if rung else 12) for rung, size in enumerate(rungs)
+    }
+    numbers = {"baseline": 0} | {name: row for row, name in enumerate(candidates, start=1)}
+    for trial in trials:
         attributes = trial.user_attrs
-        assert attributes["candidate"] == candidate.id
-        assert (attributes["sentence"], attributes["word"]) == (candidate.sentence, candidate.word)
-        assert attributes["source"] == candidate.source
-        whole = 240 in trial.intermediate_values
-        assert trial.state.name == ("COMPLETE" if whole else "PRUNED")
+        assert trial.params == {"candidate": numbers[attributes["candidate"]]}
+        assert trial.state.name == ("COMPLETE" if attributes["pairs"] == 240 else "PRUNED")
+        assert max(trial.intermediate_values) == attributes["pairs"]
+        if attributes["candidate"] != "baseline":
+            one = candidates[attributes["candidate"]]
+            texts = (attributes["sentence"], attributes["word"], attributes["source"])
+            assert texts == (one.sentence, one.word, one.source)
+    assert open_study(tmp_path).best_trial.user_attrs["word"] == "W5"
 
 
 def test_race_encodes_less_and_never_twice(tmp_path: Path) -> None:
@@ -112,7 +127,11 @@ def test_a_killed_search_goes_on_without_scoring_twice(
         assert getattr(resumed, field) == getattr(whole, field), field
     assert dying.encoded.total() + second.encoded.total() == whole.search.sentences_encoded
     assert resumed.search.sentences_encoded == whole.search.sentences_encoded
-    assert len(open_study(tmp_path / "killed").trials) == len(NOISES) + 1
+    keys = [
+        (trial.user_attrs["candidate"], trial.user_attrs["pairs"])
+        for trial in open_study(tmp_path / "killed").trials
+    ]
+    assert len(set(keys)) == len(keys) == len(open_study(tmp_path / "whole").trials)
 
 
 def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
@@ -120,8 +139,7 @@ def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / name, seed=seed).file
         for name, seed in (("a", 3), ("b", 3), ("c", 4))
     ]
-    timeless = [file.model_copy(update={"search": None}) for file in files]
-    assert timeless[0] == timeless[1]
+    assert timeless(files[0]) == timeless(files[1])
     tables = [pd.read_csv(tmp_path / name / "trials.csv").drop(columns="seconds") for name in "abc"]
     pd.testing.assert_frame_equal(tables[0], tables[1])
     assert not tables[0]["spearman_50"].equals(tables[2]["spearman_50"])
@@ -191,37 +209,197 @@ def test_a_bad_storage_is_one_line_without_its_password(tmp_path: Path) -> None:
     assert "secret" not in str(error.value)
 
 
-def test_cosine_by_hand() -> None:
-    first = np.array([[1, 0], [1, 1], [3, 4]], dtype=np.float32)
-    second = np.array([[0, 2], [2, 2], [4, 3]], dtype=np.float32)
-    np.testing.assert_allclose(objective.cosine(first, second), [0, 1, 24 / 25], atol=1e-7)
-
-
 def test_rung_scores_are_of_the_first_pairs_in_order(tmp_path: Path) -> None:
-    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
-    trial = open_study(tmp_path).trials[0]
-    similarities = np.load(next(tmp_path.glob("similarities/*/baseline.npy")))
-    from demosearch.selection.rungs import stratified_order
-
+    encoder = FakeEncoder()
+    search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path)
+    trial = next(
+        trial
+        for trial in open_study(tmp_path).trials
+        if trial.user_attrs["candidate"] == "baseline" and trial.user_attrs["pairs"] == 240
+    )
+    (similarities,) = Objective(encoder, DEV).similarities(Prompt())
     order = stratified_order(DEV.scores, 0)
     for size, score in trial.intermediate_values.items():
         chosen = order[:size]
-        assert score == spearman(similarities[chosen], [DEV.scores[row] for row in chosen])
+        expected = stats.spearmanr(similarities[chosen], [DEV.scores[row] for row in chosen])
+        assert score == pytest.approx(100 * expected.statistic, abs=1e-5)
     assert sorted(trial.intermediate_values) == rung_sizes(240)
 
 
-def test_two_models_in_one_folder_do_not_share_similarities(tmp_path: Path) -> None:
-    other = FakeEncoder()
-    other.record = other.record.model_copy(update={"revision": "another"})
-    for number, encoder in enumerate((FakeEncoder(), other)):
-        search(
-            encoder,
-            fake_candidates(NOISES),
-            DEV,
-            folder=tmp_path,
-            storage=f"sqlite:///{tmp_path / f'{number}.db'}",
-        )
-    assert len(list(tmp_path.glob("similarities/*/baseline.npy"))) == 2
+class Lanes(FakeEncoder):
+    """Two lanes that are asked at once, of which the second is slow."""
+
+    lanes = 2
+
+    def compare(self, *arguments, **options):  # type: ignore[no-untyped-def]
+        if threading.current_thread().name.endswith("_1"):
+            time.sleep(0.01)
+        return super().compare(*arguments, **options)
+
+
+def test_two_lanes_find_what_one_finds_and_score_nothing_twice(tmp_path: Path) -> None:
+    one, two = FakeEncoder(), Lanes()
+    files = [
+        search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path / name).file
+        for name, encoder in (("one", one), ("two", two))
+    ]
+    assert timeless(files[0]) == timeless(files[1])
+    assert one.encoded == two.encoded
+    tables = [pd.read_csv(tmp_path / name / "trials.csv") for name in ("one", "two")]
+    pd.testing.assert_frame_equal(*(table.drop(columns="seconds") for table in tables))
+
+
+def test_a_lane_that_dies_ends_the_search(tmp_path: Path) -> None:
+    class Dying(Lanes):
+        def encode(self, texts, prompt):  # type: ignore[no-untyped-def]
+            if self.encoded.total() > 1000:
+                raise DeviceLostError("the process of device 1 was ended")
+            return super().encode(texts, prompt)
+
+    with pytest.raises(DeviceLostError, match="device 1"):
+        search(Dying(), fake_candidates(NOISES), DEV, folder=tmp_path)
+    # Nobody is to blame, so everyone is scored when it goes on.
+    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
+    assert (pd.read_csv(tmp_path / "trials.csv")["failure"].isna()).all()
+
+
+class Layered(FakeEncoder):
+    """A later layer adds noise to what the demonstration does; the first one says nothing."""
+
+    layers = 4
+
+    def resolve_layer(self, layer: int | None) -> int:
+        return 4 if layer is None else layer
+
+    def compare(self, texts, prompt, layers, first, second):  # type: ignore[no-untyped-def]
+        plain = super().compare(texts, prompt, [None], first, second)[0]
+        noise = [
+            zlib.crc32(f"{texts[one]} {texts[two]}".encode())
+            for one, two in zip(first, second, strict=True)
+        ]
+        noise = np.array(noise) / 2**32
+        share = {1: 0.5, 2: 0.2, 3: 0.0, 4: 0.1}
+        return np.stack([plain + share[layer or 4] * noise for layer in layers]).astype(np.float32)
+
+
+def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
+    encoder = Layered()
+    result = search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path / "auto", layers="auto")
+    file = result.file
+    assert (file.prompts[0].layer, result.prompt.layer) == (3, 3)
+    assert file.layer_curve is not None
+    assert [row.layer for row in file.layer_curve] == [1, 2, 3, 4]
+    scores = [row.spearman for row in file.layer_curve]
+    assert max(scores) == scores[2] == file.dev.spearman == file.ranking[0].spearman
+    # A layer costs no sentence; what is gained is gained over the last layer.
+    assert file.layer_curve[3].baseline_spearman == file.dev.baseline_spearman
+    alone = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "last").file
+    assert alone.dev.baseline_spearman == file.dev.baseline_spearman
+    assert alone.search.sentences_encoded == file.search.sentences_encoded
+    assert alone.layer_curve is None
+
+
+def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: Path) -> None:
+    last = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "4").file
+    other = search(
+        Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "2", prompt=Prompt(layer=2)
+    ).file
+    assert other.prompts[0].layer == 2
+    assert other.dev.baseline_spearman == last.dev.baseline_spearman
+    assert other.dev.spearman < last.dev.spearman
+
+
+@pytest.mark.parametrize("budget", ["1500-sentences", "0.3"])
+def test_a_budget_ends_with_the_best_so_far_on_all_pairs(tmp_path: Path, budget: str) -> None:
+    encoder = FakeEncoder()
+    file = search(
+        encoder, fake_candidates(NOISES), DEV, folder=tmp_path, strategy="race", budget=budget
+    ).file
+    limit = 1500 if "sentences" in budget else 0.3 * file.search.sentences_exhaustive
+    # A few that were claimed already may still be scored.
+    assert file.search.sentences_encoded == encoder.encoded.total() <= limit + 8 * 100
+    assert file.search.sentences_encoded < 0.5 * file.search.sentences_exhaustive
+    whole = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / "whole").file
+    found = file.demonstrations[0].word
+    expected = {one.word: one.spearman for one in whole.ranking}.get(found, file.dev.spearman)
+    assert file.dev.spearman == expected
+    assert file.dev.pairs == 240
+
+
+def test_a_search_that_was_cut_short_goes_on_with_more(tmp_path: Path) -> None:
+    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, budget="1500-sentences")
+    on = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path).file
+    whole = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / "whole").file
+    assert on.demonstrations == whole.demonstrations
+    assert on.dev.spearman == whole.dev.spearman
+
+
+def test_a_time_that_is_over_ends_the_search(tmp_path: Path) -> None:
+    class Slow(FakeEncoder):
+        def encode(self, texts, prompt):  # type: ignore[no-untyped-def]
+            time.sleep(0.05)
+            return super().encode(texts, prompt)
+
+    file = search(
+        Slow(), fake_candidates(NOISES), DEV, folder=tmp_path, strategy="exhaustive", budget="0.3s"
+    ).file
+    assert file.search.sentences_encoded < file.search.sentences_exhaustive
+
+
+def test_patience_ends_when_nothing_better_comes(tmp_path: Path) -> None:
+    file = search(
+        FakeEncoder(),
+        fake_candidates([90, 5, 80, 70, 60, 50, 10, 1]),
+        DEV,
+        folder=tmp_path,
+        strategy="exhaustive",
+        patience=3,
+    ).file
+    assert file.demonstrations[0].word == "W5"
+    # Claims are made by the handful, so a few more than three are scored.
+    assert len(file.ranking) < 8
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": "soon"}, "budget 'soon': write a time"),
+        ({"budget": "0"}, "budget '0': write a time"),
+        ({"budget": "0m"}, "budget '0m' is nothing"),
+        ({"budget": "100-sentences"}, "100 sentences is too small: one candidate and the prompt"),
+        ({"patience": 0}, "patience 0: at least 1"),
+    ],
+)
+def test_a_limit_that_makes_no_sense_is_an_error(
+    tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, **options)  # type: ignore[arg-type]
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_many_failures_end_the_search(tmp_path: Path) -> None:
+    candidates = fake_candidates(NOISES)
+    failing = [
+        Demonstration(sentence=f"Too long {row}.", word="Fail", source="fake") for row in range(4)
+    ]
+    with pytest.raises(UserError, match=r"of 16 candidates could not be scored, one of them"):
+        search(FakeEncoder(), [*candidates, *failing], DEV, folder=tmp_path)
+
+
+def test_what_cannot_be_told_apart_is_said(tmp_path: Path) -> None:
+    file = search(
+        FakeEncoder(),
+        fake_candidates([5, 6, 99, 95, 90]),
+        DEV,
+        folder=tmp_path,
+        strategy="exhaustive",
+    ).file
+    second = file.ranking[1]
+    assert second.word in ("W5", "W6")
+    assert file.dev.indistinguishable in ([], [second.id])
+    assert file.dev.runner_up_ci95 is not None
+    assert (file.dev.runner_up_ci95[0] <= 0) == (second.id in file.dev.indistinguishable)
 
 
 def test_the_token_budget_is_the_first_ones_for_all_that_go_on(tmp_path: Path) -> None:

@@ -1,0 +1,20 @@
+"""How alike two embeddings are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the row-wise cosine similarity of two arrays of shape (n, width), as (n,)."""
+    product = np.einsum("ij,ij->i", first, second, dtype=np.float64)
+    norms = np.linalg.norm(first.astype(np.float64), axis=1) * np.linalg.norm(
+        second.astype(np.float64), axis=1
+    )
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(product / norms, dtype=np.float32)
