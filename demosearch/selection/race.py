@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Called after every candidate on a rung: pairs new on this rung, its size, name, score (None: failed).
-Report = Callable[[int, int, str, float | None], None]
+# Called with an entry's name, how many pairs were looked at, and its scores by rung; none: it failed.
+Report = Callable[[str, int, dict[int, float]], None]
 
 # So many are claimed at a time at most; few enough that workers end a rung together.
 MOST_CLAIMED = 8
@@ -48,7 +48,6 @@ POLL = 0.2
 MOST_FAILING = 0.1
 # So few failures say nothing yet.
 FEWEST_FAILING = 3
-_CUT = "cut"
 
 
 class Race:
@@ -57,7 +56,8 @@ class Race:
     Args:
         objective: gives similarities of pairs under a prompt.
         study: where what is found is kept.
-        order: indices of all pairs; a rung of n pairs is the first n of them.
+        order: makes the order in which the pairs are looked at, indices of all of them, of the
+            baseline's similarities at the last layer; a rung of n pairs is the first n of them.
         rungs: sizes of the rungs, rising; the last is all pairs.
         layers: indices into `hidden_states` to choose among, all from one pass.
         last: the last layer; the baseline's similarities there are kept too.
@@ -69,7 +69,7 @@ class Race:
         self,
         objective: Objective,
         study: CandidateStudy,
-        order: NDArray[np.intp],
+        order: Callable[[NDArray[np.float32]], NDArray[np.intp]],
         rungs: Sequence[int],
         layers: Sequence[int],
         last: int,
@@ -78,7 +78,9 @@ class Race:
     ) -> None:
         self._objective = objective
         self._study = study
-        self._order = order
+        self._order_by = order
+        self._order: NDArray[np.intp] | None = None
+        self._pairs = len(objective.pairs)
         self._rungs = list(rungs)
         self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
         self._layers = list(layers)
@@ -107,7 +109,7 @@ class Race:
         self._prompts = {
             entry.name: prompt.with_demonstrations(*entry.demonstrations) for entry in entries
         }
-        self._alive = list(self._entries)
+        self._alive = [name for name in self._entries if name != BASELINE]
         lanes = self._objective.encoder.lanes
         if lanes == 1:
             self._work(0)
@@ -125,11 +127,11 @@ class Race:
 
         The last row of the baseline is the last layer.
         """
-        known = self._known(name, len(self._order))
+        known = self._known(name, self._pairs)
         if known is None or np.isnan(known).any():
             return None
         found = np.empty_like(known)
-        found[:, self._order] = known
+        found[:, self._order_of(name)] = known
         return found
 
     def _work(self, lane: int) -> None:
@@ -163,6 +165,11 @@ class Race:
         with self._lock:
             self._study.refresh()
             self._look_for_failures()
+            if self._order is None:
+                baseline = self._known(BASELINE, self._pairs)
+                if baseline is None:
+                    return {f"{BASELINE}@{self._pairs}": (BASELINE, self._pairs)}
+                self._order = self._order_by(baseline[-1])
             while True:
                 size = self._rungs[self._rung]
                 waiting = [name for name in self._alive if not self._study.outcome(name, size)]
@@ -177,9 +184,8 @@ class Race:
 
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
-        standing = self._standing(self._alive, size)
         going_on = survivors(len(self._entries) - 1, self._rung)
-        return [BASELINE, *standing[:going_on]]
+        return self._standing(self._alive, size)[:going_on]
 
     def _standing(self, names: Sequence[str], size: int) -> list[str]:
         """Return those that were scored on a rung, best first, without the baseline."""
@@ -191,13 +197,20 @@ class Race:
         }
         return sorted(found, key=lambda name: -found[name])
 
+    def _order_of(self, name: str) -> NDArray[np.intp]:
+        """Return the order in which an entry's pairs are kept; the baseline comes before any order."""
+        if name == BASELINE or self._order is None:
+            return np.arange(self._pairs)
+        return self._order
+
     def _key(self, name: str, size: int) -> float:
         """Return what decides who goes on: the best layer's correlation of normal scores."""
         known = self._known(name, size)
         if known is None:
             return -np.inf
         chosen = known[: len(self._layers)]
-        return float(np.nanmax(normal_scores_correlation(chosen, self._gold(size))))
+        gold = self._gold(self._order_of(name)[:size])
+        return float(np.nanmax(normal_scores_correlation(chosen, gold)))
 
     def _known(self, name: str, size: int) -> NDArray[np.float32] | None:
         """Return an entry's similarities on a rung, float32 (layers, size), in the race's order.
@@ -216,16 +229,17 @@ class Race:
             found[:, begin:end] = similarities[:, : end - begin]
         return found
 
-    def _gold(self, size: int) -> list[float]:
-        return [self._objective.pairs.scores[index] for index in self._order[:size]]
+    def _gold(self, indices: NDArray[np.intp]) -> list[float]:
+        return [self._objective.pairs.scores[index] for index in indices]
 
     def _end_is_due(self, size: int) -> str:
         """Return which limit is reached, or nothing."""
-        if self._limits is None:
+        scored = (self._study.outcome(name, size) for name in self._alive)
+        if self._limits is None or not (self._before[size] or any(scored)):
             return ""
-        study, whole = self._study, len(self._order)
-        # The best so far and the baseline, from the rung before to the end.
-        left = 2 * (whole - self._before[size]) / whole
+        study, whole = self._study, self._pairs
+        # The best so far, from the rung before to the end.
+        left = (whole - self._before[size]) / whole
         reserve = left * len(self._objective.pairs.sentences())
         spent = study.total("sentences_encoded")
         if self._limits.is_spent(spent, study.total("seconds"), reserve):
@@ -240,27 +254,24 @@ class Race:
         scores = [
             outcome.score
             for name in self._alive
-            if name != BASELINE and (outcome := self._study.outcome(name, self._rungs[-1]))
+            if (outcome := self._study.outcome(name, self._pairs))
         ]
         return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
 
     def _cut(self, size: int, reason: str) -> list[str]:
-        """End the race: the best so far and the baseline alone are still scored on all pairs.
+        """End the race: the best so far alone is still scored on all pairs.
 
         Which is the best so far depends on the moment, so the first worker's finding is everyone's.
         """
         names = list(self._entries)
         ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
-        if not ranked:
-            raise UserError(f"the {reason} ended before a candidate was scored; give more")
         leader = self._study.note(f"{reason} reached", ranked[0])
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
         self._limits = None
-        whole = self._rungs[-1]
-        done = [name for name in self._standing(names, whole) if name != leader]
-        self._alive = [BASELINE, leader, *done]
+        done = [name for name in self._standing(names, self._pairs) if name != leader]
+        self._alive = [leader, *done]
         self._rung = len(self._rungs) - 1
-        return [name for name in self._alive if not self._study.outcome(name, whole)]
+        return [name for name in self._alive if not self._study.outcome(name, self._pairs)]
 
     def _look_for_failures(self) -> None:
         failures = self._study.failures
@@ -281,7 +292,8 @@ class Race:
         with self._lock:
             known = self._known(name, size)
         missing = np.arange(size) if known is None else np.flatnonzero(np.isnan(known[0]))
-        indices = self._order[missing].tolist()
+        order = self._order_of(name)
+        indices = order[missing].tolist()
         layers = self._baseline_layers if name == BASELINE else self._layers
         started = time.monotonic()
         new, failure = np.empty((len(layers), 0), dtype=np.float32), ""
@@ -293,11 +305,12 @@ class Race:
         except UserError as error:
             failure = str(error)
         seconds = time.monotonic() - started
-        score, layer = np.nan, 0
+        scores: dict[int, float] = {}
+        layer = 0
         if not failure:
             whole = np.empty((len(layers), size), dtype=np.float32) if known is None else known
             whole[:, missing] = new
-            score, layer, failure = self._judged(whole[: len(self._layers)])
+            scores, layer, failure = self._judged(name, whole[: len(self._layers)])
         if failure:
             # A failure is never a score.
             logger.warning("candidate %s could not be scored: %s", name, failure)
@@ -305,33 +318,46 @@ class Race:
             None if failure else new,
             int(missing[0]) if indices else size,
             failure,
-            score,
+            scores,
             layer,
             len(self._objective.pairs.sentences(indices)),
             seconds,
         )
         with self._lock:
             self._study.lower_token_budget(self._objective.encoder.token_budget)
-            self._study.add(self._entries[name], size, self._rungs, outcome)
+            self._study.add(self._entries[name], size, outcome, is_last=size == self._pairs)
         if self._report:
-            self._report(len(indices), size, name, None if failure else score)
+            self._report(name, len(indices), scores)
 
-    def _judged(self, similarities: NDArray[np.float32]) -> tuple[float, int, str]:
-        """Return the best layer's score and the layer, or the reason why there is none."""
+    def _judged(
+        self, name: str, similarities: NDArray[np.float32]
+    ) -> tuple[dict[int, float], int, str]:
+        """Return the scores by rung, the best layer on the last of them, or why there are none."""
         if not np.isfinite(similarities).all():
-            return np.nan, 0, "a similarity is not finite"
-        gold = self._gold(similarities.shape[1])
-        scores = [spearman(each, gold) for each in similarities]
-        if np.isnan(scores).all():
-            return np.nan, 0, "all similarities are equal"
-        best = int(np.nanargmax(scores))
-        return scores[best], self._layers[best], ""
+            return {}, 0, "a similarity is not finite"
+        layer = 0
+        scores: dict[int, float] = {}
+        size = similarities.shape[1]
+        order = self._order_of(name)
+        if name == BASELINE:
+            # It is whole before there is an order; its rungs are the others' all the same.
+            order = self._order_by(similarities[-1])
+            similarities = similarities[:, order]
+        for rung in (each for each in self._rungs if each <= size):
+            gold = self._gold(order[:rung])
+            found = [spearman(each[:rung], gold) for each in similarities]
+            if np.isfinite(found).any():
+                best = int(np.nanargmax(found))
+                scores[rung], layer = found[best], self._layers[best]
+        if size not in scores:
+            return {}, 0, "all similarities are equal"
+        return scores, layer, ""
 
 
 def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
     """Return how many pairs will be looked at in all, the prompt without demonstration included."""
-    total, left = 0, candidates
+    total, left = rungs[-1], candidates
     for rung, (before, size) in enumerate(pairwise([0, *rungs])):
-        total += (left + 1) * (size - before)
+        total += left * (size - before)
         left = survivors(candidates, rung)
     return total

@@ -27,7 +27,7 @@ from demosearch.prompt import Prompt, prepare
 from demosearch.selection.limits import Budget, Limits
 from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.race import Race, planned_pairs
-from demosearch.selection.rungs import rung_sizes, stratified_order
+from demosearch.selection.rungs import rung_sizes, spread_order
 from demosearch.selection.statistics import gain_intervals, spearman, split_estimate
 from demosearch.selection.study import BASELINE, CandidateStudy, Entry, Strategy
 from demosearch.versions import versions
@@ -129,13 +129,21 @@ def search(
     study = CandidateStudy(storage or f"sqlite:///{folder / 'study.db'}", study_name, settings)
     # Whatever was found for the machine that began is used by all that go on.
     encoder.token_budget = study.token_budget(encoder.token_budget)
-    order = stratified_order(dev.scores, seed)
     entries = [Entry(BASELINE, 0, ())]
     entries += [Entry(one.id, number, (one,)) for number, one in enumerate(kept, start=1)]
     with bar("searching", planned_pairs(len(kept), rungs), show=show_progress) as progress:
         leader = _Leader(kept, progress)
         objective = Objective(encoder, dev)
-        race = Race(objective, study, order, rungs, choices, last, limits, leader.report)
+        race = Race(
+            objective,
+            study,
+            lambda baseline: spread_order(dev.scores, baseline, seed),
+            rungs,
+            choices,
+            last,
+            limits,
+            leader.report,
+        )
         race.run(prompt, entries)
     with atomic_write(folder / "trials.csv") as table:
         study.table().to_csv(table, index=False)
@@ -307,13 +315,13 @@ class _Leader:
         self._best = (0, -np.inf)
         self._baseline: dict[int, float] = {}
 
-    def report(self, pairs: int, size: int, candidate: str, score: float | None) -> None:
+    def report(self, candidate: str, pairs: int, scores: dict[int, float]) -> None:
         self._progress.advance(pairs)
-        if score is None:
-            return
         if candidate == BASELINE:
-            self._baseline[size] = score
-        elif (size, score) > self._best:
+            self._baseline = scores
+            return
+        size, score = max(scores.items(), default=(0, -np.inf))
+        if (size, score) > self._best:
             self._best = (size, score)
             gain = score - self._baseline.get(size, np.nan)
             self._progress.note(f"best {score:.1f} ({gain:+.1f}) {self._words[candidate]}")

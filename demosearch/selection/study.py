@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -84,8 +85,8 @@ class Outcome:
             failed.
         begin: how many pairs of the race's order stand before them.
         failure: the reason if it failed.
-        score: Spearman x 100 on all pairs of the rung at the best layer.
-        layer: the best layer.
+        scores: Spearman x 100 by rung, at the best layer of each, up to this rung.
+        layer: the best layer on this rung.
         sentences: that were encoded for it.
         seconds: that took.
     """
@@ -93,10 +94,15 @@ class Outcome:
     similarities: NDArray[np.float32] | None
     begin: int
     failure: str
-    score: float
+    scores: dict[int, float]
     layer: int
     sentences: int
     seconds: float
+
+    @property
+    def score(self) -> float:
+        """Spearman x 100 on all pairs of the rung; nan if it failed."""
+        return self.scores[max(self.scores)] if self.scores else math.nan
 
 
 class CandidateStudy:
@@ -185,28 +191,24 @@ class CandidateStudy:
         """Return what became of a candidate on a rung, or None, as of the last refresh."""
         return self._outcomes.get((name, pairs))
 
-    def add(self, entry: Entry, pairs: int, rungs: Sequence[int], outcome: Outcome) -> None:
+    def add(self, entry: Entry, pairs: int, outcome: Outcome, *, is_last: bool) -> None:
         """Write a trial.
 
         Args:
             entry: the candidate.
             pairs: the rung.
-            rungs: all rungs; the last one's trials are complete.
             outcome: what became of it.
+            is_last: the rung has all pairs.
         """
         # Optuna keeps local time without a zone.
         ended = datetime.now()  # noqa: DTZ005
         attributes: dict[str, Any] = {**entry.describe(), "pairs": pairs}
         system = {}
-        scores: dict[int, float] = {}
         if outcome.similarities is None:
             state = TrialState.FAIL
             attributes["failure"] = outcome.failure
         else:
-            state = TrialState.COMPLETE if pairs == rungs[-1] else TrialState.PRUNED
-            known = {size: self.outcome(entry.name, size) for size in rungs if size < pairs}
-            scores = {size: before.score for size, before in known.items() if before}
-            scores[pairs] = outcome.score
+            state = TrialState.COMPLETE if is_last else TrialState.PRUNED
             attributes["layer"] = outcome.layer
             system = dict(_texts(outcome.begin, outcome.similarities))
         attributes["sentences_encoded"] = outcome.sentences
@@ -222,7 +224,7 @@ class CandidateStudy:
                 distributions={"candidate": _NUMBER},
                 user_attrs=attributes,
                 system_attrs=system,
-                intermediate_values=scores,
+                intermediate_values=outcome.scores,
             )
         )
 
@@ -232,7 +234,7 @@ class CandidateStudy:
 
     def table(self) -> pd.DataFrame:
         """Return a row a candidate, best first: text, state, score, score by rung, cost."""
-        rungs = sorted({pairs for _, pairs in self._outcomes})
+        rungs = sorted({rung for each in self._outcomes.values() for rung in each.scores})
         fixed = ["candidate", "sentence", "word", "source", "state", "spearman", "layer", "pairs"]
         scores = [f"spearman_{pairs}" for pairs in rungs]
         columns = [*fixed, *scores, "sentences_encoded", "seconds", "failure"]
@@ -258,7 +260,7 @@ class CandidateStudy:
         pairs = attributes["pairs"]
         row["layer"] = attributes["layer"]
         row["pairs"] = max(row["pairs"], pairs)
-        row[f"spearman_{pairs}"] = trial.intermediate_values[pairs]
+        row |= {f"spearman_{rung}": score for rung, score in trial.intermediate_values.items()}
         if trial.state is TrialState.COMPLETE:
             row["spearman"] = trial.value
 
@@ -298,13 +300,13 @@ def _outcome(trial: FrozenTrial) -> Outcome:
     attributes, system = trial.user_attrs, trial.system_attrs
     cost = (int(attributes["sentences_encoded"]), _seconds(trial))
     if trial.state is TrialState.FAIL:
-        return Outcome(None, 0, attributes["failure"], np.nan, 0, *cost)
+        return Outcome(None, 0, attributes["failure"], {}, 0, *cost)
     text = "".join(system[f"{_SIMILARITIES}:{part}"] for part in range(len(system)))
     head, _, data = text.partition(":")
     begin, layers = map(int, head.split(","))
     similarities = np.frombuffer(base64.b64decode(data), dtype="<f4").reshape(layers, -1)
-    score = trial.intermediate_values[attributes["pairs"]]
-    return Outcome(similarities, begin, "", score, attributes["layer"], *cost)
+    scores = dict(trial.intermediate_values)
+    return Outcome(similarities, begin, "", scores, attributes["layer"], *cost)
 
 
 def _seconds(trial: FrozenTrial) -> float:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from demosearch.selection.race import planned_pairs
 from demosearch.selection.rungs import (
     FEWEST_FINALISTS,
+    HILBERT_SIDE,
+    hilbert_place,
     rung_sizes,
+    spread_order,
     stratified_order,
     survivors,
 )
@@ -49,3 +53,32 @@ def test_some_go_on_and_never_more_than_before(candidates: int, rung: int) -> No
 
 def test_a_race_of_300_looks_at_less_than_a_tenth_of_all_pairs() -> None:
     assert planned_pairs(300, rung_sizes(1500)) < 0.08 * 301 * 1500
+
+
+def test_neighbours_on_the_curve_are_neighbours_in_the_square() -> None:
+    x, y = (side.ravel() for side in np.meshgrid(*[np.arange(HILBERT_SIDE)] * 2))
+    order = np.argsort(hilbert_place(x, y))
+    steps = np.abs(np.diff(x[order])) + np.abs(np.diff(y[order]))
+    assert (steps == 1).all()
+
+
+@given(st.integers(1, 300), st.integers(0, 5))
+def test_every_pair_is_looked_at_once(pairs: int, seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(0, 6, pairs) / 2
+    order = spread_order(scores.tolist(), generator.random(pairs).astype(np.float32), seed)
+    assert sorted(order) == list(range(pairs))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_beginning_is_spread_over_scores_and_similarities(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    scores, similarities = generator.random((2, 1024))
+    chosen = spread_order(scores.tolist(), similarities.astype(np.float32), seed)[:64]
+    quarters = [np.argsort(np.argsort(each))[chosen] * 4 // 1024 for each in (scores, similarities)]
+    counts = np.bincount(quarters[0] * 4 + quarters[1], minlength=16)
+    # Sixteen cells with four each; a random choice leaves some with none and some with ten.
+    assert counts.min() >= 3
+    assert counts.max() <= 5
+    again = spread_order(scores.tolist(), similarities.astype(np.float32), seed)
+    assert (again[:64] == chosen).all()

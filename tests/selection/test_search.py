@@ -17,7 +17,7 @@ from demosearch import Prompt, search
 from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import DeviceLostError, UserError
 from demosearch.selection.objective import Objective
-from demosearch.selection.rungs import rung_sizes, stratified_order, survivors
+from demosearch.selection.rungs import rung_sizes, spread_order, survivors
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
@@ -67,7 +67,8 @@ def test_a_trial_is_a_candidate_on_a_rung_with_its_text(tmp_path: Path) -> None:
     keys = [(trial.user_attrs["candidate"], trial.user_attrs["pairs"]) for trial in trials]
     assert len(set(keys)) == len(keys)
     assert Counter(pairs for _, pairs in keys) == {
-        size: 1 + (survivors(12, rung - 1) if rung else 12) for rung, size in enumerate(rungs)
+        size: (survivors(12, rung - 1) if rung else 12) + (size == 240)
+        for rung, size in enumerate(rungs)
     }
     numbers = {"baseline": 0} | {name: row for row, name in enumerate(candidates, start=1)}
     for trial in trials:
@@ -218,7 +219,7 @@ def test_rung_scores_are_of_the_first_pairs_in_order(tmp_path: Path) -> None:
         if trial.user_attrs["candidate"] == "baseline" and trial.user_attrs["pairs"] == 240
     )
     (similarities,) = Objective(encoder, DEV).similarities(Prompt())
-    order = stratified_order(DEV.scores, 0)
+    order = spread_order(DEV.scores, similarities, 0)
     for size, score in trial.intermediate_values.items():
         chosen = order[:size]
         expected = stats.spearmanr(similarities[chosen], [DEV.scores[row] for row in chosen])
