@@ -402,7 +402,14 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         "--storage", metavar="URL", help="Optuna storage that workers share (default: SQLite)"
     )
     parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
-    parser.add_argument("--template", metavar="T", help="name or YAML file (default: prompteol)")
+    parser.add_argument(
+        "--template",
+        metavar="T[,T...]|all",
+        help="names or YAML files to choose among (default: prompteol)",
+    )
+    parser.add_argument(
+        "--shots", type=int, metavar="K", help="look for up to K demonstrations (default: 1)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 
 

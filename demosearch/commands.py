@@ -38,6 +38,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
         data=arguments.data,
         template=arguments.template,
         layer=_layer(arguments.layer, "auto"),
+        shots=arguments.shots,
         strategy=arguments.strategy,
         budget=arguments.budget,
         patience=arguments.patience,
@@ -139,10 +140,10 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.models import parse_devices, resolve
     from demosearch.prompt import Prompt
     from demosearch.selection.limits import Budget
-    from demosearch.templates import DEFAULT_TEMPLATE, find_template
+    from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
     resolve(arguments.model)
-    template = find_template(arguments.template or DEFAULT_TEMPLATE)
+    template, *further = search_templates(arguments.template or DEFAULT_TEMPLATE)
     devices = parse_devices(arguments.devices)
     found = read_candidates(arguments.candidates)
     dev = read_pairs(arguments.dev, Split.DEV, arguments.data)
@@ -175,7 +176,9 @@ def search(arguments: Namespace) -> dict[str, Any]:
         dev,
         folder=out.with_suffix(".study"),
         prompt=Prompt(template, layer=layer if isinstance(layer, int) else None),
+        templates=further,
         layers="auto" if layer == "auto" else None,
+        shots=arguments.shots or 1,
         strategy=arguments.strategy or "race",
         budget=arguments.budget,
         patience=arguments.patience,

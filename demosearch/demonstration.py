@@ -140,11 +140,28 @@ class EstimateRecord(_Strict):
     candidates: int = Field(ge=1, description="the choice was repeated among so many candidates")
 
 
-class Ranked(Demonstration):
-    """A leading candidate with its score on all dev pairs."""
+class Ranked(_Strict):
+    """A leading candidate with its score on all dev pairs, for people to read.
 
-    spearman: float = Field(description="Spearman x 100")
+    Of several demonstrations the texts stand behind each other, with ` | ` between them.
+    """
+
+    id: str = Field(description="of the demonstration; several have + between them")
+    sentence: str
+    word: str
+    source: str
+    template: str | None = Field(None, description="name of the template")
     layer: int | None = Field(None, ge=0, description="the layer that scores best")
+    spearman: float = Field(description="Spearman x 100")
+
+
+class StepRecord(_Strict):
+    """What one more demonstration brought."""
+
+    demonstrations: int = Field(ge=0, description="how many the prompt has now")
+    spearman: float = Field(description="Spearman x 100")
+    gain: float = Field(description="over the step before; the first: over the baseline")
+    gain_ci95: tuple[float, float] = Field(description="its 95% interval by paired bootstrap")
 
 
 class LayerRecord(_Strict):
@@ -180,6 +197,9 @@ class DemonstrationsFile(_Strict):
     estimate: EstimateRecord | None
     layer_curve: list[LayerRecord] | None = Field(
         None, description="scores by layer, where the layer was chosen too"
+    )
+    steps: list[StepRecord] | None = Field(
+        None, description="what each demonstration brought, where several were looked for"
     )
     ranking: list[Ranked]
     search: SearchRecord

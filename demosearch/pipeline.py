@@ -22,14 +22,14 @@ from demosearch.files import atomic_write, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
-from demosearch.templates import DEFAULT_TEMPLATE, find_template
+from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
 logger = logging.getLogger(__name__)
 
 LAST = "last"
 AUTO: Literal["auto"] = "auto"
 # What a run may go on with changed: it decides when to end, not what is found on the way.
-_FREE = {"description", "budget", "patience"}
+_FREE = {"description", "budget", "patience", "shots"}
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
@@ -49,9 +49,14 @@ class Pipeline(BaseModel):
     dev: str = Field("stsb", description="pairs that choose: stsb, starter, a file or a folder")
     test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
     data: str | None = Field(None, description="folder that stsb and stsb-train are looked for in")
-    template: str = Field(DEFAULT_TEMPLATE, description="name of the prompt template")
+    template: str = Field(
+        DEFAULT_TEMPLATE, description="templates to choose among, with commas between them, or all"
+    )
     layer: int | Literal["auto"] | None = Field(
         None, description="index into hidden_states, last, or auto: chosen too"
+    )
+    shots: Annotated[int, Field(ge=1)] = Field(
+        1, description="look for up to so many demonstrations"
     )
     strategy: str = Field("race", description="race or exhaustive")
     budget: str | None = Field(
@@ -222,7 +227,7 @@ def run(
     """
     out = Path(out)
     source = resolve(model)
-    find_template(pipeline.template)
+    template, *further = search_templates(pipeline.template)
     devices = parse_devices(pipeline.devices)
     dev = read_pairs(pipeline.dev, Split.DEV, pipeline.data)
     test = None
@@ -256,14 +261,16 @@ def run(
     )
     auto = pipeline.layer == AUTO
     layer = None if isinstance(pipeline.layer, str) else pipeline.layer
-    prompt = Prompt(find_template(pipeline.template), layer=layer)
+    prompt = Prompt(template, layer=layer)
     result = search(
         encoder,
         candidates,
         dev,
         folder=out,
         prompt=prompt,
+        templates=further,
         layers=AUTO if auto else None,
+        shots=pipeline.shots,
         strategy=pipeline.strategy,
         budget=pipeline.budget,
         patience=pipeline.patience,
@@ -349,7 +356,7 @@ def _test_once(
         test,
         encoder,
         Prompt.of(file.prompts[0]),
-        Prompt(find_template(pipeline.template)),
+        Prompt(search_templates(pipeline.template)[0]),
         pipeline.seed,
     )
     scores = {

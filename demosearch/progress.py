@@ -35,6 +35,11 @@ class Bar:
         """Show a few words behind the bar, such as the best value so far."""
         self._progress.update(self._task, note=text)
 
+    def add_to_total(self, steps: int) -> None:
+        """Say that there are so many steps more than was said."""
+        task = self._progress.tasks[self._task]
+        self._progress.update(self._task, total=(task.total or 0) + steps)
+
     def set_total(self, total: int) -> None:
         """Say how many steps there are, once it is known."""
         self._progress.update(self._task, total=total)

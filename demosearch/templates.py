@@ -19,6 +19,7 @@ from demosearch.files import read_text
 from demosearch.prompt import DEMONSTRATIONS, PROMPTEOL, TEXT, Pooling, Preparation, Template
 
 DEFAULT_TEMPLATE = PROMPTEOL.name
+ALL = "all"
 _PRETENDED_COT = "arXiv 2404.03921, table 1, and its authors' code"
 _METAEOL = "arXiv 2402.18458, table 1, and its authors' code"
 
@@ -183,6 +184,26 @@ def find_templates(name: str) -> tuple[Template, ...]:
             f"unknown template '{name}'; known: {', '.join([*TEMPLATES, *GROUPS])}, or a YAML file"
         )
     return (TEMPLATES[name],)
+
+
+def search_templates(names: str) -> tuple[Template, ...]:
+    """Return the templates that a search chooses among.
+
+    Args:
+        names: names or YAML files with commas between them, or `all`: every known one that takes
+            demonstrations and is not one of MetaEOL's, which belong together.
+
+    Raises:
+        UserError: as `find_template`.
+    """
+    if names == ALL:
+        apart = {member for members in GROUPS.values() for member in members}
+        return tuple(
+            template
+            for name, template in TEMPLATES.items()
+            if template.takes_demonstrations and name not in apart
+        )
+    return tuple(dict.fromkeys(find_template(name) for name in names.split(",")))
 
 
 def read_template(path: str | Path) -> Template:

@@ -36,7 +36,7 @@ def demonstrations_file(
             gain_ci95=(2.0, 8.0),
         ),
         estimate=EstimateRecord(method="halves", gain=4.0, ci95=(1.0, 7.0), candidates=4),
-        ranking=[Ranked(**demonstration.model_dump(), spearman=70.5)],
+        ranking=[Ranked(**demonstration.model_dump(), template="prompteol", spearman=70.5)],
         search=SearchRecord(
             strategy="race",
             seed=0,

@@ -35,14 +35,20 @@ class FakeEncoder:
         return 3 if layer is None else layer
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> np.ndarray:
-        word = prompt.demonstrations[0].word if prompt.demonstrations else "W60"
-        if word == "Fail":
+        words = [one.word for one in prompt.demonstrations] or ["W60"]
+        if "Fail" in words:
             raise UserError("this prompt is too long")
-        self.encoded[word] += len(texts)
-        if word == "Nan":
+        name = "+".join(words)
+        self.encoded[name] += len(texts)
+        if "Nan" in words:
             return np.full((len(texts), 2), np.nan, dtype=np.float32)
-        noise = int(word.lstrip("W")) / 100
-        return np.stack([self._state(text, word, noise) for text in texts])
+        noise = self.noise(prompt, [int(word.lstrip("W")) / 100 for word in words])
+        return np.stack([self._state(text, name, noise) for text in texts])
+
+    def noise(self, prompt: Prompt, noises: list[float]) -> float:
+        """Return the noise of a prompt; of several demonstrations only the first one counts."""
+        del prompt
+        return noises[0]
 
     def compare(
         self,

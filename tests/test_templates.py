@@ -8,7 +8,14 @@ import yaml
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.prompt import Preparation, Prompt, Template
-from demosearch.templates import GROUPS, TEMPLATES, find_template, find_templates, read_template
+from demosearch.templates import (
+    GROUPS,
+    TEMPLATES,
+    find_template,
+    find_templates,
+    read_template,
+    search_templates,
+)
 
 SWISS = Demonstration(sentence="relating to switzerland or its people.", word="Swiss")
 
@@ -107,3 +114,16 @@ def test_a_file_that_is_no_template_is_one_line(tmp_path: Path, text: str) -> No
     with pytest.raises(UserError, match=r"template .*bad\.yaml") as error:
         find_template(str(path))
     assert "\n" not in str(error.value)
+
+
+def test_a_search_chooses_among_named_templates_or_all() -> None:
+    named = search_templates("pretended-cot,knowledge,pretended-cot")
+    assert [template.name for template in named] == ["pretended-cot", "knowledge"]
+    every = [template.name for template in search_templates("all")]
+    assert every[0] == "prompteol"
+    assert "echo" not in every
+    assert not any(name.startswith("metaeol") for name in every)
+    with pytest.raises(UserError, match="unknown template 'nonsense'"):
+        search_templates("prompteol,nonsense")
+    with pytest.raises(UserError, match="stands for 8 prompts"):
+        search_templates("metaeol")

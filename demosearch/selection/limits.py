@@ -73,6 +73,8 @@ class Limits:
         if patience is not None and patience < 1:
             raise UserError(f"patience {patience}: at least 1 candidate")
         self.patience = patience
+        # Tells them from others that a study was ended by.
+        self.name = f"{budget.amount:g} {budget.unit}" if budget else ""
         self._budget = budget
         self._sentences: float | None = None
         if budget and budget.unit is not Unit.SECONDS:

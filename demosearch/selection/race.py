@@ -25,20 +25,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demosearch.errors import DeviceLostError, UserError
-from demosearch.prompt import Prompt
+from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.limits import Limits
 from demosearch.selection.objective import Objective
 from demosearch.selection.rungs import survivors
 from demosearch.selection.statistics import normal_scores_correlation, spearman
-from demosearch.selection.study import BASELINE, CandidateStudy, Entry, Outcome
+from demosearch.selection.study import CandidateStudy, Outcome
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
-# Called with an entry's name, how many pairs were looked at, and its scores by rung; none: it failed.
-Report = Callable[[str, int, dict[int, float]], None]
+# Called with an entry, how many pairs were looked at, and its scores by rung; none: it failed.
+Report = Callable[[Entry, int, dict[int, float]], None]
 
 # So many are claimed at a time at most; few enough that workers end a rung together.
 MOST_CLAIMED = 8
@@ -56,6 +56,7 @@ class Race:
     Args:
         objective: gives similarities of pairs under a prompt.
         study: where what is found is kept.
+        baseline: the prompt without demonstration.
         order: makes the order in which the pairs are looked at, indices of all of them, of the
             baseline's similarities at the last layer; a rung of n pairs is the first n of them.
         rungs: sizes of the rungs, rising; the last is all pairs.
@@ -69,6 +70,7 @@ class Race:
         self,
         objective: Objective,
         study: CandidateStudy,
+        baseline: Entry,
         order: Callable[[NDArray[np.float32]], NDArray[np.intp]],
         rungs: Sequence[int],
         layers: Sequence[int],
@@ -90,26 +92,23 @@ class Race:
         # Guards the study's memory and the race's own, where several lanes work.
         self._lock = threading.RLock()
         self._stopped = threading.Event()
+        self._baseline = baseline
         self._entries: dict[str, Entry] = {}
-        self._prompts: dict[str, Prompt] = {}
         self._alive: list[str] = []
         self._rung = 0
+        self._was_cut = False
 
-    def run(self, prompt: Prompt, entries: Sequence[Entry]) -> None:
+    def run(self, entries: Sequence[Entry]) -> None:
         """Go on until all that stay are scored on all pairs, or a limit is reached.
 
-        Args:
-            prompt: the template; an entry's prompt is it with the entry's demonstrations.
-            entries: the prompt without demonstration among them.
+        May be called again with other entries.
 
         Raises:
             UserError: the prompt without demonstration cannot be scored, or too many cannot.
         """
         self._entries = {entry.name: entry for entry in entries}
-        self._prompts = {
-            entry.name: prompt.with_demonstrations(*entry.demonstrations) for entry in entries
-        }
-        self._alive = [name for name in self._entries if name != BASELINE]
+        self._alive = list(self._entries)
+        self._rung = 0
         lanes = self._objective.encoder.lanes
         if lanes == 1:
             self._work(0)
@@ -121,6 +120,21 @@ class Race:
                     lane.result()
             finally:
                 self._stopped.set()
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether a limit ended it."""
+        return self._was_cut
+
+    def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
+        """Return the entries that went furthest and stood best there."""
+        reached: dict[str, tuple[int, float]] = {}
+        for entry in entries:
+            sizes = [size for size in self._rungs if self._study.outcome(entry.name, size)]
+            if sizes and entry.name not in self._study.failures:
+                reached[entry.name] = (sizes[-1], self._key(entry.name, sizes[-1]))
+        found = [entry for entry in entries if entry.name in reached]
+        return sorted(found, key=lambda entry: reached[entry.name], reverse=True)[:number]
 
     def similarities(self, name: str) -> NDArray[np.float32] | None:
         """Return an entry's similarities at its layers, float32 (layers, pairs), if all are known.
@@ -184,15 +198,15 @@ class Race:
 
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
-        going_on = survivors(len(self._entries) - 1, self._rung)
+        going_on = survivors(len(self._entries), self._rung)
         return self._standing(self._alive, size)[:going_on]
 
     def _standing(self, names: Sequence[str], size: int) -> list[str]:
-        """Return those that were scored on a rung, best first, without the baseline."""
+        """Return those that were scored on a rung, best first."""
         found = {
             name: self._key(name, size)
             for name in names
-            if name != BASELINE and (outcome := self._study.outcome(name, size))
+            if (outcome := self._study.outcome(name, size))
             if outcome.similarities is not None
         }
         return sorted(found, key=lambda name: -found[name])
@@ -265,9 +279,14 @@ class Race:
         """
         names = list(self._entries)
         ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
-        leader = self._study.note(f"{reason} reached", ranked[0])
+        name = self._limits.name if self._limits else ""
+        leader = self._study.note(f"{reason} reached {name}".strip(), ranked[0])
+        if leader not in self._entries:
+            # By the clock it may end at another moment than it did before.
+            leader = ranked[0]
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
         self._limits = None
+        self._was_cut = True
         done = [name for name in self._standing(names, self._pairs) if name != leader]
         self._alive = [leader, *done]
         self._rung = len(self._rungs) - 1
@@ -281,10 +300,11 @@ class Race:
                 "the prompt without demonstration could not be scored on these pairs:"
                 f" {failures[BASELINE]}"
             )
-        if len(failures) > max(FEWEST_FAILING, MOST_FAILING * len(self._entries)):
+        failed = [name for name in self._entries if name in failures]
+        if len(failed) > max(FEWEST_FAILING, MOST_FAILING * len(self._entries)):
             raise UserError(
-                f"{len(failures)} of {len(self._entries) - 1} candidates could not be scored, one"
-                f" of them because: {next(iter(failures.values()))}"
+                f"{len(failed)} of {len(self._entries)} candidates could not be scored, the first"
+                f" because: {failures[failed[0]]}"
             )
 
     def _score(self, name: str, size: int) -> None:
@@ -292,6 +312,7 @@ class Race:
         with self._lock:
             known = self._known(name, size)
         missing = np.arange(size) if known is None else np.flatnonzero(np.isnan(known[0]))
+        entry = self._baseline if name == BASELINE else self._entries[name]
         order = self._order_of(name)
         indices = order[missing].tolist()
         layers = self._baseline_layers if name == BASELINE else self._layers
@@ -299,7 +320,7 @@ class Race:
         new, failure = np.empty((len(layers), 0), dtype=np.float32), ""
         try:
             if indices:
-                new = self._objective.similarities(self._prompts[name], indices, layers)
+                new = self._objective.similarities(entry.prompt, indices, layers)
         except DeviceLostError:
             raise
         except UserError as error:
@@ -325,9 +346,9 @@ class Race:
         )
         with self._lock:
             self._study.lower_token_budget(self._objective.encoder.token_budget)
-            self._study.add(self._entries[name], size, outcome, is_last=size == self._pairs)
+            self._study.add(entry, size, outcome, is_last=size == self._pairs)
         if self._report:
-            self._report(name, len(indices), scores)
+            self._report(entry, len(indices), scores)
 
     def _judged(
         self, name: str, similarities: NDArray[np.float32]

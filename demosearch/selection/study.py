@@ -25,16 +25,16 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
-from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
+from demosearch.selection.entries import Entry
 from demosearch.selection.workers import Claims
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-BASELINE = "baseline"
 # Candidates are numbered; the range is wide so that a study can grow without changing it.
 _NUMBER = IntDistribution(0, 1_000_000)
+_TEXTS = ("candidate", "sentence", "word", "source", "template")
 _SETTINGS = "settings"
 _BUDGET = "token_budget"
 _SIMILARITIES = "similarities"
@@ -49,31 +49,6 @@ class Strategy(StrEnum):
 
     RACE = "race"
     EXHAUSTIVE = "exhaustive"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A candidate in a study.
-
-    Attributes:
-        name: tells it from the others for good: a demonstration's id, or `baseline`.
-        number: counts the candidates in the order in which they came.
-        demonstrations: that its prompt has.
-    """
-
-    name: str
-    number: int
-    demonstrations: tuple[Demonstration, ...]
-
-    def describe(self) -> dict[str, str]:
-        """Return its text and source, as attributes and tables show them."""
-        found = self.demonstrations
-        return {
-            "candidate": self.name,
-            "sentence": " | ".join(one.sentence for one in found),
-            "word": " | ".join(one.word for one in found),
-            "source": " | ".join(one.source for one in found) or BASELINE,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +177,7 @@ class CandidateStudy:
         """
         # Optuna keeps local time without a zone.
         ended = datetime.now()  # noqa: DTZ005
-        attributes: dict[str, Any] = {**entry.describe(), "pairs": pairs}
+        attributes: dict[str, Any] = {"candidate": entry.name, **entry.describe(), "pairs": pairs}
         system = {}
         if outcome.similarities is None:
             state = TrialState.FAIL
@@ -235,7 +210,7 @@ class CandidateStudy:
     def table(self) -> pd.DataFrame:
         """Return a row a candidate, best first: text, state, score, score by rung, cost."""
         rungs = sorted({rung for each in self._outcomes.values() for rung in each.scores})
-        fixed = ["candidate", "sentence", "word", "source", "state", "spearman", "layer", "pairs"]
+        fixed = [*_TEXTS, "state", "spearman", "layer", "pairs"]
         scores = [f"spearman_{pairs}" for pairs in rungs]
         columns = [*fixed, *scores, "sentences_encoded", "seconds", "failure"]
         table = pd.DataFrame(list(self._rows.values())).reindex(columns=columns)
@@ -248,7 +223,7 @@ class CandidateStudy:
 
     def _add_to_row(self, trial: FrozenTrial) -> None:
         attributes = trial.user_attrs
-        texts = {key: attributes[key] for key in ("candidate", "sentence", "word", "source")}
+        texts = {key: attributes[key] for key in _TEXTS}
         fresh = {**texts, "pairs": 0, "sentences_encoded": 0, "seconds": 0.0, "failure": ""}
         row = self._rows.setdefault(attributes["candidate"], fresh)
         row["sentences_encoded"] += attributes["sentences_encoded"]

@@ -18,6 +18,7 @@ from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import DeviceLostError, UserError
 from demosearch.selection.objective import Objective
 from demosearch.selection.rungs import rung_sizes, spread_order, survivors
+from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
@@ -384,8 +385,75 @@ def test_too_many_failures_end_the_search(tmp_path: Path) -> None:
     failing = [
         Demonstration(sentence=f"Too long {row}.", word="Fail", source="fake") for row in range(4)
     ]
-    with pytest.raises(UserError, match=r"of 16 candidates could not be scored, one of them"):
+    with pytest.raises(
+        UserError, match=r"of 16 candidates could not be scored, the first because: this prompt"
+    ):
         search(FakeEncoder(), [*candidates, *failing], DEV, folder=tmp_path)
+
+
+class Together(FakeEncoder):
+    """Two demonstrations are better than one, the better one last; a third one changes nothing."""
+
+    def noise(self, prompt: Prompt, noises: list[float]) -> float:
+        if len(noises) == 1:
+            return noises[0]
+        return min(noises) * (0.3 if noises[-1] == min(noises) else 0.6)
+
+
+def test_several_demonstrations_are_found_one_after_the_other(tmp_path: Path) -> None:
+    encoder = Together()
+    noises = [60, 62, 64, 66, 68, 70, 72, 40]
+    found = search(encoder, fake_candidates(noises), DEV, folder=tmp_path, shots=3)
+    file = found.file
+    # A third one does not gain enough, so there are two, in the better order.
+    assert len(file.demonstrations) == 2
+    assert file.demonstrations[1].word == "W40"
+    assert list(found.prompt.demonstrations) == file.demonstrations
+    assert file.prompts[0].demonstrations == file.demonstrations
+    assert [step.demonstrations for step in file.steps] == [1, 2]
+    first, second = file.steps
+    assert first.gain == pytest.approx(first.spearman - file.dev.baseline_spearman)
+    assert second.gain == pytest.approx(second.spearman - first.spearman)
+    assert second.spearman == file.dev.spearman == file.ranking[0].spearman
+    assert second.gain_ci95[0] > 0
+    assert file.ranking[0].word == " | ".join(one.word for one in file.demonstrations)
+    assert file.search.sentences_encoded == encoder.encoded.total()
+    alone = search(Together(), fake_candidates(noises), DEV, folder=tmp_path / "1").file
+    assert alone.steps is None
+    assert alone.dev.spearman == first.spearman
+
+
+def test_more_demonstrations_may_be_looked_for_later(tmp_path: Path) -> None:
+    noises = [60, 62, 64, 40]
+    search(Together(), fake_candidates(noises), DEV, folder=tmp_path)
+    encoder = Together()
+    on = search(encoder, fake_candidates(noises), DEV, folder=tmp_path, shots=2).file
+    assert len(on.demonstrations) == 2
+    assert all("+" in name for name in encoder.encoded)
+
+
+class Worded(FakeEncoder):
+    """The template of knowledge enhancement is the better one, with a demonstration."""
+
+    def noise(self, prompt: Prompt, noises: list[float]) -> float:
+        return noises[0] * (0.5 if prompt.template.name == "knowledge" else 1)
+
+
+def test_the_template_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
+    templates = [TEMPLATES["knowledge"], TEMPLATES["echo"]]
+    file = search(
+        Worded(), fake_candidates([40, 50, 60]), DEV, folder=tmp_path, templates=templates
+    ).file
+    assert file.prompts[0].template == "knowledge"
+    assert file.prompts[0].query == TEMPLATES["knowledge"].query
+    assert file.demonstrations[0].word == "W40"
+    table = pd.read_csv(tmp_path / "trials.csv")
+    # Three candidates under two templates, both other templates alone, and the baseline.
+    assert len(table) == 3 * 2 + 2 + 1
+    alone = table[table["candidate"].isin(["none@knowledge", "none@echo"])]
+    assert sorted(alone["template"]) == ["echo", "knowledge"]
+    assert file.ranking[0].template == "knowledge"
+    assert file.ranking[0].id == f"{file.demonstrations[0].id}@knowledge"
 
 
 def test_what_cannot_be_told_apart_is_said(tmp_path: Path) -> None:
