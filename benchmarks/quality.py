@@ -1,10 +1,12 @@
 """How well each quality score foretells a candidate's score in a search.
 
-    python benchmarks/quality.py runs/smollm2-135m [--model smollm2-135m]
+    python benchmarks/quality.py --recorded benchmarks/recorded/smollm2-135m.npz --data ../shared/data
+    python benchmarks/quality.py --run runs/smollm2-135m [--model smollm2-135m]
 
-Reads a run's folder. Every candidate was scored on the first rung's pairs at least, so that rung is the
-default truth (`--rung` names another); an exhaustive run's only rung is the whole dev set. Prints
-Spearman's correlation over the candidates with a 95% bootstrap interval, for all and by source.
+Reads what `record.py` recorded, where the truth is the score on all dev pairs at the last layer, or a
+run's folder, where it is the score on the first rung, on which every candidate was scored (`--rung`
+names another). Prints Spearman's correlation over the candidates with a 95% bootstrap interval, for all
+and by source.
 """
 
 from __future__ import annotations
@@ -15,44 +17,67 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from measure import show
+from recorded import FEATURES, Recorded
 from scipy import stats
 
 from demosearch.candidates import read_candidates
 from demosearch.candidates.quality import with_word_frequency, with_word_log_probability
 from demosearch.loading import load
 from demosearch.models import resolve
-
-SCORES = ("word_log_probability", "zipf", "words", "word_in_sentence", "agreement")
+from demosearch.selection.statistics import spearman
 
 
 def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="a run's folder")
+    given = parser.add_mutually_exclusive_group(required=True)
+    given.add_argument("--recorded", type=Path, help="what record.py wrote")
+    given.add_argument("--run", type=Path, help="a run's folder")
+    parser.add_argument("--dev", default="stsb")
+    parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--rung", type=int, help="pairs of the rung that is the truth")
     arguments = parser.parse_args()
 
-    candidates = with_word_frequency(read_candidates(arguments.run / "candidates.jsonl"))
+    if arguments.recorded:
+        rows, pairs = of_recorded(Recorded.load(arguments.recorded), arguments.dev, arguments.data)
+    else:
+        rows, pairs = of_run(arguments.run, arguments.model, arguments.rung)
+    kinds = {"all": rows}
+    kinds |= {str(source): part for source, part in rows.groupby("source")}
+    print(f"{len(rows)} candidates, truth: Spearman x 100 on {pairs} dev pairs\n")
+    show(
+        ("quality score", *(f"{name} ({len(part)})" for name, part in kinds.items())),
+        [(score, *(correlation(part, score) for part in kinds.values())) for score in FEATURES],
+    )
+
+
+def of_recorded(recorded: Recorded, dev: str, data: str) -> tuple[pd.DataFrame, int]:
+    """Return the candidates' quality scores and scores on all pairs at the last layer."""
+    pairs = recorded.pairs(dev, data)
+    rows = pd.DataFrame(recorded.features, columns=list(FEATURES))
+    rows["source"] = recorded.sources
+    rows["truth"] = [
+        spearman(each[-1].astype(np.float32), pairs.scores) for each in recorded.cosines
+    ]
+    return rows, len(pairs)
+
+
+def of_run(folder: Path, model: str, rung: int | None) -> tuple[pd.DataFrame, int]:
+    """Return the quality scores of a run's candidates and their scores on a rung."""
+    candidates = with_word_frequency(read_candidates(folder / "candidates.jsonl"))
     if any(one.word_log_probability is None for one in candidates):
-        loaded = load(resolve(arguments.model), head=True)
+        loaded = load(resolve(model), head=True)
         candidates = with_word_log_probability(candidates, loaded, show_progress=True)
     columns = pd.DataFrame([one.model_dump() for one in candidates]).set_index("id")
     columns["words"] = columns["sentence"].str.split().str.len()
-    trials = pd.read_csv(arguments.run / "trials.csv").set_index("candidate")
+    trials = pd.read_csv(folder / "trials.csv").set_index("candidate")
     rungs = sorted(
         int(name.removeprefix("spearman_")) for name in trials if name.startswith("spearman_")
     )
-    rung = arguments.rung or rungs[0]
-    truth = trials[f"spearman_{rung}"].dropna()
-    both = columns.join(truth.rename("truth"), how="inner")
-    kinds = {"all": both}
-    kinds |= {str(source): rows for source, rows in both.groupby("source")}
-    print(f"{len(both)} candidates, truth: Spearman x 100 on {rung} dev pairs\n")
-    show(
-        ("quality score", *(f"{name} ({len(rows)})" for name, rows in kinds.items())),
-        [(score, *(correlation(rows, score) for rows in kinds.values())) for score in SCORES],
-    )
+    chosen = rung or rungs[0]
+    truth = trials[f"spearman_{chosen}"].dropna()
+    return columns.join(truth.rename("truth"), how="inner"), chosen
 
 
 def correlation(rows: pd.DataFrame, score: str) -> str:

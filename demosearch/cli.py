@@ -85,14 +85,25 @@ def _add_run(subparsers: Subparsers) -> None:
         "build candidates, search, export and test, all in one folder",
         "demosearch run --model smollm2-135m --pipeline quickstart",
         "demosearch run --model facebook/opt-1.3b --dev my_pairs.csv --set candidates.n_sentences=50",
+        "demosearch run --model opt-125m opt-350m opt-1.3b --data DATA --out runs/opt",
     )
-    _model(parser)
+    parser.add_argument(
+        "--model",
+        required=True,
+        nargs="+",
+        metavar="M",
+        help="known names, hub ids or local folders; several give a table over all",
+    )
     parser.add_argument("--pipeline", default=None, metavar="P", help="a pipeline's name or file")
     _dev(parser)
     parser.add_argument("--test", metavar="D", help="pairs scored once, after the choice")
     parser.add_argument("--candidates", metavar="F", help="use these instead of building some")
     _search_options(parser)
-    parser.add_argument("--out", metavar="DIR", help="the run's folder (default: runs/MODEL)")
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        help="the run's folder (default: runs/MODEL; of several models: runs)",
+    )
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting"
     )
@@ -408,7 +419,19 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="names or YAML files to choose among (default: prompteol)",
     )
     parser.add_argument(
+        "--warm-start",
+        nargs="+",
+        metavar="F",
+        help="other models' demonstrations files, whose demonstrations are scored first",
+    )
+    parser.add_argument(
         "--shots", type=int, metavar="K", help="look for up to K demonstrations (default: 1)"
+    )
+    parser.add_argument(
+        "--ensemble",
+        type=int,
+        metavar="M",
+        help="average the embeddings under up to M prompts (default: 1)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 

@@ -20,6 +20,7 @@ from demosearch.errors import UserError
 if TYPE_CHECKING:
     from demosearch.baselines import Baseline
     from demosearch.embedder import Embedder
+    from demosearch.pipeline import Pipeline, RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ Command = Callable[[Namespace], Any]
 def run(arguments: Namespace) -> dict[str, Any]:
     """`demosearch run`."""
     from demosearch import display, pipeline
+    from demosearch.runs import folder_name
 
     settings = pipeline.load_pipeline(
         arguments.pipeline or pipeline.DEFAULT_PIPELINE,
@@ -38,7 +40,9 @@ def run(arguments: Namespace) -> dict[str, Any]:
         data=arguments.data,
         template=arguments.template,
         layer=_layer(arguments.layer, "auto"),
+        warm_start=arguments.warm_start,
         shots=arguments.shots,
+        ensemble=arguments.ensemble,
         strategy=arguments.strategy,
         budget=arguments.budget,
         patience=arguments.patience,
@@ -50,17 +54,49 @@ def run(arguments: Namespace) -> dict[str, Any]:
         allow_pickle=arguments.allow_pickle or None,
         candidates_file=arguments.candidates,
     )
-    out = arguments.out or Path("runs") / arguments.model.strip("/").replace("/", "--")
+    if len(arguments.model) > 1:
+        return _run_models(arguments, settings)
+    (model,) = arguments.model
     result = pipeline.run(
-        arguments.model,
+        model,
         settings,
-        out,
+        arguments.out or Path("runs") / folder_name(model),
         storage=arguments.storage,
         study_name=arguments.study,
         show_progress=not arguments.quiet,
     )
     if not arguments.json:
         display.show_run(result)
+    return _run_value(result)
+
+
+def _run_models(arguments: Namespace, settings: Pipeline) -> dict[str, Any]:
+    from demosearch import display
+    from demosearch.runs import run_models
+
+    found = run_models(
+        arguments.model,
+        settings,
+        arguments.out or "runs",
+        storage=arguments.storage,
+        study_name=arguments.study if arguments.storage else None,
+        show_progress=not arguments.quiet,
+    )
+    if not arguments.json:
+        display.show_runs(found)
+    if found.failures:
+        # What was found is shown and written; the exit status says that it is not all.
+        model, reason = next(iter(found.failures.items()))
+        raise UserError(
+            f"{len(found.failures)} of {len(arguments.model)} runs failed; {model}: {reason}"
+        )
+    return {
+        "models": {model: _run_value(result) for model, result in found.results.items()},
+        "files": [str(path) for path in found.files],
+    }
+
+
+def _run_value(result: RunResult) -> dict[str, Any]:
     return {
         "folder": str(result.folder),
         "demonstrations": result.file.model_dump(mode="json"),
@@ -138,6 +174,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import parse_devices, resolve
+    from demosearch.pipeline import warm_demonstrations
     from demosearch.prompt import Prompt
     from demosearch.selection.limits import Budget
     from demosearch.templates import DEFAULT_TEMPLATE, search_templates
@@ -152,6 +189,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
         for source in arguments.exclude
         for sentence in read_pairs(source, Split.TEST, arguments.data).sentences()
     ]
+    warm_start = warm_demonstrations(arguments.warm_start or ())
     layer = _layer(arguments.layer, "auto")
     if arguments.budget:
         Budget.parse(arguments.budget)
@@ -177,8 +215,10 @@ def search(arguments: Namespace) -> dict[str, Any]:
         folder=out.with_suffix(".study"),
         prompt=Prompt(template, layer=layer if isinstance(layer, int) else None),
         templates=further,
+        warm_start=warm_start,
         layers="auto" if layer == "auto" else None,
-        shots=arguments.shots or 1,
+        shots=1 if arguments.shots is None else arguments.shots,
+        ensemble=1 if arguments.ensemble is None else arguments.ensemble,
         strategy=arguments.strategy or "race",
         budget=arguments.budget,
         patience=arguments.patience,

@@ -156,9 +156,10 @@ class Ranked(_Strict):
 
 
 class StepRecord(_Strict):
-    """What one more demonstration brought."""
+    """What one more demonstration, or one more prompt, brought."""
 
-    demonstrations: int = Field(ge=0, description="how many the prompt has now")
+    prompts: int = Field(ge=1, description="how many there are now; a sentence costs a pass each")
+    demonstrations: int = Field(ge=0, description="how many all prompts have now")
     spearman: float = Field(description="Spearman x 100")
     gain: float = Field(description="over the step before; the first: over the baseline")
     gain_ci95: tuple[float, float] = Field(description="its 95% interval by paired bootstrap")
@@ -199,7 +200,10 @@ class DemonstrationsFile(_Strict):
         None, description="scores by layer, where the layer was chosen too"
     )
     steps: list[StepRecord] | None = Field(
-        None, description="what each demonstration brought, where several were looked for"
+        None, description="what each step brought, where more than one demonstration was looked for"
+    )
+    carried_over: list[Ranked] | None = Field(
+        None, description="what other models' best demonstrations score with this one"
     )
     ranking: list[Ranked]
     search: SearchRecord

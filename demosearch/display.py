@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from demosearch.finetune import Training
     from demosearch.memory import Machine
     from demosearch.pipeline import RunResult
+    from demosearch.runs import Runs
 
 LEADERS = 5
 
@@ -39,6 +40,28 @@ def show_run(result: RunResult) -> None:
         )
     names = ("demonstrations.json", "evaluation.json", "trials.csv", "candidates.jsonl")
     show_files(*(path for name in names if (path := result.folder / name).exists()))
+
+
+def show_runs(runs: Runs) -> None:
+    """Show the models side by side, smallest first where their sizes are known."""
+    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
+    table.add_column("model", no_wrap=True)
+    for name in ("dev, none", "dev", "gain", "test, none", "test"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("words", ratio=1)
+    for row in runs.table.sort_values("parameters", kind="stable").to_dict("records"):
+        interval = (row["dev_low"], row["dev_high"])
+        table.add_row(
+            Text(row["model"]),
+            f"{row['dev_baseline']:.2f}",
+            f"{row['dev']:.2f}",
+            f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}",
+            f"{row['test_baseline']:.2f}" if "test" in row else "",
+            f"{row['test']:.2f}" if "test" in row else "",
+            Text(row["word"]),
+        )
+    _out().print(table)
+    show_files(*runs.files)
 
 
 def show_search(file: DemonstrationsFile) -> None:
@@ -70,9 +93,21 @@ def show_search(file: DemonstrationsFile) -> None:
             style="bold" if rank == 1 else None,
         )
     out.print(table)
+    for score in _layer_scores(file):
+        _line(score)
     gain = dev.spearman - dev.baseline_spearman
     _line(f"gain {gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
-    if dev.runner_up_ci95 is not None:
+    for one in file.carried_over or ():
+        _line(
+            f"carried over: {one.word}, {one.spearman:.2f},"
+            f" {one.spearman - dev.baseline_spearman:+.2f} over none"
+        )
+    for step in file.steps or ():
+        _line(
+            f"{_plural(step.prompts, 'prompt')}, {_plural(step.demonstrations, 'demonstration')}:"
+            f" {step.spearman:.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
+        )
+    if dev.runner_up_ci95 is not None and len(file.prompts) == 1:
         ahead = file.ranking[0].spearman - file.ranking[1].spearman
         close = len(dev.indistinguishable)
         _line(
@@ -90,6 +125,14 @@ def show_search(file: DemonstrationsFile) -> None:
         f"{found.candidates} candidates, {found.strategy}: {found.sentences_encoded} sentences"
         f" encoded, {share:.0%} of an exhaustive search, in {found.seconds:.0f} s"
     )
+
+
+def _layer_scores(file: DemonstrationsFile) -> Iterator[str]:
+    """Yield the best layers in one line, where the layer was chosen too."""
+    if file.layer_curve:
+        known = [row for row in file.layer_curve if row.spearman is not None]
+        best = sorted(known, key=lambda row: row.spearman or 0.0, reverse=True)[:LEADERS]
+        yield "layers: " + ", ".join(f"{row.layer}: {row.spearman:.2f}" for row in best)
 
 
 def show_candidates(generated: Generated, path: str | Path) -> None:
@@ -225,3 +268,7 @@ def _line(text: str) -> None:
 
 def _out() -> Console:
     return Console(file=sys.stdout)
+
+
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -14,6 +14,7 @@ from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 from demosearch.replicas import Replicas, open_encoder
+from demosearch.similarity import normalised
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
@@ -212,20 +213,14 @@ class Embedder:
         embeddings = states[0]
         if len(states) > 1:
             weighted = [
-                weight * _normalised(each)
-                for weight, each in zip(self.weights, states, strict=True)
+                weight * normalised(each) for weight, each in zip(self.weights, states, strict=True)
             ]
             embeddings = np.asarray(sum(weighted) / sum(self.weights), dtype=np.float32)
         if normalize_embeddings:
-            embeddings = _normalised(embeddings)
+            embeddings = normalised(embeddings)
         result = embeddings[0] if single else embeddings
         if convert_to_tensor:
             import torch
 
             return torch.from_numpy(np.ascontiguousarray(result))
         return result
-
-
-def _normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -16,7 +16,7 @@ from demosearch import tensor_parallel
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.demonstration import DemonstrationsFile, first_error
+from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 LAST = "last"
 AUTO: Literal["auto"] = "auto"
 # What a run may go on with changed: it decides when to end, not what is found on the way.
-_FREE = {"description", "budget", "patience", "shots"}
+_FREE = {"description", "budget", "patience", "shots", "ensemble"}
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
@@ -55,8 +55,14 @@ class Pipeline(BaseModel):
     layer: int | Literal["auto"] | None = Field(
         None, description="index into hidden_states, last, or auto: chosen too"
     )
+    warm_start: list[str] = Field(
+        default_factory=list, description="demonstrations files whose demonstrations come first"
+    )
     shots: Annotated[int, Field(ge=1)] = Field(
         1, description="look for up to so many demonstrations"
+    )
+    ensemble: Annotated[int, Field(ge=1)] = Field(
+        1, description="average the embeddings under up to so many prompts"
     )
     strategy: str = Field("race", description="race or exhaustive")
     budget: str | None = Field(
@@ -236,6 +242,7 @@ def run(
     given = None
     if pipeline.candidates_file is not None:
         given = read_candidates(pipeline.candidates_file)
+    warm_start = warm_demonstrations(pipeline.warm_start)
     candidates_settings = resolved(pipeline.candidates, pipeline.data)
     pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
     candidates: list[Candidate] = []
@@ -269,8 +276,10 @@ def run(
         folder=out,
         prompt=prompt,
         templates=further,
+        warm_start=warm_start,
         layers=AUTO if auto else None,
         shots=pipeline.shots,
+        ensemble=pipeline.ensemble,
         strategy=pipeline.strategy,
         budget=pipeline.budget,
         patience=pipeline.patience,
@@ -287,6 +296,16 @@ def run(
     return RunResult(out, result.file, scores, generated)
 
 
+def warm_demonstrations(paths: Sequence[str]) -> list[Demonstration]:
+    """Return the chosen demonstrations of some files, each once.
+
+    Raises:
+        UserError: a file is not valid.
+    """
+    found = (one for path in paths for one in DemonstrationsFile.read(path).demonstrations)
+    return list(dict.fromkeys(found))
+
+
 def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
     """Write the resolved settings into the run's folder, or compare them with what is there."""
     settings = {"model": model, **pipeline.model_dump(mode="json")}
@@ -296,7 +315,8 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
         if not isinstance(kept, dict):
             raise UserError(f"{path} holds no settings; choose another --out")
         for key in settings.keys() - _FREE:
-            if kept.get(key) != settings[key]:
+            # A setting that came later is absent from an older file, and empty by default.
+            if (kept.get(key) or None) != (settings[key] or None):
                 raise UserError(
                     f"{out} holds another run ({key} was {_short(kept.get(key))}, now"
                     f" {_short(settings[key])}); choose another --out"
@@ -350,12 +370,13 @@ def _test_once(
     path = out / EVALUATION_FILE
     if path.exists():
         kept: dict[str, Any] = json.loads(read_text(path, "evaluation"))
-        if kept["test"]["sha256"] == test.sha256:
+        prompts = [record.model_dump() for record in file.prompts]
+        if kept["test"]["sha256"] == test.sha256 and kept["prompts"] == prompts:
             return kept
     gain = gain_on(
         test,
         encoder,
-        Prompt.of(file.prompts[0]),
+        [Prompt.of(record) for record in file.prompts],
         Prompt(search_templates(pipeline.template)[0]),
         pipeline.seed,
     )

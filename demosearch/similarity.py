@@ -1,4 +1,4 @@
-"""How alike two embeddings are."""
+"""Lengths of embeddings, and how alike two of them are."""
 
 from __future__ import annotations
 
@@ -18,3 +18,9 @@ def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[n
     )
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.asarray(product / norms, dtype=np.float32)
+
+
+def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows of an array (n, width) scaled to length 1; a row of zeros stays what it is."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)

@@ -34,7 +34,8 @@ class FakeEncoder:
     def resolve_layer(self, layer: int | None) -> int:
         return 3 if layer is None else layer
 
-    def encode(self, texts: Sequence[str], prompt: Prompt) -> np.ndarray:
+    def encode(self, texts: Sequence[str], prompt: Prompt, *, advance: object = None) -> np.ndarray:
+        del advance
         words = [one.word for one in prompt.demonstrations] or ["W60"]
         if "Fail" in words:
             raise UserError("this prompt is too long")

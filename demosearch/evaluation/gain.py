@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import BaseModel, ConfigDict, Field
 
 from demosearch.datasets.pairs import Pairs
@@ -25,11 +27,23 @@ class Gain(BaseModel):
 
 
 def gain_on(
-    pairs: Pairs, encoder: SentenceEncoder, prompt: Prompt, baseline: Prompt, seed: int = 0
+    pairs: Pairs,
+    encoder: SentenceEncoder,
+    prompts: Sequence[Prompt],
+    baseline: Prompt,
+    seed: int = 0,
 ) -> Gain:
-    """Score a prompt and a baseline on pairs."""
+    """Score prompts and a baseline on pairs.
+
+    Args:
+        pairs: that had no part in choosing.
+        encoder: the model.
+        prompts: the chosen ones; under several the embedding is the mean of the normalised states.
+        baseline: the plain prompt.
+        seed: of the resampling.
+    """
     objective = Objective(encoder, pairs)
-    (ours,) = objective.similarities(prompt)
+    ours = objective.similarities_under(prompts)
     (plain,) = objective.similarities(baseline)
     score, before = spearman(ours, pairs.scores), spearman(plain, pairs.scores)
     return Gain(

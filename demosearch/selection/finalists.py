@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from demosearch.prompt import Prompt
 from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.race import Race
 from demosearch.selection.statistics import (
+    best_on,
     gain_interval,
     gain_intervals,
     spearman,
@@ -80,23 +81,31 @@ class Finalists:
         """The best prompt, at its best layer."""
         return replace(self.entries[0].prompt, layer=self.layers[self._row])
 
-    @property
-    def score(self) -> float:
-        """The best prompt's Spearman x 100."""
-        return float(self.scores[0, self._row])
+    def prompts(self, number: int) -> list[Prompt]:
+        """Return the leading prompts, each at its best layer."""
+        rows = np.nanargmax(self.scores[:number], axis=1)
+        return [
+            replace(entry.prompt, layer=self.layers[row])
+            for entry, row in zip(self.entries, rows, strict=False)
+        ]
 
     @property
     def _row(self) -> int:
         return int(np.nanargmax(self.scores[0]))
 
     @property
-    def _best_similarities(self) -> NDArray[np.float32]:
+    def best_similarities(self) -> NDArray[np.float32]:
+        """The best prompt's similarities, float32 (pairs,)."""
         best: NDArray[np.float32] = self.similarities[0, self._row]
         return best
 
-    def ranking(self) -> list[Ranked]:
-        """Return the leading entries, each with the score of its best layer."""
-        rows = list(zip(self.entries, self.scores, strict=True))[:RANKING_LENGTH]
+    def ranking(self, names: Collection[str] | None = None) -> list[Ranked]:
+        """Return the leading entries, or those of some names, each with its best layer's score."""
+        rows = list(zip(self.entries, self.scores, strict=True))
+        if names is None:
+            rows = rows[:RANKING_LENGTH]
+        else:
+            rows = [(entry, scores) for entry, scores in rows if entry.name in names]
         return [
             Ranked(
                 id=entry.name,
@@ -107,18 +116,25 @@ class Finalists:
             for entry, scores in rows
         ]
 
-    def dev_record(self) -> DevRecord:
-        """Return the best prompt's score, and how it stands to the baseline and to the others."""
+    def dev_record(self, together: NDArray[np.float32] | None = None) -> DevRecord:
+        """Return the choice's score, and how it stands to the baseline and to the others.
+
+        Args:
+            together: similarities of an ensemble, float32 (pairs,), if that is the choice; all
+                entries are then the others.
+        """
         rows = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
-        ours, *others = (each[row] for each, row in zip(self.similarities, rows, strict=False))
+        others = [each[row] for each, row in zip(self.similarities, rows, strict=False)]
+        names = [entry.name for entry in self.entries[:RANKING_LENGTH]]
+        if together is None:
+            together, others, names = others[0], others[1:], names[1:]
         systems = [self.baseline[-1], *others]
-        gain, *ahead = gain_intervals(ours, systems, self.dev.scores, self.seed)
-        names = [entry.name for entry in self.entries[1:RANKING_LENGTH]]
+        gain, *ahead = gain_intervals(together, systems, self.dev.scores, self.seed)
         return DevRecord(
             name=self.dev.name,
             pairs=len(self.dev),
             sha256=self.dev.sha256,
-            spearman=self.score,
+            spearman=spearman(together, self.dev.scores),
             baseline_spearman=spearman(self.baseline[-1], self.dev.scores),
             gain_ci95=gain,
             runner_up_ci95=ahead[0] if ahead else None,
@@ -127,11 +143,19 @@ class Finalists:
             ],
         )
 
-    def estimate(self) -> EstimateRecord:
-        """Return the gain corrected for the choice among entries and layers."""
-        systems = self.similarities.reshape(-1, len(self.dev))
-        systems = systems[np.isfinite(self.scores.ravel())]
-        gain, interval = split_estimate(systems, self.baseline[-1], self.dev.scores, self.seed)
+    def estimate(
+        self, choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
+    ) -> EstimateRecord:
+        """Return the gain corrected for the choice.
+
+        Args:
+            choose: how an ensemble is chosen on some pairs, for `split_estimate`; None is the choice
+                among entries and layers.
+        """
+        if choose is None:
+            systems = self.similarities.reshape(-1, len(self.dev))
+            choose = best_on(systems[np.isfinite(self.scores.ravel())], self.dev.scores)
+        gain, interval = split_estimate(choose, self.baseline[-1], self.dev.scores, self.seed)
         return EstimateRecord(
             method="choice on a random half of the pairs, gain on the other half, repeated",
             gain=gain,
@@ -150,14 +174,26 @@ class Finalists:
 
     def step_after(self, before: Finalists | None) -> StepRecord:
         """Return what the best prompt gains over the one before it, or over the baseline."""
-        without = before._best_similarities if before else self.baseline[-1]
-        score = before.score if before else spearman(self.baseline[-1], self.dev.scores)
-        return StepRecord(
-            demonstrations=len(self.best.demonstrations),
-            spearman=self.score,
-            gain=round(self.score - score, 6),
-            gain_ci95=gain_interval(self._best_similarities, without, self.dev.scores, self.seed),
-        )
+        without = before.best_similarities if before else self.baseline[-1]
+        return step(self.best_similarities, without, self.dev, self.seed, [self.best])
+
+
+def step(
+    ours: NDArray[np.float32],
+    before: NDArray[np.float32],
+    dev: Pairs,
+    seed: int,
+    prompts: Sequence[Prompt],
+) -> StepRecord:
+    """Return what some prompts gain over what was there before, by the similarities of both."""
+    score = spearman(ours, dev.scores)
+    return StepRecord(
+        prompts=len(prompts),
+        demonstrations=sum(len(prompt.demonstrations) for prompt in prompts),
+        spearman=score,
+        gain=round(score - spearman(before, dev.scores), 6),
+        gain_ci95=gain_interval(ours, before, dev.scores, seed),
+    )
 
 
 def _scores(similarities: NDArray[np.float32], dev: Pairs) -> NDArray[np.float64]:

@@ -82,6 +82,11 @@ class Limits:
             self._sentences = budget.amount * exhaustive if share else budget.amount
         self._started = time.monotonic()
 
+    @property
+    def are_set(self) -> bool:
+        """Whether there is a budget or patience to be watched."""
+        return self._budget is not None or self.patience is not None
+
     def check(self, least: int) -> None:
         """Refuse a budget that is smaller than the least that gives an answer.
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
+from demosearch.similarity import cosine, normalised
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -33,6 +35,10 @@ class SentenceEncoder(Protocol):
 
     def resolve_layer(self, layer: int | None) -> int:
         """Return the index into `hidden_states` that `layer` stands for; None is the last."""
+        ...
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
+        """Return one row a text, float32 (len(texts), width), not normalised."""
         ...
 
     def compare(
@@ -85,3 +91,21 @@ class Objective:
         first, second = ([place[side[index]] for index in chosen] for side in sides)
         wanted = [prompt.layer] if layers is None else layers
         return self.encoder.compare(texts, prompt, wanted, first, second)
+
+    def similarities_under(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """Return the cosine similarity of all pairs under one prompt, or the mean over several.
+
+        Returns:
+            float32 (pairs,).
+
+        Raises:
+            UserError: a prompt cannot be used.
+        """
+        if len(prompts) == 1:
+            (found,) = self.similarities(prompts[0])
+            return np.asarray(found)
+        texts = self.pairs.sentences()
+        place = {text: row for row, text in enumerate(texts)}
+        states = sum(normalised(self.encoder.encode(texts, prompt)) for prompt in prompts)
+        sides = (self.pairs.sentences1, self.pairs.sentences2)
+        return cosine(*(np.asarray(states)[[place[text] for text in side]] for side in sides))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -95,20 +95,27 @@ class Race:
         self._baseline = baseline
         self._entries: dict[str, Entry] = {}
         self._alive: list[str] = []
+        self._staying: set[str] = set()
         self._rung = 0
         self._was_cut = False
 
-    def run(self, entries: Sequence[Entry]) -> None:
+    def run(self, entries: Sequence[Entry], staying: Collection[str] = ()) -> None:
         """Go on until all that stay are scored on all pairs, or a limit is reached.
 
         May be called again with other entries.
+
+        Args:
+            entries: what races.
+            staying: names of those that are scored on all pairs whatever their standing.
 
         Raises:
             UserError: the prompt without demonstration cannot be scored, or too many cannot.
         """
         self._entries = {entry.name: entry for entry in entries}
         self._alive = list(self._entries)
+        self._staying = set(staying)
         self._rung = 0
+        self._stopped.clear()
         lanes = self._objective.encoder.lanes
         if lanes == 1:
             self._work(0)
@@ -155,7 +162,7 @@ class Race:
                 missing = self._missing()
                 if not missing:
                     return
-                taken = claims.claim(list(missing), min(MOST_CLAIMED, self._fair_share(missing)))
+                taken = claims.claim(list(missing), self._fair_share(missing))
                 if not taken:
                     time.sleep(POLL)
                 with self._lock:
@@ -172,7 +179,10 @@ class Race:
             claims.close()
 
     def _fair_share(self, missing: dict[str, tuple[str, int]]) -> int:
-        return max(1, len(missing) // (2 * self._objective.encoder.lanes))
+        """Return how many to claim: few where few are left, one where each might be the last."""
+        if self._limits and self._limits.are_set:
+            return 1
+        return max(1, min(MOST_CLAIMED, len(missing) // (2 * self._objective.encoder.lanes)))
 
     def _missing(self) -> dict[str, tuple[str, int]]:
         """Return what is to be scored now, by the name of its claim; nothing when all is over."""
@@ -199,7 +209,10 @@ class Race:
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
         going_on = survivors(len(self._entries), self._rung)
-        return self._standing(self._alive, size)[:going_on]
+        standing = self._standing(self._alive, size)
+        return [
+            name for place, name in enumerate(standing) if place < going_on or name in self._staying
+        ]
 
     def _standing(self, names: Sequence[str], size: int) -> list[str]:
         """Return those that were scored on a rung, best first."""
@@ -248,8 +261,10 @@ class Race:
 
     def _end_is_due(self, size: int) -> str:
         """Return which limit is reached, or nothing."""
-        scored = (self._study.outcome(name, size) for name in self._alive)
-        if self._limits is None or not (self._before[size] or any(scored)):
+        if self._limits is None or not self._limits.are_set:
+            return ""
+        outcomes = (self._study.outcome(name, size) for name in self._alive)
+        if not self._before[size] and not any(each and not each.failure for each in outcomes):
             return ""
         study, whole = self._study, self._pairs
         # The best so far, from the rung before to the end.

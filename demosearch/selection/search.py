@@ -11,13 +11,17 @@ from typing import Literal
 import numpy as np
 
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import Demonstration, DemonstrationsFile, SearchRecord
+from demosearch.demonstration import (
+    Demonstration,
+    DemonstrationsFile,
+    SearchRecord,
+)
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, sha256
 from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, Template, prepare
+from demosearch.selection.choice import Choice
 from demosearch.selection.entries import BASELINE, Entries, Entry
-from demosearch.selection.finalists import Finalists
 from demosearch.selection.limits import Budget, Limits
 from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.race import Race, planned_pairs
@@ -27,9 +31,6 @@ from demosearch.versions import versions
 
 logger = logging.getLogger(__name__)
 
-# How many prompts are extended by one more demonstration, and by how many candidates each.
-BEAM = 3
-WIDTH = 16
 STUDY_NAME = "demosearch"
 AUTO: Literal["auto"] = "auto"
 
@@ -40,13 +41,18 @@ class SearchResult:
 
     Attributes:
         file: the contents of `demonstrations.json`.
-        prompt: the best prompt, ready to encode with.
+        prompts: the best prompt, ready to encode with; several are averaged.
         skipped: candidates left out because their sentence is one of the sets in use.
     """
 
     file: DemonstrationsFile
-    prompt: Prompt
+    prompts: tuple[Prompt, ...]
     skipped: int
+
+    @property
+    def prompt(self) -> Prompt:
+        """The best prompt by itself."""
+        return self.prompts[0]
 
 
 def search(
@@ -57,8 +63,10 @@ def search(
     folder: str | Path,
     prompt: Prompt | None = None,
     templates: Sequence[Template] = (),
+    warm_start: Sequence[Demonstration] = (),
     layers: Sequence[int] | Literal["auto"] | None = None,
     shots: int = 1,
+    ensemble: int = 1,
     strategy: Strategy | str = Strategy.RACE,
     budget: Budget | str | None = None,
     patience: int | None = None,
@@ -81,10 +89,14 @@ def search(
         folder: keeps `trials.csv`, and the study unless `storage` is given.
         prompt: template and layer; its demonstrations are ignored. None is PromptEOL, last layer.
         templates: further templates to choose among; every candidate is tried under each.
+        warm_start: demonstrations, such as other models' best, that are scored first, and on all
+            pairs whatever their standing; they are candidates like all others.
         layers: choose the layer too, among these indices into `hidden_states`; `auto` is all of them.
             All are scored from one pass. None is the prompt's layer alone.
         shots: look for up to so many demonstrations: the best prompts are extended by one more, in
             front and behind, as long as that gains more than its interval leaves in doubt.
+        ensemble: take the mean of the normalised embeddings under up to so many prompts, each added
+            as long as it gains more than its interval leaves in doubt. A sentence costs a pass each.
         strategy: `race` or `exhaustive`.
         budget: how much the search may take, e.g. `10m`, `5000-sentences` or `0.1` (of an exhaustive
             search); when it is spent, the best so far is scored on all pairs, and that is the result.
@@ -103,8 +115,11 @@ def search(
     strategy = Strategy(strategy)
     if shots < 1:
         raise UserError(f"shots {shots}: at least 1 demonstration")
+    if ensemble < 1:
+        raise UserError(f"ensemble {ensemble}: at least 1 prompt")
     folder = Path(folder)
-    kept = _usable(candidates, dev, exclude)
+    kept = _usable([*warm_start, *candidates], dev, exclude)
+    warm = {one.id for one in warm_start} & {one.id for one in kept}
     rungs = rung_sizes(len(dev)) if strategy is Strategy.RACE else [len(dev)]
     choices = _layers(encoder, prompt, layers)
     makes = Entries(prompt)
@@ -131,8 +146,9 @@ def search(
     # Whatever was found for the machine that began is used by all that go on.
     encoder.token_budget = study.token_budget(encoder.token_budget)
     with bar("searching", planned_pairs(len(entries), rungs), show=show_progress) as progress:
+        objective = Objective(encoder, dev)
         race = Race(
-            Objective(encoder, dev),
+            objective,
             study,
             makes.baseline,
             lambda baseline: spread_order(dev.scores, baseline, seed),
@@ -142,56 +158,39 @@ def search(
             limits,
             _Leader(progress).report,
         )
-        race.run(entries)
-        finalists = Finalists.of(race, entries, choices, dev, seed)
-        steps = [finalists.step_after(None)]
-        singles = [entry for entry in entries if entry.prompt.demonstrations]
-        while len(steps) < shots and not race.was_cut:
-            more = makes.longer(finalists.entries[:BEAM], race.leaders(singles, WIDTH))
-            if not more:
-                break
-            progress.add_to_total(planned_pairs(len(more), rungs) - len(dev))
-            exhaustive += len(more) * len(dev.sentences())
-            race.run(more)
-            longer = Finalists.of(race, more, choices, dev, seed)
-            step = longer.step_after(finalists)
-            if step.gain_ci95[0] <= 0:
-                logger.info(
-                    "%d demonstrations gain %+.2f [%.2f, %.2f] over %d, which is not enough",
-                    step.demonstrations,
-                    step.gain,
-                    *step.gain_ci95,
-                    len(finalists.best.demonstrations),
-                )
-                break
-            finalists = longer
-            steps.append(step)
+        race.run(entries, warm)
+        choice = Choice(race, entries, choices, objective, seed, progress)
+        exhaustive += choice.lengthen(makes, shots, rungs) * len(dev.sentences())
+        if ensemble > 1:
+            choice.combine(ensemble, folder)
     with atomic_write(folder / "trials.csv") as table:
         study.table().to_csv(table, index=False)
-    chosen = finalists.best
     file = DemonstrationsFile(
         model=encoder.record,
-        prompts=[chosen.record(encoder.resolve_layer(chosen.layer))],
+        prompts=[prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in choice.prompts],
         adapter=encoder.adapter,
         postprocess=None,
-        demonstrations=list(chosen.demonstrations),
-        dev=finalists.dev_record(),
-        estimate=finalists.estimate(),
-        layer_curve=finalists.layer_curve() if len(choices) > 1 else None,
-        steps=steps if shots > 1 else None,
-        ranking=finalists.ranking(),
+        demonstrations=list(
+            dict.fromkeys(one for prompt in choice.prompts for one in prompt.demonstrations)
+        ),
+        dev=choice.dev_record(),
+        estimate=choice.estimate(),
+        layer_curve=choice.finalists.layer_curve() if len(choices) > 1 else None,
+        steps=choice.steps if shots > 1 or ensemble > 1 else None,
+        carried_over=choice.singles.ranking(warm) if warm else None,
+        ranking=choice.finalists.ranking(),
         search=SearchRecord(
             strategy=strategy.value,
             seed=seed,
             candidates=len(kept),
             candidates_sha256=_hash(kept),
-            sentences_encoded=int(study.total("sentences_encoded")),
-            sentences_exhaustive=exhaustive,
-            seconds=round(study.total("seconds"), 1),
+            sentences_encoded=int(study.total("sentences_encoded")) + choice.sentences,
+            sentences_exhaustive=exhaustive + choice.sentences,
+            seconds=round(study.total("seconds") + choice.seconds, 1),
         ),
         versions=versions(),
     )
-    return SearchResult(file, chosen, len(candidates) - len(kept))
+    return SearchResult(file, choice.prompts, len(candidates) + len(warm_start) - len(kept))
 
 
 def _layers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,18 +106,19 @@ def gain_intervals(
 
 
 def split_estimate(
-    candidates: NDArray[np.float32],
+    choose: Callable[[NDArray[np.intp]], NDArray[np.float32]],
     baseline: NDArray[np.float32],
     scores: Sequence[float],
     seed: int,
 ) -> tuple[float, tuple[float, float]]:
     """Return the gain one may expect on other pairs, and its 95% range over splits.
 
-    The best of many on the pairs that also score it flatters. Here the best is chosen on a random
+    The best of many on the pairs that also score it flatters. Here the choice is made on a random
     half of the pairs and its gain is taken on the other half, again and again.
 
     Args:
-        candidates: similarities, shape (candidates, n).
+        choose: makes the choice on the pairs of some indices, and returns the similarities of all
+            pairs under what it chose, shape (n,).
         baseline: similarities without demonstration, shape (n,).
         scores: gold scores, length n.
         seed: of the splits.
@@ -127,12 +128,30 @@ def split_estimate(
     gains = np.empty(SPLITS)
     for split in range(SPLITS):
         order = generator.permutation(len(gold))
-        choose, check = order[: len(gold) // 2], order[len(gold) // 2 :]
-        chosen = candidates[int(np.argmax(_correlation(candidates[:, choose], gold[choose])))]
-        ours = _correlation(chosen[check], gold[check])
+        rows, check = order[: len(gold) // 2], order[len(gold) // 2 :]
+        ours = _correlation(choose(rows)[check], gold[check])
         gains[split] = 100 * (ours - _correlation(baseline[check], gold[check]))
     low, high = np.nanpercentile(gains, [2.5, 97.5])
     return round(float(np.nanmean(gains)), 3), (round(float(low), 3), round(float(high), 3))
+
+
+def best_on(
+    candidates: NDArray[np.float32], scores: Sequence[float]
+) -> Callable[[NDArray[np.intp]], NDArray[np.float32]]:
+    """Return what chooses the best of some candidates on given pairs, for `split_estimate`.
+
+    Args:
+        candidates: similarities, shape (candidates, n).
+        scores: gold scores, length n.
+    """
+    gold = np.asarray(scores)
+
+    def choose(rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        found: NDArray[np.float32]
+        found = candidates[int(np.nanargmax(_correlation(candidates[:, rows], gold[rows])))]
+        return found
+
+    return choose
 
 
 def _correlation(first: NDArray[Any], second: NDArray[Any], axis: int = -1) -> NDArray[Any]:

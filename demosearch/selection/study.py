@@ -12,6 +12,8 @@ from __future__ import annotations
 import base64
 import json
 import math
+import random
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -23,7 +25,7 @@ import optuna
 import pandas as pd
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from demosearch.errors import UserError
 from demosearch.selection.entries import Entry
@@ -42,6 +44,8 @@ _SIMILARITIES = "similarities"
 _LONGEST_TEXT = 60_000
 # Seconds that a worker waits for another's write before SQLite gives up.
 _PATIENCE_OF_SQLITE = 60
+# Tries to open a storage that others may be making.
+_OPENINGS = 6
 
 
 class Strategy(StrEnum):
@@ -248,16 +252,27 @@ class CandidateStudy:
             key = differing[0]
             raise UserError(
                 f"study '{self._study.study_name}' in {_hidden(storage)} was made with another"
-                f" {key} ({kept.get(key)!r}, now {wanted[key]!r}); use another output folder or"
-                " study name"
+                f" {key} ({_short(kept.get(key))}, now {_short(wanted[key])}); use another output"
+                " folder or study name"
             )
 
 
-def _open(storage: str) -> str | optuna.storages.RDBStorage:
+def _open(storage: str) -> optuna.storages.BaseStorage:
+    """Return an open storage, made where it is not there yet.
+
+    Of several workers that start at once more than one finds it missing and makes its tables; those
+    that come too late fail, and find them at the next try.
+    """
     if storage.startswith("sqlite:"):
-        patience = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
-        return optuna.storages.RDBStorage(storage, engine_kwargs=patience)
-    return storage
+        options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
+    else:
+        options = {"pool_pre_ping": True}
+    for attempt in range(1, _OPENINGS):
+        try:
+            return optuna.storages.RDBStorage(storage, engine_kwargs=options)
+        except DBAPIError:
+            time.sleep(attempt * random.uniform(0.1, 0.3))  # noqa: S311 - no secret
+    return optuna.storages.RDBStorage(storage, engine_kwargs=options)
 
 
 def _texts(begin: int, similarities: NDArray[np.float32]) -> Iterator[tuple[str, str]]:
@@ -292,3 +307,8 @@ def _hidden(storage: str) -> str:
     """Return a storage URL without user and password."""
     scheme, separator, rest = storage.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else storage
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -217,7 +217,7 @@ def test_pairs_of_the_users_own_are_a_task(tmp_path: Path) -> None:
 def test_gain_is_the_difference_with_an_interval_around_it() -> None:
     pairs = fake_pairs(200)
     prompt = Prompt(demonstrations=(fake_candidates([5])[0],))
-    gain = gain_on(pairs, FakeEncoder(), prompt, Prompt())
+    gain = gain_on(pairs, FakeEncoder(), [prompt], Prompt())
     assert gain.gain == pytest.approx(gain.spearman - gain.baseline_spearman)
     assert gain.gain_ci95[0] < gain.gain < gain.gain_ci95[1]
     assert gain.gain > 5

@@ -76,8 +76,8 @@ def test_the_adapter_is_used_and_scores_as_the_trainer_said(
     options = {"precision": "fp32", "device": "cpu"}
     plain = Embedder.without_demonstrations(folder, **options)
     tuned = Embedder.without_demonstrations(folder, **options, adapter=tmp_path / "a")
-    before = gain_on(dev, plain.encoder, prompt, prompt).spearman
-    after = gain_on(dev, tuned.encoder, prompt, prompt).spearman
+    before = gain_on(dev, plain.encoder, [prompt], prompt).spearman
+    after = gain_on(dev, tuned.encoder, [prompt], prompt).spearman
     # Float rounding may swap near ties among 30 pairs.
     assert training.dev_before == pytest.approx(before, abs=0.3)
     assert training.dev_after == pytest.approx(after, abs=0.3)

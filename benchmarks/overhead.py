@@ -1,0 +1,98 @@
+"""What a search costs besides the encoder: milliseconds a trial, with a stub for the encoder.
+
+    python benchmarks/overhead.py [--candidates 100 1000 10000] [--storage postgresql://...]
+
+The stub answers at once with random similarities, so all the time there is goes into the study (one
+write a trial), the claims, the scores, and at the end reading and resampling, shown by themselves.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import optuna
+from measure import machine, show
+from numpy.typing import NDArray
+
+from demosearch import Prompt, search
+from demosearch.datasets import Pairs
+from demosearch.demonstration import Demonstration, ModelRecord
+
+
+class Stub:
+    """Answers at once."""
+
+    record = ModelRecord(name="stub", source="benchmark", revision="1", precision="fp32")
+    adapter = None
+    layers = 12
+    lanes = 1
+    token_budget = 1
+
+    def resolve_layer(self, layer: int | None) -> int:
+        """Return the layer."""
+        return self.layers if layer is None else layer
+
+    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
+        """Never asked for."""
+        raise NotImplementedError
+
+    def compare(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        first: Sequence[int],
+        second: Sequence[int],
+    ) -> NDArray[np.float32]:
+        """Return random similarities that depend on the prompt alone."""
+        del texts, second
+        generator = np.random.default_rng(zlib.crc32(prompt.head.encode()))
+        return generator.normal(size=(len(layers), len(first))).astype(np.float32)
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10_000])
+    parser.add_argument("--pairs", type=int, default=1500)
+    parser.add_argument("--storage", help="an Optuna storage; its studies are named overhead-N")
+    arguments = parser.parse_args()
+
+    generator = np.random.default_rng(0)
+    scores = generator.uniform(0, 5, arguments.pairs)
+    dev = Pairs(
+        "random",
+        tuple(f"first {row}" for row in range(arguments.pairs)),
+        tuple(f"second {row}" for row in range(arguments.pairs)),
+        tuple(scores.tolist()),
+    )
+    print(machine(), "\n")
+    rows = [measure(number, dev, arguments.storage) for number in arguments.candidates]
+    show(("candidates", "trials", "ms a trial", "seconds at the end"), rows)
+
+
+def measure(number: int, dev: Pairs, storage: str | None) -> tuple[object, ...]:
+    """Return a row of the table."""
+    candidates = [Demonstration(sentence=f"Number {one}.", word=f"W{one}") for one in range(number)]
+    name = f"overhead-{number}"
+    with tempfile.TemporaryDirectory() as folder:
+        url = storage or f"sqlite:///{Path(folder) / 'study.db'}"
+        seconds = []
+        # The second time nothing is left to score: what remains is reading and resampling.
+        for _ in range(2):
+            started = time.perf_counter()
+            search(Stub(), candidates, dev, folder=folder, storage=url, study_name=name)
+            seconds.append(time.perf_counter() - started)
+        trials = len(optuna.load_study(study_name=name, storage=url).trials)
+    whole, again = seconds
+    return number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""The same run for several models: a folder each, the demonstrations side by side, one table."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from demosearch.errors import UserError
+from demosearch.files import atomic_write
+from demosearch.models import KNOWN_MODELS, resolve
+from demosearch.pipeline import Pipeline, RunResult, run
+
+logger = logging.getLogger(__name__)
+
+TABLE_FILE = "models.csv"
+DEMONSTRATIONS_FOLDER = "demonstrations"
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """What the runs of several models found.
+
+    Attributes:
+        results: by model, in the order of the models.
+        failures: why a model's run ended without a result, by model.
+        table: a row a result: model, parameters, scores on dev and test, what was chosen.
+        files: the table and the demonstrations files.
+    """
+
+    results: dict[str, RunResult]
+    failures: dict[str, str]
+    table: pd.DataFrame
+    files: list[Path]
+
+
+def folder_name(model: str) -> str:
+    """Return what a model's folder and file are called."""
+    return model.strip("/").replace("/", "--")
+
+
+def run_models(
+    models: Sequence[str],
+    pipeline: Pipeline,
+    out: str | Path,
+    *,
+    storage: str | None = None,
+    study_name: str | None = None,
+    show_progress: bool = False,
+) -> Runs:
+    """Go all the way for one model after the other, each in a folder of its own.
+
+    A model whose run fails does not keep the others from theirs.
+
+    Args:
+        models: known names, hub ids or folders.
+        pipeline: the settings of all.
+        out: gets a folder a model, `demonstrations/MODEL.json` and `models.csv`.
+        storage: Optuna storage URL; None is a file in each folder.
+        study_name: the beginning of the studies' names in the storage.
+        show_progress: draw bars on standard error.
+
+    Raises:
+        UserError: a model is named twice or unknown, or no run came to a result.
+    """
+    names = [folder_name(model) for model in models]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UserError(f"--model {twice} is given twice")
+    for model in models:
+        resolve(model)
+    out = Path(out)
+    results: dict[str, RunResult] = {}
+    failures: dict[str, str] = {}
+    for model, name in zip(models, names, strict=True):
+        logger.info("%s", model)
+        try:
+            results[model] = run(
+                model,
+                pipeline,
+                out / name,
+                storage=storage,
+                study_name=f"{study_name}-{name}" if study_name else name,
+                show_progress=show_progress,
+            )
+        except UserError as error:
+            failures[model] = str(error)
+            logger.error("%s: %s", model, error)
+        # The next model needs the memory.
+        gc.collect()
+    if not results:
+        raise UserError(f"no run came to a result; the first one: {next(iter(failures.values()))}")
+    files = []
+    for model, result in results.items():
+        files.append(out / DEMONSTRATIONS_FOLDER / f"{folder_name(model)}.json")
+        result.file.write(files[-1])
+    table = pd.DataFrame([_row(model, result) for model, result in results.items()])
+    with atomic_write(out / TABLE_FILE) as file:
+        table.to_csv(file, index=False)
+    return Runs(results, failures, table, [out / TABLE_FILE, *files])
+
+
+def _row(model: str, result: RunResult) -> dict[str, Any]:
+    known = KNOWN_MODELS.get(model)
+    file = result.file
+    row: dict[str, Any] = {
+        "model": model,
+        "parameters": known.parameters if known else None,
+        "precision": file.model.precision,
+        "dev_baseline": file.dev.baseline_spearman,
+        "dev": file.dev.spearman,
+        "dev_low": file.dev.gain_ci95[0],
+        "dev_high": file.dev.gain_ci95[1],
+        "corrected_gain": file.estimate.gain if file.estimate else None,
+    }
+    if result.test is not None:
+        test = result.test["test"]
+        row |= {
+            "test_baseline": test["baseline_spearman"],
+            "test": test["spearman"],
+            "test_low": test["gain_ci95"][0],
+            "test_high": test["gain_ci95"][1],
+        }
+    return row | {
+        "layer": file.prompts[0].layer,
+        "template": file.prompts[0].template,
+        "word": " | ".join(one.word for one in file.demonstrations),
+        "sentence": " | ".join(one.sentence for one in file.demonstrations),
+        "sentences_encoded": file.search.sentences_encoded,
+        "seconds": file.search.seconds,
+    }

@@ -1,0 +1,153 @@
+"""From the best demonstration to the best prompts: more demonstrations, then more prompts.
+
+Every step is taken only if it gains more than its interval leaves in doubt.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
+from demosearch.progress import Bar
+from demosearch.prompt import Prompt
+from demosearch.selection.ensemble import POOL, greedy, products
+from demosearch.selection.entries import Entries, Entry
+from demosearch.selection.finalists import Finalists, step
+from demosearch.selection.objective import Objective
+from demosearch.selection.race import Race, planned_pairs
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
+
+# How many prompts are extended by one more demonstration, and by how many candidates each.
+BEAM = 3
+WIDTH = 16
+
+
+class Choice:
+    """What is chosen so far.
+
+    Attributes:
+        prompts: the chosen ones; several are averaged.
+        singles: the candidates by themselves that were scored on all pairs.
+        finalists: those among which the first prompt was chosen.
+        steps: what each step brought.
+        sentences: encoded outside the race.
+        seconds: that took.
+
+    Args:
+        race: finished with the entries.
+        entries: every candidate by itself.
+        layers: that are scored.
+        objective: the pairs and the encoder.
+        seed: of the resampling.
+        progress: told of what comes to the way.
+    """
+
+    def __init__(
+        self,
+        race: Race,
+        entries: Sequence[Entry],
+        layers: list[int],
+        objective: Objective,
+        seed: int,
+        progress: Bar,
+    ) -> None:
+        self._race = race
+        self._everyone = list(entries)
+        self._candidates = [entry for entry in entries if entry.prompt.demonstrations]
+        self._layers = layers
+        self._objective = objective
+        self._dev = objective.pairs
+        self._seed = seed
+        self._progress = progress
+        self._together: NDArray[np.float32] | None = None
+        self._choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
+        self.singles = self.finalists = self._finalists(entries)
+        self.prompts: tuple[Prompt, ...] = (self.finalists.best,)
+        self.steps = [self.finalists.step_after(None)]
+        self.sentences = 0
+        self.seconds = 0.0
+
+    def lengthen(self, makes: Entries, shots: int, rungs: Sequence[int]) -> int:
+        """Add demonstrations to the prompt, up to so many, and return how many prompts raced.
+
+        The best prompts are extended by each of the leading candidates, in front and behind.
+        """
+        raced = 0
+        while len(self.prompts[0].demonstrations) < shots and not self._race.was_cut:
+            leading = self._race.leaders(self._candidates, WIDTH)
+            more = makes.longer(self.finalists.entries[:BEAM], leading)
+            if not more:
+                break
+            self._progress.add_to_total(planned_pairs(len(more), rungs) - len(self._dev))
+            self._race.run(more)
+            raced += len(more)
+            self._everyone += more
+            longer = self._finalists(more)
+            further = longer.step_after(self.finalists)
+            if not _pays(further):
+                break
+            self.finalists, self.prompts = longer, (longer.best,)
+            self.steps.append(further)
+        return raced
+
+    def combine(self, most: int, folder: Path) -> None:
+        """Add prompts to the one, up to so many in all, the most helpful first.
+
+        Args:
+            most: prompts in all.
+            folder: of the search.
+        """
+        if self._race.was_cut:
+            return
+        others = self._finalists(self._everyone).prompts(POOL)
+        pool = [*self.prompts, *(each for each in others if each not in self.prompts)][:POOL]
+        self._progress.add_to_total(len(pool) * len(self._dev))
+        found, self.seconds = products(self._objective, pool, folder, self._progress)
+        self.sentences = len(pool) * len(self._dev.sentences())
+        gold = self._dev.scores
+        for before, members in pairwise(greedy(found, gold, most)):
+            ours, theirs = (found.similarities(each) for each in (members, before))
+            prompts = tuple(pool[one] for one in members)
+            further = step(ours, theirs, self._dev, self._seed, prompts)
+            if not _pays(further):
+                break
+            self.steps.append(further)
+            self.prompts, self._together = prompts, ours
+        size = len(self.prompts)
+        if size > 1:
+            self._choose = lambda rows: found.similarities(greedy(found, gold, size, rows)[-1])
+
+    def dev_record(self) -> DevRecord:
+        """Return the score of what is chosen, and how it stands to the baseline and to others."""
+        return self.finalists.dev_record(self._together)
+
+    def estimate(self) -> EstimateRecord:
+        """Return the gain corrected for the choice."""
+        return self.finalists.estimate(self._choose)
+
+    def _finalists(self, entries: Sequence[Entry]) -> Finalists:
+        return Finalists.of(self._race, entries, self._layers, self._dev, self._seed)
+
+
+def _pays(further: StepRecord) -> bool:
+    """Whether a step gains more than its interval leaves in doubt."""
+    low, high = further.gain_ci95
+    if low <= 0:
+        logger.info(
+            "%d prompts with %d demonstrations would gain %+.2f [%+.2f, %+.2f], which is not sure",
+            further.prompts,
+            further.demonstrations,
+            further.gain,
+            low,
+            high,
+        )
+    return low > 0

@@ -1,0 +1,159 @@
+"""Several prompts at once: the mean of the normalised embeddings under each of them.
+
+The members are chosen greedily among the leading prompts: the one that lifts the dev score most joins
+next. How a set of prompts scores follows from the inner products between its members' embeddings, so
+each prompt's embeddings are made once, whatever sets are tried.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from demosearch.files import atomic_write, sha256
+from demosearch.progress import Bar
+from demosearch.prompt import Prompt
+from demosearch.selection.objective import Objective
+from demosearch.selection.statistics import spearman
+from demosearch.similarity import normalised
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# So many leading prompts are looked at.
+POOL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """Inner products of normalised embeddings, each float32 (prompts, prompts, pairs).
+
+    Attributes:
+        between: of a pair's first sentence under one prompt and its second under another.
+        first: of the first sentences under two prompts.
+        second: of the second sentences under two prompts.
+    """
+
+    between: NDArray[np.float32]
+    first: NDArray[np.float32]
+    second: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.between)
+
+    def similarities(self, members: Sequence[int]) -> NDArray[np.float32]:
+        """Return the cosine similarities under the mean over some prompts, float32 (pairs,)."""
+        chosen = np.ix_(members, members)
+        between, first, second = (
+            each[chosen].sum(axis=(0, 1), dtype=np.float64)
+            for each in (self.between, self.first, self.second)
+        )
+        return np.asarray(between / np.sqrt(first * second), dtype=np.float32)
+
+
+def products(
+    objective: Objective, prompts: Sequence[Prompt], folder: Path, progress: Bar
+) -> tuple[Products, float]:
+    """Return what ensembles of some prompts are made of, and the seconds that encoding took.
+
+    A prompt's embeddings are kept in the folder until all are there, and the products for good, so
+    that a kill costs one prompt at most.
+
+    Args:
+        objective: the pairs and the encoder.
+        prompts: each at its layer.
+        folder: of the search.
+        progress: moves on by the pairs of every prompt.
+
+    Raises:
+        UserError: a prompt cannot be used.
+    """
+    encoder, pairs = objective.encoder, objective.pairs
+    layers = [encoder.resolve_layer(prompt.layer) for prompt in prompts]
+    said = [
+        encoder.record.model_dump_json(),
+        encoder.adapter.model_dump_json() if encoder.adapter else "",
+        pairs.sha256,
+    ]
+    names = [
+        sha256([*said, prompt.record(layer).model_dump_json()])[:16]
+        for prompt, layer in zip(prompts, layers, strict=True)
+    ]
+    kept = folder / "ensemble" / f"{sha256(names)[:16]}.npz"
+    if not kept.exists():
+        states = [kept.with_name(f"{name}.states.npz") for name in names]
+        for path, prompt in zip(states, prompts, strict=True):
+            if not path.exists():
+                _encode(objective, prompt, path)
+            progress.advance(len(pairs))
+        _multiply(objective, states, kept)
+        for path in states:
+            path.unlink()
+    with np.load(kept, allow_pickle=False) as file:
+        found = Products(file["between"], file["first"], file["second"])
+        return found, float(file["seconds"])
+
+
+def greedy(
+    found: Products, scores: Sequence[float], most: int, rows: NDArray[np.intp] | None = None
+) -> list[list[int]]:
+    """Return the growing sets of prompts: the first alone, then with whichever helps it most, ...
+
+    Args:
+        found: what the prompts make of the pairs; the first prompt is the one to start from.
+        scores: gold scores.
+        most: prompts in the largest set.
+        rows: choose on these pairs only; the start is then the best prompt on them.
+    """
+    chosen = slice(None) if rows is None else rows
+    gold = np.asarray(scores)[chosen].tolist()
+
+    def score(members: list[int]) -> float:
+        return spearman(found.similarities(members)[chosen], gold)
+
+    members = [0] if rows is None else [max(range(len(found)), key=lambda one: score([one]))]
+    sets = [members]
+    while len(members) < min(most, len(found)):
+        left = [one for one in range(len(found)) if one not in members]
+        members = max(([*members, one] for one in left), key=score)
+        sets.append(members)
+    return sets
+
+
+def _encode(objective: Objective, prompt: Prompt, path: Path) -> None:
+    started = time.monotonic()
+    states = objective.encoder.encode(objective.pairs.sentences(), prompt)
+    with atomic_write(path, "wb") as file:
+        np.savez(
+            file,
+            states=normalised(states),
+            seconds=time.monotonic() - started,
+        )
+
+
+def _multiply(objective: Objective, states: Sequence[Path], path: Path) -> None:
+    pairs = objective.pairs
+    place = {text: row for row, text in enumerate(pairs.sentences())}
+    first, second = (
+        [place[text] for text in side] for side in (pairs.sentences1, pairs.sentences2)
+    )
+    loaded = [np.load(each, allow_pickle=False) for each in states]
+    # (prompts, pairs, width) of either side.
+    ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in (first, second))
+    found = [
+        np.einsum("apw,bpw->abp", one, two, optimize=True)
+        for one, two in ((ones, twos), (ones, ones), (twos, twos))
+    ]
+    with atomic_write(path, "wb") as file:
+        np.savez(
+            file,
+            between=found[0],
+            first=found[1],
+            second=found[2],
+            seconds=sum(float(each["seconds"]) for each in loaded),
+        )
