@@ -433,6 +433,11 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         metavar="M",
         help="average the embeddings under up to M prompts (default: 1)",
     )
+    parser.add_argument(
+        "--center",
+        metavar="F|dev",
+        help="subtract the mean embedding of a file's texts, or of the dev sentences",
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 
 

@@ -43,6 +43,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
         warm_start=arguments.warm_start,
         shots=arguments.shots,
         ensemble=arguments.ensemble,
+        center=arguments.center,
         strategy=arguments.strategy,
         budget=arguments.budget,
         patience=arguments.patience,
@@ -79,7 +80,7 @@ def _run_models(arguments: Namespace, settings: Pipeline) -> dict[str, Any]:
         settings,
         arguments.out or "runs",
         storage=arguments.storage,
-        study_name=arguments.study if arguments.storage else None,
+        study_name=arguments.study,
         show_progress=not arguments.quiet,
     )
     if not arguments.json:
@@ -174,7 +175,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_pairs
     from demosearch.models import parse_devices, resolve
-    from demosearch.pipeline import warm_demonstrations
+    from demosearch.pipeline import center_texts, warm_demonstrations
     from demosearch.prompt import Prompt
     from demosearch.selection.limits import Budget
     from demosearch.templates import DEFAULT_TEMPLATE, search_templates
@@ -190,6 +191,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
         for sentence in read_pairs(source, Split.TEST, arguments.data).sentences()
     ]
     warm_start = warm_demonstrations(arguments.warm_start or ())
+    centering = center_texts(arguments.center, dev)
     layer = _layer(arguments.layer, "auto")
     if arguments.budget:
         Budget.parse(arguments.budget)
@@ -219,6 +221,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
         layers="auto" if layer == "auto" else None,
         shots=1 if arguments.shots is None else arguments.shots,
         ensemble=1 if arguments.ensemble is None else arguments.ensemble,
+        center=selection.Center(*centering) if centering else None,
         strategy=arguments.strategy or "race",
         budget=arguments.budget,
         patience=arguments.patience,

@@ -11,13 +11,25 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    model_validator,
+)
+from safetensors import SafetensorError
 
 from demosearch.errors import UserError
-from demosearch.files import read_text, write_json
+from demosearch.files import atomic_write, read_text, write_json
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
 _UNIT_SEPARATOR = "\x1f"
+_MEAN = "mean"
 
 
 def demonstration_id(sentence: str, word: str) -> str:
@@ -160,6 +172,7 @@ class StepRecord(_Strict):
 
     prompts: int = Field(ge=1, description="how many there are now; a sentence costs a pass each")
     demonstrations: int = Field(ge=0, description="how many all prompts have now")
+    centered: bool = Field(False, description="whether a mean embedding is subtracted now")
     spearman: float = Field(description="Spearman x 100")
     gain: float = Field(description="over the step before; the first: over the baseline")
     gain_ci95: tuple[float, float] = Field(description="its 95% interval by paired bootstrap")
@@ -185,14 +198,29 @@ class SearchRecord(_Strict):
     seconds: float = Field(description="time spent encoding, over all sittings")
 
 
+class PostprocessRecord(_Strict):
+    """What is done to an embedding at the end: its arrays lie in a safetensors file beside."""
+
+    kind: Literal["center"] = Field(description="center: a mean embedding is subtracted")
+    fitted_on: str = Field(description="the unlabeled texts whose mean it is")
+    texts: int = Field(ge=1, description="how many")
+    sha256: str = Field(description="of the mean's bytes, float32")
+
+
 class DemonstrationsFile(_Strict):
-    """The best demonstrations for one model: the contents of `demonstrations.json`."""
+    """The best demonstrations for one model: the contents of `demonstrations.json`.
+
+    Attributes:
+        mean: what is subtracted from an embedding, float32 (width,); None without postprocessing.
+    """
 
     format: Literal["demosearch.demonstrations/1"] = FORMAT
     model: ModelRecord
     prompts: Annotated[list[PromptRecord], Field(min_length=1)]
     adapter: AdapterRecord | None = Field(description="the LoRA the search had on the model")
-    postprocess: None = Field(description="not used in this version")
+    postprocess: PostprocessRecord | None = Field(
+        description="what is done to an embedding at the end"
+    )
     demonstrations: list[Demonstration]
     dev: DevRecord
     estimate: EstimateRecord | None
@@ -209,8 +237,27 @@ class DemonstrationsFile(_Strict):
     search: SearchRecord
     versions: dict[str, str]
 
+    _mean: NDArray[np.float32] | None = PrivateAttr(None)
+
+    @property
+    def mean(self) -> NDArray[np.float32] | None:
+        """What is subtracted from an embedding."""
+        return self._mean
+
+    def with_mean(self, mean: NDArray[np.float32], fitted_on: str, texts: int) -> Self:
+        """Return the file with a mean embedding that is subtracted."""
+        record = PostprocessRecord(
+            kind="center", fitted_on=fitted_on, texts=texts, sha256=_sha256(mean)
+        )
+        file = self.model_copy(update={"postprocess": record})
+        file._mean = mean
+        return file
+
     def write(self, path: str | Path) -> None:
-        """Write the file atomically."""
+        """Write the file atomically, and its arrays before it."""
+        if self._mean is not None:
+            with atomic_write(arrays_path(path), "wb") as file:
+                file.write(safetensors.numpy.save({_MEAN: self._mean}))
         write_json(path, self.model_dump(mode="json"))
 
     @classmethod
@@ -231,9 +278,36 @@ class DemonstrationsFile(_Strict):
                 f"demonstrations file {path}: format is {found!r}, this version reads '{FORMAT}'"
             )
         try:
-            return cls.model_validate(value)
+            file = cls.model_validate(value)
         except ValidationError as error:
             raise UserError(f"demonstrations file {path}: {first_error(error)}") from error
+        if file.postprocess is not None:
+            file._mean = _read_mean(arrays_path(path), file.postprocess)
+        return file
+
+
+def arrays_path(path: str | Path) -> Path:
+    """Return where a demonstrations file's arrays lie."""
+    return Path(path).with_suffix(".safetensors")
+
+
+def _read_mean(path: Path, record: PostprocessRecord) -> NDArray[np.float32]:
+    try:
+        mean: NDArray[np.float32] = safetensors.numpy.load(path.read_bytes())[_MEAN]
+    except OSError as error:
+        raise UserError(
+            f"cannot read {path}, which belongs beside the demonstrations file:"
+            f" {error.strerror or error}"
+        ) from error
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{path} does not hold a mean embedding: {error}") from error
+    if _sha256(mean) != record.sha256:
+        raise UserError(f"{path} is another demonstrations file's")
+    return mean
+
+
+def _sha256(mean: NDArray[np.float32]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(mean, dtype="<f4").tobytes()).hexdigest()
 
 
 def first_error(error: ValidationError) -> str:

@@ -104,10 +104,12 @@ def show_search(file: DemonstrationsFile) -> None:
         )
     for step in file.steps or ():
         _line(
-            f"{_plural(step.prompts, 'prompt')}, {_plural(step.demonstrations, 'demonstration')}:"
+            f"{_plural(step.prompts, 'prompt')}, {_plural(step.demonstrations, 'demonstration')}"
+            f"{', centered' if step.centered else ''}:"
             f" {step.spearman:.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
         )
-    if dev.runner_up_ci95 is not None and len(file.prompts) == 1:
+    alone = len(file.prompts) == 1 and file.postprocess is None
+    if dev.runner_up_ci95 is not None and alone:
         ahead = file.ranking[0].spearman - file.ranking[1].spearman
         close = len(dev.indistinguishable)
         _line(

@@ -10,11 +10,12 @@ import numpy as np
 
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
+from demosearch.files import sha256
 from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 from demosearch.replicas import Replicas, open_encoder
-from demosearch.similarity import normalised
+from demosearch.similarity import averaged, normalised
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Embedder:
         encoder: the model.
         prompts: at least one prompt.
         weights: one a prompt; None weighs them alike.
+        mean: subtracted from every embedding, float32 (width,).
     """
 
     def __init__(
@@ -41,10 +43,12 @@ class Embedder:
         encoder: Encoder | Replicas,
         prompts: Sequence[Prompt],
         weights: Sequence[float] | None = None,
+        mean: NDArray[np.float32] | None = None,
     ) -> None:
         self.encoder = encoder
         self.prompts = tuple(prompts)
         self.weights = list(weights) if weights is not None else [1.0] * len(self.prompts)
+        self.mean = mean
 
     @classmethod
     def load(
@@ -103,7 +107,7 @@ class Embedder:
                 f" {file.adapter.revision[:20]}; there is another now"
             )
         prompts = [Prompt.of(record, layer) for record in file.prompts]
-        return cls(encoder, prompts, [record.weight for record in file.prompts])
+        return cls(encoder, prompts, [record.weight for record in file.prompts], file.mean)
 
     @classmethod
     def without_demonstrations(
@@ -158,6 +162,7 @@ class Embedder:
                 prompt.record(encoder.resolve_layer(prompt.layer), weight).model_dump()
                 for prompt, weight in zip(self.prompts, self.weights, strict=True)
             ],
+            **({} if self.mean is None else {"mean": sha256([str(self.mean.tolist())])}),
         }
 
     @overload
@@ -210,12 +215,9 @@ class Embedder:
                 self.encoder.encode(texts, prompt, advance=progress.advance)
                 for prompt in self.prompts
             ]
-        embeddings = states[0]
-        if len(states) > 1:
-            weighted = [
-                weight * normalised(each) for weight, each in zip(self.weights, states, strict=True)
-            ]
-            embeddings = np.asarray(sum(weighted) / sum(self.weights), dtype=np.float32)
+        embeddings = averaged(states, self.weights)
+        if self.mean is not None:
+            embeddings = embeddings - self.mean
         if normalize_embeddings:
             embeddings = normalised(embeddings)
         result = embeddings[0] if single else embeddings

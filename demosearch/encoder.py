@@ -21,7 +21,7 @@ import torch
 from demosearch import tensor_parallel
 from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.demonstration import AdapterRecord, ModelRecord
-from demosearch.errors import UserError
+from demosearch.errors import OutOfMemoryError, UserError
 from demosearch.layers import pooled_states, state_width
 from demosearch.loading import LoadedModel, load
 from demosearch.memory import find_token_budget, is_out_of_memory, release
@@ -296,11 +296,11 @@ class Encoder:
     def _halve(self, batch: Sequence[_Row]) -> None:
         release(self.model.device)
         if self._split:
-            raise UserError(
+            raise OutOfMemoryError(
                 f"out of memory with {self.token_budget} tokens a pass; split over more processes"
             )
         if len(batch) == 1:
-            raise UserError(
+            raise OutOfMemoryError(
                 f"one text of {len(batch[0])} tokens does not fit the memory of"
                 f" {self.model.device}; use a smaller --precision or more --devices"
             )

@@ -13,3 +13,7 @@ class UserError(Exception):
 
 class DeviceLostError(UserError):
     """A device's process ended by itself; what it was asked is not to blame."""
+
+
+class OutOfMemoryError(UserError):
+    """A device's memory is too small, or others hold too much of it."""

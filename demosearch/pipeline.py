@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from demosearch import tensor_parallel
+from demosearch.bulk import check_input, read_texts
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_pairs
@@ -27,9 +28,11 @@ from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 logger = logging.getLogger(__name__)
 
 LAST = "last"
+DEV_TEXTS = "dev"
+STUDY_NAME = "demosearch"
 AUTO: Literal["auto"] = "auto"
-# What a run may go on with changed: it decides when to end, not what is found on the way.
-_FREE = {"description", "budget", "patience", "shots", "ensemble"}
+# What may change when a run goes on: everything that was scored before still holds.
+_FREE = {"description", "budget", "patience", "shots", "ensemble", "center"}
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
@@ -63,6 +66,9 @@ class Pipeline(BaseModel):
     )
     ensemble: Annotated[int, Field(ge=1)] = Field(
         1, description="average the embeddings under up to so many prompts"
+    )
+    center: str | None = Field(
+        None, description="a file of texts whose mean embedding is subtracted, or dev"
     )
     strategy: str = Field("race", description="race or exhaustive")
     budget: str | None = Field(
@@ -215,7 +221,7 @@ def run(
     out: str | Path,
     *,
     storage: str | None = None,
-    study_name: str | None = None,
+    study_name: str = STUDY_NAME,
     show_progress: bool = False,
 ) -> RunResult:
     """Go all the way for one model; a run that was killed goes on where it was.
@@ -225,7 +231,7 @@ def run(
         pipeline: the settings.
         out: the run's folder.
         storage: Optuna storage URL, shared by all who work on the study; None is in the folder.
-        study_name: the study's name in the storage; None is the usual one.
+        study_name: the study's name in the storage.
         show_progress: draw bars on standard error.
 
     Raises:
@@ -243,6 +249,7 @@ def run(
     if pipeline.candidates_file is not None:
         given = read_candidates(pipeline.candidates_file)
     warm_start = warm_demonstrations(pipeline.warm_start)
+    centering = center_texts(pipeline.center, dev)
     candidates_settings = resolved(pipeline.candidates, pipeline.data)
     pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
     candidates: list[Candidate] = []
@@ -255,7 +262,7 @@ def run(
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.replicas import open_encoder
-    from demosearch.selection import STUDY_NAME, search
+    from demosearch.selection import Center, search
 
     encoder = open_encoder(
         model,
@@ -280,13 +287,14 @@ def run(
         layers=AUTO if auto else None,
         shots=pipeline.shots,
         ensemble=pipeline.ensemble,
+        center=Center(*centering) if centering else None,
         strategy=pipeline.strategy,
         budget=pipeline.budget,
         patience=pipeline.patience,
         seed=pipeline.seed,
         exclude=test.sentences() if test else (),
         storage=storage,
-        study_name=study_name or STUDY_NAME,
+        study_name=study_name,
         show_progress=show_progress,
     )
     result.file.write(out / DEMONSTRATIONS_FILE)
@@ -294,6 +302,20 @@ def run(
     if test is not None:
         scores = _test_once(out, encoder, result.file, test, pipeline)
     return RunResult(out, result.file, scores, generated)
+
+
+def center_texts(source: str | None, dev: Pairs) -> tuple[str, list[str]] | None:
+    """Return name and texts of what embeddings are centred on: `dev`, a file, or nothing.
+
+    Raises:
+        UserError: the file cannot be read or is empty.
+    """
+    if source is None:
+        return None
+    if source == DEV_TEXTS:
+        return f"{dev.name} dev", dev.sentences()
+    check_input(source)
+    return Path(source).name, list(dict.fromkeys(read_texts(source)))
 
 
 def warm_demonstrations(paths: Sequence[str]) -> list[Demonstration]:
@@ -321,8 +343,7 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
                     f"{out} holds another run ({key} was {_short(kept.get(key))}, now"
                     f" {_short(settings[key])}); choose another --out"
                 )
-        return
-    if out.is_dir() and (out / "study.db").exists():
+    elif out.is_dir() and (out / "study.db").exists():
         raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
     with atomic_write(path) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
@@ -368,10 +389,11 @@ def _test_once(
     from demosearch.evaluation import gain_on
 
     path = out / EVALUATION_FILE
+    chosen = file.model_dump(mode="json", include={"model", "prompts", "postprocess"})
     if path.exists():
         kept: dict[str, Any] = json.loads(read_text(path, "evaluation"))
-        prompts = [record.model_dump() for record in file.prompts]
-        if kept["test"]["sha256"] == test.sha256 and kept["prompts"] == prompts:
+        same = test.sha256 == kept["test"]["sha256"]
+        if same and all(kept.get(key) == value for key, value in chosen.items()):
             return kept
     gain = gain_on(
         test,
@@ -379,10 +401,10 @@ def _test_once(
         [Prompt.of(record) for record in file.prompts],
         Prompt(search_templates(pipeline.template)[0]),
         pipeline.seed,
+        file.mean,
     )
     scores = {
-        "model": file.model.model_dump(),
-        "prompts": [prompt.model_dump() for prompt in file.prompts],
+        **chosen,
         "test": gain.model_dump(mode="json"),
         "versions": file.versions,
     }

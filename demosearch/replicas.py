@@ -103,8 +103,9 @@ class Replicas:
         with ThreadPoolExecutor(self.lanes) as threads:
             running = [threads.submit(self._ask, _encode, part, prompt) for part in parts]
             for future in as_completed(running):
-                if future.exception():
+                if error := future.exception():
                     threads.shutdown(cancel_futures=True)
+                    raise error
                 if advance:
                     advance(len(future.result()))
         return np.concatenate([future.result() for future in running])

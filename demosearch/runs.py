@@ -14,7 +14,7 @@ import pandas as pd
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
 from demosearch.models import KNOWN_MODELS, resolve
-from demosearch.pipeline import Pipeline, RunResult, run
+from demosearch.pipeline import STUDY_NAME, Pipeline, RunResult, run
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def run_models(
     out: str | Path,
     *,
     storage: str | None = None,
-    study_name: str | None = None,
+    study_name: str = STUDY_NAME,
     show_progress: bool = False,
 ) -> Runs:
     """Go all the way for one model after the other, each in a folder of its own.
@@ -62,7 +62,7 @@ def run_models(
         pipeline: the settings of all.
         out: gets a folder a model, `demonstrations/MODEL.json` and `models.csv`.
         storage: Optuna storage URL; None is a file in each folder.
-        study_name: the beginning of the studies' names in the storage.
+        study_name: of every folder's study; in one storage the models' names stand behind it.
         show_progress: draw bars on standard error.
 
     Raises:
@@ -84,7 +84,7 @@ def run_models(
                 pipeline,
                 out / name,
                 storage=storage,
-                study_name=f"{study_name}-{name}" if study_name else name,
+                study_name=f"{study_name}-{name}" if storage else study_name,
                 show_progress=show_progress,
             )
         except UserError as error:

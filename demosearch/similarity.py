@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,3 +25,22 @@ def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the rows of an array (n, width) scaled to length 1; a row of zeros stays what it is."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def averaged(
+    states: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None
+) -> NDArray[np.float32]:
+    """Return the embeddings under one prompt as they are, or the mean of the normalised ones.
+
+    Args:
+        states: a prompt's each, float32 (n, width).
+        weights: a prompt's each; None weighs them alike.
+
+    Returns:
+        float32 (n, width).
+    """
+    if len(states) == 1:
+        return states[0]
+    shares = [1.0] * len(states) if weights is None else list(weights)
+    weighted = [share * normalised(each) for share, each in zip(shares, states, strict=True)]
+    return np.asarray(sum(weighted) / sum(shares), dtype=np.float32)

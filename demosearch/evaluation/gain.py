@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -10,6 +11,10 @@ from demosearch.datasets.pairs import Pairs
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.statistics import gain_interval, spearman
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 class Gain(BaseModel):
@@ -32,6 +37,7 @@ def gain_on(
     prompts: Sequence[Prompt],
     baseline: Prompt,
     seed: int = 0,
+    mean: NDArray[np.float32] | None = None,
 ) -> Gain:
     """Score prompts and a baseline on pairs.
 
@@ -41,9 +47,10 @@ def gain_on(
         prompts: the chosen ones; under several the embedding is the mean of the normalised states.
         baseline: the plain prompt.
         seed: of the resampling.
+        mean: subtracted from the embeddings under the chosen prompts.
     """
     objective = Objective(encoder, pairs)
-    ours = objective.similarities_under(prompts)
+    ours = objective.similarities_under(prompts, mean)
     (plain,) = objective.similarities(baseline)
     score, before = spearman(ours, pairs.scores), spearman(plain, pairs.scores)
     return Gain(

@@ -42,8 +42,13 @@ def only_prompt(file: DemonstrationsFile) -> Prompt:
     """Return the file's prompt.
 
     Raises:
-        UserError: there are several.
+        UserError: there are several, or embeddings are centered.
     """
+    if file.postprocess is not None:
+        raise UserError(
+            "embeddings are centered under this demonstrations file; here a plain prompt is wanted:"
+            " use Embedder.load, or search without --center"
+        )
     if len(file.prompts) > 1:
         raise UserError(
             f"{len(file.prompts)} prompts are averaged; here one is wanted:"

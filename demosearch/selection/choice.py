@@ -1,4 +1,4 @@
-"""From the best demonstration to the best prompts: more demonstrations, then more prompts.
+"""From the best demonstration to the best prompts: more demonstrations, more prompts, centering.
 
 Every step is taken only if it gains more than its interval leaves in doubt.
 """
@@ -6,12 +6,16 @@ Every step is taken only if it gains more than its interval leaves in doubt.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
+from demosearch.files import atomic_write, sha256
 from demosearch.progress import Bar
 from demosearch.prompt import Prompt
 from demosearch.selection.ensemble import POOL, greedy, products
@@ -21,7 +25,6 @@ from demosearch.selection.objective import Objective
 from demosearch.selection.race import Race, planned_pairs
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
@@ -73,6 +76,7 @@ class Choice:
         self.singles = self.finalists = self._finalists(entries)
         self.prompts: tuple[Prompt, ...] = (self.finalists.best,)
         self.steps = [self.finalists.step_after(None)]
+        self._among: int | None = None
         self.sentences = 0
         self.seconds = 0.0
 
@@ -82,10 +86,11 @@ class Choice:
         The best prompts are extended by each of the leading candidates, in front and behind.
         """
         raced = 0
-        while len(self.prompts[0].demonstrations) < shots and not self._race.was_cut:
+        while len(self.prompts[0].demonstrations) < shots:
             leading = self._race.leaders(self._candidates, WIDTH)
             more = makes.longer(self.finalists.entries[:BEAM], leading)
-            if not more:
+            cost = planned_pairs(len(more), rungs) / len(self._dev) * len(self._dev.sentences())
+            if not more or not self._race.affords(cost):
                 break
             self._progress.add_to_total(planned_pairs(len(more), rungs) - len(self._dev))
             self._race.run(more)
@@ -106,13 +111,14 @@ class Choice:
             most: prompts in all.
             folder: of the search.
         """
-        if self._race.was_cut:
-            return
         others = self._finalists(self._everyone).prompts(POOL)
         pool = [*self.prompts, *(each for each in others if each not in self.prompts)][:POOL]
+        cost = len(pool) * len(self._dev.sentences())
+        if not self._race.affords(cost):
+            return
         self._progress.add_to_total(len(pool) * len(self._dev))
         found, self.seconds = products(self._objective, pool, folder, self._progress)
-        self.sentences = len(pool) * len(self._dev.sentences())
+        self.sentences = cost
         gold = self._dev.scores
         for before, members in pairwise(greedy(found, gold, most)):
             ours, theirs = (found.similarities(each) for each in (members, before))
@@ -125,6 +131,48 @@ class Choice:
         size = len(self.prompts)
         if size > 1:
             self._choose = lambda rows: found.similarities(greedy(found, gold, size, rows)[-1])
+            self._among = len(pool)
+
+    def center(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
+        """Subtract the mean embedding of unlabeled texts, and return it; None if that does not pay.
+
+        Args:
+            texts: as many as there are.
+            folder: of the search; keeps what was computed.
+        """
+        dev = self._dev
+        cost = len(self.prompts) * (len(texts) + len(dev.sentences()))
+        if not self._race.affords(self.sentences + cost):
+            return None
+        ours = self._together if self._together is not None else self.finalists.best_similarities
+        kept = folder / "centers" / f"{self._key(texts)}.npz"
+        if not kept.exists():
+            started = time.monotonic()
+            mean = self._objective.embeddings(texts, self.prompts).mean(axis=0, dtype=np.float64)
+            mean = mean.astype(np.float32)
+            found = self._objective.similarities_under(self.prompts, mean)
+            with atomic_write(kept, "wb") as file:
+                seconds = time.monotonic() - started
+                np.savez(file, mean=mean, similarities=found, seconds=seconds)
+        with np.load(kept, allow_pickle=False) as loaded:
+            mean, found = loaded["mean"], loaded["similarities"]
+            self.seconds += float(loaded["seconds"])
+        self.sentences += cost
+        further = step(found, ours, dev, self._seed, self.prompts)
+        further = further.model_copy(update={"centered": True})
+        if not _pays(further):
+            return None
+        self.steps.append(further)
+        self._together = found
+        return np.asarray(mean, dtype=np.float32)
+
+    def _key(self, texts: Sequence[str]) -> str:
+        encoder = self._objective.encoder
+        said = [encoder.record.model_dump_json(), self._dev.sha256]
+        said += [encoder.adapter.model_dump_json() if encoder.adapter else ""]
+        for prompt in self.prompts:
+            said.append(prompt.record(encoder.resolve_layer(prompt.layer)).model_dump_json())
+        return sha256([*said, *texts])[:16]
 
     def dev_record(self) -> DevRecord:
         """Return the score of what is chosen, and how it stands to the baseline and to others."""
@@ -132,7 +180,11 @@ class Choice:
 
     def estimate(self) -> EstimateRecord:
         """Return the gain corrected for the choice."""
-        return self.finalists.estimate(self._choose)
+        estimate = self.finalists.estimate(self._choose, self._among)
+        if self.steps[-1].centered:
+            method = f"{estimate.method}; what centering gains is not in it"
+            return estimate.model_copy(update={"method": method})
+        return estimate
 
     def _finalists(self, entries: Sequence[Entry]) -> Finalists:
         return Finalists.of(self._race, entries, self._layers, self._dev, self._seed)
@@ -143,9 +195,10 @@ def _pays(further: StepRecord) -> bool:
     low, high = further.gain_ci95
     if low <= 0:
         logger.info(
-            "%d prompts with %d demonstrations would gain %+.2f [%+.2f, %+.2f], which is not sure",
+            "%d prompts with %d demonstrations%s would gain %+.2f [%+.2f, %+.2f], which is not sure",
             further.prompts,
             further.demonstrations,
+            ", centered," if further.centered else "",
             further.gain,
             low,
             high,

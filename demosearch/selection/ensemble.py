@@ -91,9 +91,14 @@ def products(
             if not path.exists():
                 _encode(objective, prompt, path)
             progress.advance(len(pairs))
-        _multiply(objective, states, kept)
+        try:
+            _multiply(objective, states, kept)
+        except FileNotFoundError:
+            # Another worker in this folder was done first.
+            if not kept.exists():
+                raise
         for path in states:
-            path.unlink()
+            path.unlink(missing_ok=True)
     with np.load(kept, allow_pickle=False) as file:
         found = Products(file["between"], file["first"], file["second"])
         return found, float(file["seconds"])

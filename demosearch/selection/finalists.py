@@ -144,13 +144,16 @@ class Finalists:
         )
 
     def estimate(
-        self, choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
+        self,
+        choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None,
+        among: int | None = None,
     ) -> EstimateRecord:
         """Return the gain corrected for the choice.
 
         Args:
             choose: how an ensemble is chosen on some pairs, for `split_estimate`; None is the choice
                 among entries and layers.
+            among: how many prompts it is chosen among.
         """
         if choose is None:
             systems = self.similarities.reshape(-1, len(self.dev))
@@ -160,7 +163,7 @@ class Finalists:
             method="choice on a random half of the pairs, gain on the other half, repeated",
             gain=gain,
             ci95=interval,
-            candidates=len(self.entries),
+            candidates=among or len(self.entries),
         )
 
     def layer_curve(self) -> list[LayerRecord]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
-from demosearch.similarity import cosine, normalised
+from demosearch.similarity import averaged, cosine
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -92,8 +91,14 @@ class Objective:
         wanted = [prompt.layer] if layers is None else layers
         return self.encoder.compare(texts, prompt, wanted, first, second)
 
-    def similarities_under(self, prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+    def similarities_under(
+        self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         """Return the cosine similarity of all pairs under one prompt, or the mean over several.
+
+        Args:
+            prompts: each with its layer.
+            mean: subtracted from every embedding, float32 (width,).
 
         Returns:
             float32 (pairs,).
@@ -101,11 +106,14 @@ class Objective:
         Raises:
             UserError: a prompt cannot be used.
         """
-        if len(prompts) == 1:
-            (found,) = self.similarities(prompts[0])
-            return np.asarray(found)
         texts = self.pairs.sentences()
         place = {text: row for row, text in enumerate(texts)}
-        states = sum(normalised(self.encoder.encode(texts, prompt)) for prompt in prompts)
+        states = self.embeddings(texts, prompts)
+        if mean is not None:
+            states = states - mean
         sides = (self.pairs.sentences1, self.pairs.sentences2)
-        return cosine(*(np.asarray(states)[[place[text] for text in side]] for side in sides))
+        return cosine(*(states[[place[text] for text in side]] for side in sides))
+
+    def embeddings(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
+        """Return the embeddings of texts as an `Embedder` makes them, float32 (texts, width)."""
+        return averaged([self.encoder.encode(texts, prompt) for prompt in prompts])

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch.errors import DeviceLostError, UserError
+from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.limits import Limits
 from demosearch.selection.objective import Objective
@@ -128,10 +128,13 @@ class Race:
             finally:
                 self._stopped.set()
 
-    @property
-    def was_cut(self) -> bool:
-        """Whether a limit ended it."""
-        return self._was_cut
+    def affords(self, sentences: float) -> bool:
+        """Whether the budget has room for so many more."""
+        if self._was_cut or self._limits is None:
+            return not self._was_cut
+        study = self._study
+        spent, seconds = study.total("sentences_encoded"), study.total("seconds")
+        return not self._limits.is_spent(spent, seconds, sentences)
 
     def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
         """Return the entries that went furthest and stood best there."""
@@ -193,7 +196,7 @@ class Race:
                 baseline = self._known(BASELINE, self._pairs)
                 if baseline is None:
                     return {f"{BASELINE}@{self._pairs}": (BASELINE, self._pairs)}
-                self._order = self._order_by(baseline[-1])
+                self._begin(baseline[-1])
             while True:
                 size = self._rungs[self._rung]
                 waiting = [name for name in self._alive if not self._study.outcome(name, size)]
@@ -205,6 +208,15 @@ class Race:
                     return {}
                 self._alive = self._next(size)
                 self._rung += 1
+
+    def _begin(self, baseline: NDArray[np.float32]) -> None:
+        """Set the order, and drop the rungs on which it has pairs of one score only."""
+        self._order = order = self._order_by(baseline)
+        self._rungs = [size for size in self._rungs if len(set(self._gold(order[:size]))) > 1]
+        self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
+        known = self._study.outcome(BASELINE, self._pairs)
+        if self._report and known:
+            self._report(self._baseline, 0, known.scores)
 
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
@@ -280,11 +292,13 @@ class Race:
 
     def _fruitless(self) -> int:
         """Return how many of the last candidates scored on all pairs were no new best."""
-        scores = [
-            outcome.score
-            for name in self._alive
-            if (outcome := self._study.outcome(name, self._pairs))
-        ]
+        scores = []
+        for name in self._alive:
+            outcome = self._study.outcome(name, self._pairs)
+            if outcome is None:
+                # What others are at counts once all before it is known.
+                break
+            scores.append(outcome.score)
         return len(scores) - 1 - int(np.argmax(scores)) if scores else 0
 
     def _cut(self, size: int, reason: str) -> list[str]:
@@ -296,14 +310,16 @@ class Race:
         ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
         name = self._limits.name if self._limits else ""
         leader = self._study.note(f"{reason} reached {name}".strip(), ranked[0])
-        if leader not in self._entries:
-            # By the clock it may end at another moment than it did before.
+        whole = self._study.outcome(leader, self._pairs)
+        if leader not in self._entries or (whole and leader != ranked[0]):
+            # By the clock it ends at another moment than it did in an earlier sitting.
             leader = ranked[0]
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
         self._limits = None
         self._was_cut = True
         done = [name for name in self._standing(names, self._pairs) if name != leader]
-        self._alive = [leader, *done]
+        staying = [name for name in self._staying if name != leader and name not in done]
+        self._alive = [leader, *done, *sorted(staying)]
         self._rung = len(self._rungs) - 1
         return [name for name in self._alive if not self._study.outcome(name, self._pairs)]
 
@@ -336,7 +352,8 @@ class Race:
         try:
             if indices:
                 new = self._objective.similarities(entry.prompt, indices, layers)
-        except DeviceLostError:
+        except (DeviceLostError, OutOfMemoryError):
+            # The prompt is not to blame, and may do well another time.
             raise
         except UserError as error:
             failure = str(error)
@@ -346,7 +363,11 @@ class Race:
         if not failure:
             whole = np.empty((len(layers), size), dtype=np.float32) if known is None else known
             whole[:, missing] = new
-            scores, layer, failure = self._judged(name, whole[: len(self._layers)])
+            if name == BASELINE:
+                # It is whole before there is an order; its rungs are the others' all the same.
+                order = self._order_by(whole[-1])
+                whole = whole[:, order]
+            scores, layer, failure = self._judged(whole[: len(self._layers)], order)
         if failure:
             # A failure is never a score.
             logger.warning("candidate %s could not be scored: %s", name, failure)
@@ -366,7 +387,7 @@ class Race:
             self._report(entry, len(indices), scores)
 
     def _judged(
-        self, name: str, similarities: NDArray[np.float32]
+        self, similarities: NDArray[np.float32], order: NDArray[np.intp]
     ) -> tuple[dict[int, float], int, str]:
         """Return the scores by rung, the best layer on the last of them, or why there are none."""
         if not np.isfinite(similarities).all():
@@ -374,11 +395,6 @@ class Race:
         layer = 0
         scores: dict[int, float] = {}
         size = similarities.shape[1]
-        order = self._order_of(name)
-        if name == BASELINE:
-            # It is whole before there is an order; its rungs are the others' all the same.
-            order = self._order_by(similarities[-1])
-            similarities = similarities[:, order]
         for rung in (each for each in self._rungs if each <= size):
             gold = self._gold(order[:rung])
             found = [spearman(each[:rung], gold) for each in similarities]

@@ -36,6 +36,26 @@ AUTO: Literal["auto"] = "auto"
 
 
 @dataclass(frozen=True, slots=True)
+class Center:
+    """Unlabeled texts to centre embeddings on.
+
+    Attributes:
+        name: what files call them.
+        texts: at least one.
+
+    Raises:
+        UserError: there is none.
+    """
+
+    name: str
+    texts: Sequence[str]
+
+    def __post_init__(self) -> None:
+        if not self.texts:
+            raise UserError(f"{self.name} holds no texts to centre embeddings on")
+
+
+@dataclass(frozen=True, slots=True)
 class SearchResult:
     """What a search found.
 
@@ -67,6 +87,7 @@ def search(
     layers: Sequence[int] | Literal["auto"] | None = None,
     shots: int = 1,
     ensemble: int = 1,
+    center: Center | None = None,
     strategy: Strategy | str = Strategy.RACE,
     budget: Budget | str | None = None,
     patience: int | None = None,
@@ -97,6 +118,8 @@ def search(
             front and behind, as long as that gains more than its interval leaves in doubt.
         ensemble: take the mean of the normalised embeddings under up to so many prompts, each added
             as long as it gains more than its interval leaves in doubt. A sentence costs a pass each.
+        center: unlabeled texts whose mean embedding is subtracted from every embedding, if that gains
+            more than its interval leaves in doubt.
         strategy: `race` or `exhaustive`.
         budget: how much the search may take, e.g. `10m`, `5000-sentences` or `0.1` (of an exhaustive
             search); when it is spent, the best so far is scored on all pairs, and that is the result.
@@ -163,6 +186,7 @@ def search(
         exhaustive += choice.lengthen(makes, shots, rungs) * len(dev.sentences())
         if ensemble > 1:
             choice.combine(ensemble, folder)
+        mean = choice.center(center.texts, folder) if center else None
     with atomic_write(folder / "trials.csv") as table:
         study.table().to_csv(table, index=False)
     file = DemonstrationsFile(
@@ -176,7 +200,7 @@ def search(
         dev=choice.dev_record(),
         estimate=choice.estimate(),
         layer_curve=choice.finalists.layer_curve() if len(choices) > 1 else None,
-        steps=choice.steps if shots > 1 or ensemble > 1 else None,
+        steps=choice.steps if shots > 1 or ensemble > 1 or center else None,
         carried_over=choice.singles.ranking(warm) if warm else None,
         ranking=choice.finalists.ranking(),
         search=SearchRecord(
@@ -190,6 +214,8 @@ def search(
         ),
         versions=versions(),
     )
+    if center and mean is not None:
+        file = file.with_mean(mean, center.name, len(center.texts))
     return SearchResult(file, choice.prompts, len(candidates) + len(warm_start) - len(kept))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -91,18 +92,24 @@ def gain_intervals(
         first, *rest = (100 * _pearson(each, gold, axis) for each in systems)
         return np.stack([first - other for other in rest])
 
-    result = stats.bootstrap(
-        (ours, *others, np.asarray(scores)),
-        gains,
-        paired=True,
-        vectorized=True,
-        n_resamples=RESAMPLES,
-        batch=100,
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    bounds = np.stack(result.confidence_interval, axis=1)
-    return [(round(float(low), 3), round(float(high), 3)) for low, high in bounds]
+    with warnings.catch_warnings():
+        # A resample without two different gold scores ranks nothing, and is left out.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        result = stats.bootstrap(
+            (ours, *others, np.asarray(scores)),
+            gains,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=100,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = np.nanpercentile(result.bootstrap_distribution, [2.5, 97.5], axis=-1)
+    return [
+        (round(float(one), 3), round(float(other), 3))
+        for one, other in zip(np.ravel(low), np.ravel(high), strict=True)
+    ]
 
 
 def split_estimate(
@@ -129,6 +136,10 @@ def split_estimate(
     for split in range(SPLITS):
         order = generator.permutation(len(gold))
         rows, check = order[: len(gold) // 2], order[len(gold) // 2 :]
+        if min(np.ptp(gold[rows]), np.ptp(gold[check])) == 0:
+            # Where few pairs differ in score, a half may rank nothing.
+            gains[split] = np.nan
+            continue
         ours = _correlation(choose(rows)[check], gold[check])
         gains[split] = 100 * (ours - _correlation(baseline[check], gold[check]))
     low, high = np.nanpercentile(gains, [2.5, 97.5])
@@ -147,8 +158,8 @@ def best_on(
     gold = np.asarray(scores)
 
     def choose(rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        found: NDArray[np.float32]
-        found = candidates[int(np.nanargmax(_correlation(candidates[:, rows], gold[rows])))]
+        correlations = np.nan_to_num(_correlation(candidates[:, rows], gold[rows]), nan=-1.0)
+        found: NDArray[np.float32] = candidates[int(np.argmax(correlations))]
         return found
 
     return choose

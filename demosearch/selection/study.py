@@ -128,19 +128,16 @@ class CandidateStudy:
         every worker and after every restart.
         """
         if self._budget is None:
-            self._budget = self._study.user_attrs.get(_BUDGET)
-        if self._budget is None:
-            self._keep_budget(found)
-        return self._budget or found
+            self._budget = int(self.note(_BUDGET, found))
+        return self._budget
 
     def lower_token_budget(self, budget: int) -> None:
         """Keep what is left after memory ran out; a larger one changes nothing."""
-        if self._budget is None or budget < self._budget:
-            self._keep_budget(budget)
-
-    def _keep_budget(self, budget: int) -> None:
-        self._budget = budget
-        self._study.set_user_attr(_BUDGET, budget)
+        if self._budget is not None and budget >= self._budget:
+            return
+        # Another worker may have lowered it further.
+        self._budget = min(budget, self._study.user_attrs.get(_BUDGET, budget))
+        self._study.set_user_attr(_BUDGET, self._budget)
 
     def claims(self, lane: int) -> Claims:
         """Return what one worker claims with."""
@@ -232,13 +229,13 @@ class CandidateStudy:
         row = self._rows.setdefault(attributes["candidate"], fresh)
         row["sentences_encoded"] += attributes["sentences_encoded"]
         row["seconds"] = round(row["seconds"] + _seconds(trial), 3)
-        row["state"] = trial.state.name.lower()
         if trial.state is TrialState.FAIL:
+            row["state"] = trial.state.name.lower()
             row["failure"] = self.failures[attributes["candidate"]] = attributes["failure"]
             return
         pairs = attributes["pairs"]
-        row["layer"] = attributes["layer"]
-        row["pairs"] = max(row["pairs"], pairs)
+        if pairs >= row["pairs"]:
+            row |= {"pairs": pairs, "layer": attributes["layer"], "state": trial.state.name.lower()}
         row |= {f"spearman_{rung}": score for rung, score in trial.intermediate_values.items()}
         if trial.state is TrialState.COMPLETE:
             row["spearman"] = trial.value

@@ -42,7 +42,7 @@ class Claims:
     def __init__(self, study: optuna.Study, lane: int) -> None:
         self._study = study
         self._key = f"{PREFIX}{_host()}/{os.getpid()}/{lane}"
-        self._started = psutil.Process().create_time()
+        self._started = _started(psutil.Process())
         self._held: list[str] = []
         self._beats = 0
         self._lock = threading.Lock()
@@ -79,18 +79,19 @@ class Claims:
         with suppress(Exception):
             self.release()
 
-    def _write(self, held: list[str]) -> None:
+    def _write(self, held: list[str] | None = None) -> None:
         with self._lock:
-            self._held = held
+            if held is not None:
+                self._held = held
             self._beats += 1
-            value = {"holds": held, "beat": self._beats, "started": self._started}
+            value = {"holds": self._held, "beat": self._beats, "started": self._started}
             self._study.set_user_attr(self._key, value)
 
     def _keep_beating(self) -> None:
         while not self._closed.wait(BEAT):
             if self._held:
                 try:
-                    self._write(self._held)
+                    self._write()
                 except Exception as error:  # the work itself will meet it and say more
                     logger.debug("no sign of life could be written: %s", error)
 
@@ -128,6 +129,11 @@ def _host() -> str:
 def _runs(pid: int, started: float) -> bool:
     """Whether the process is there, and is not a later one of the same number."""
     try:
-        return psutil.Process(pid).create_time() == started
+        return abs(_started(psutil.Process(pid)) - started) < 1
     except psutil.Error:
         return False
+
+
+def _started(process: psutil.Process) -> float:
+    """Return the seconds from the machine's start to the process's, whatever the clock says."""
+    return float(process.create_time() - psutil.boot_time())

@@ -14,8 +14,10 @@ import pytest
 from scipy import stats
 
 from demosearch import Embedder, Prompt, search
+from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, DemonstrationsFile
-from demosearch.errors import DeviceLostError, UserError
+from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
+from demosearch.selection import Center
 from demosearch.selection.objective import Objective
 from demosearch.selection.rungs import rung_sizes, spread_order, survivors
 from demosearch.similarity import cosine
@@ -302,6 +304,16 @@ def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
     assert alone.layer_curve is None
 
 
+def test_the_baselines_rungs_are_the_others_pairs_at_another_layer_too(tmp_path: Path) -> None:
+    encoder = Layered()
+    search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path, prompt=Prompt(layer=2))
+    table = pd.read_csv(tmp_path / "trials.csv").set_index("candidate")
+    ours, last = Objective(encoder, DEV).similarities(Prompt(), layers=[2, 4])
+    chosen = spread_order(DEV.scores, last, 0)[:50]
+    expected = stats.spearmanr(ours[chosen], np.array(DEV.scores)[chosen]).statistic
+    assert table.loc["baseline", "spearman_50"] == pytest.approx(100 * expected, abs=1e-5)
+
+
 def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: Path) -> None:
     last = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "4").file
     other = search(
@@ -360,6 +372,46 @@ def test_patience_ends_when_nothing_better_comes(tmp_path: Path) -> None:
     ).file
     assert file.demonstrations[0].word == "W5"
     assert {one.word for one in file.ranking} == {"W90", "W5", "W80", "W70", "W60"}
+
+
+def test_a_budget_holds_for_what_comes_after_the_single_demonstrations_too(tmp_path: Path) -> None:
+    encoder = FakeEncoder()
+    file = search(
+        encoder,
+        fake_candidates([40, 41, 42, 43, 90, 95]),
+        DEV,
+        folder=tmp_path,
+        budget="3000-sentences",
+        shots=3,
+        ensemble=3,
+        center=Center("dev", DEV.sentences()),
+    ).file
+    assert encoder.encoded.total() <= 3000
+    assert len(file.prompts) == 1
+
+
+def test_skewed_gold_scores_are_no_obstacle(tmp_path: Path) -> None:
+    pairs = fake_pairs(100)
+    order = np.argsort(pairs.scores)
+    scores = np.zeros(100)
+    scores[order[-3:]] = 1
+    dev = Pairs("skewed", pairs.sentences1, pairs.sentences2, tuple(scores.tolist()))
+    file = search(FakeEncoder(), fake_candidates([5, 90, 95]), dev, folder=tmp_path).file
+    assert file.demonstrations[0].word == "W5"
+    assert np.isfinite(file.estimate.gain)
+
+
+def test_memory_that_is_short_for_a_while_is_no_candidates_fault(tmp_path: Path) -> None:
+    class Short(FakeEncoder):
+        def encode(self, texts, prompt, **_):  # type: ignore[no-untyped-def]
+            if self.encoded.total() > 1000:
+                raise OutOfMemoryError("one text does not fit the memory")
+            return super().encode(texts, prompt)
+
+    with pytest.raises(OutOfMemoryError):
+        search(Short(), fake_candidates(NOISES), DEV, folder=tmp_path)
+    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
+    assert (pd.read_csv(tmp_path / "trials.csv")["failure"].isna()).all()
 
 
 @pytest.mark.parametrize(
@@ -493,6 +545,67 @@ def test_a_kill_among_the_prompts_of_an_ensemble_costs_one_of_them(tmp_path: Pat
 def test_less_than_one_is_an_error(tmp_path: Path, option: str) -> None:
     with pytest.raises(UserError, match=f"{option} 0: at least 1"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, **{option: 0})  # type: ignore[arg-type]
+
+
+class Shifted(FakeEncoder):
+    """States of any length, all shifted the same way, as a language model's are."""
+
+    def encode(self, texts, prompt, **_):  # type: ignore[no-untyped-def]
+        lengths = np.array([0.2 + zlib.crc32(text.encode()) / 2**32 for text in texts])
+        states = super().encode(texts, prompt) * lengths[:, None].astype(np.float32)
+        return states + np.array([1, -1], dtype=np.float32)
+
+
+# All directions, so that their mean is the shift.
+AROUND = [f"text {angle / 5} 0" for angle in range(100)]
+
+
+def test_the_mean_of_given_texts_is_subtracted_if_that_pays(tmp_path: Path) -> None:
+    encoder = Shifted()
+    center = Center("lines.txt", AROUND)
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "folder": tmp_path}
+    result = search(encoder, **arguments, center=center)
+    file = result.file
+    assert file.postprocess.fitted_on == "lines.txt"
+    assert file.postprocess.texts == 100
+    assert file.steps[-1].centered
+    assert file.steps[-1].spearman == file.dev.spearman > file.ranking[0].spearman
+    assert file.mean == pytest.approx(encoder.encode(AROUND, result.prompt).mean(0), abs=1e-6)
+    # As it is written and read again, it gives the score that is in it.
+    file.write(tmp_path / "best.json")
+    read = DemonstrationsFile.read(tmp_path / "best.json")
+    states = Embedder(encoder, result.prompts, mean=read.mean).encode
+    found = cosine(states(DEV.sentences1), states(DEV.sentences2))
+    expected = 100 * stats.spearmanr(found, DEV.scores).statistic
+    assert read.dev.spearman == pytest.approx(expected, abs=0.01)
+    again = Shifted()
+    assert search(again, **arguments, center=center).file.dev == file.dev
+    assert again.encoded.total() == 0
+
+
+def test_a_mean_that_does_not_pay_is_left_out(tmp_path: Path) -> None:
+    far = Center("far", ["text 0 0", "text 0.1 1"])
+    file = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, center=far).file
+    assert file.postprocess is None
+    assert file.mean is None
+    with pytest.raises(UserError, match="far holds no texts"):
+        Center("far", [])
+
+
+def test_a_mean_that_is_gone_or_anothers_is_an_error(tmp_path: Path) -> None:
+    center = Center("lines", AROUND)
+    file = search(Shifted(), fake_candidates(NOISES), DEV, folder=tmp_path, center=center).file
+    file.write(tmp_path / "a.json")
+    file.with_mean(np.zeros(2, dtype=np.float32), "zeros", 1).write(tmp_path / "b.json")
+    (tmp_path / "a.safetensors").rename(tmp_path / "kept")
+    with pytest.raises(UserError, match=r"a\.safetensors, which belongs beside"):
+        DemonstrationsFile.read(tmp_path / "a.json")
+    (tmp_path / "b.safetensors").rename(tmp_path / "a.safetensors")
+    with pytest.raises(UserError, match="is another demonstrations file's"):
+        DemonstrationsFile.read(tmp_path / "a.json")
+    (tmp_path / "a.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(UserError, match="does not hold a mean embedding"):
+        DemonstrationsFile.read(tmp_path / "a.json")
 
 
 def test_another_models_best_is_scored_on_all_pairs_whatever_it_is_worth(tmp_path: Path) -> None:
