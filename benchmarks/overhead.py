@@ -38,10 +38,6 @@ class Stub:
         """Return the layer."""
         return self.layers if layer is None else layer
 
-    def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
-        """Never asked for."""
-        raise NotImplementedError
-
     def compare(
         self,
         texts: Sequence[str],

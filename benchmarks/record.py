@@ -24,8 +24,8 @@ from demosearch.candidates.file import Candidate
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.files import atomic_write
 from demosearch.progress import bar
-from demosearch.selection.study import BASELINE
-from demosearch.similarity import cosine
+from demosearch.selection.entries import BASELINE
+from demosearch.selection.objective import Objective
 
 
 def main() -> None:
@@ -78,14 +78,8 @@ def record(
 ) -> None:
     """Write the cosines of all pairs at all layers, float16 (layers, pairs), and what they took."""
     started = time.monotonic()
-    texts = pairs.sentences()
     prompt = Prompt(demonstrations=() if candidate is None else (candidate,))
-    states = encoder.encode_layers(texts, prompt, layers)
-    place = {text: row for row, text in enumerate(texts)}
-    first, second = (
-        [place[text] for text in side] for side in (pairs.sentences1, pairs.sentences2)
-    )
-    cosines = np.stack([cosine(each[first], each[second]) for each in states])
+    cosines = Objective(encoder, pairs).similarities(prompt, layers=layers)
     with atomic_write(path, "wb") as file:
         np.savez(
             file,

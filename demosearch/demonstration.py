@@ -228,7 +228,7 @@ class DemonstrationsFile(_Strict):
         None, description="scores by layer, where the layer was chosen too"
     )
     steps: list[StepRecord] | None = Field(
-        None, description="what each step brought, where more than one demonstration was looked for"
+        None, description="what each step brought, where more than one was looked for"
     )
     carried_over: list[Ranked] | None = Field(
         None, description="what other models' best demonstrations score with this one"
@@ -247,7 +247,7 @@ class DemonstrationsFile(_Strict):
     def with_mean(self, mean: NDArray[np.float32], fitted_on: str, texts: int) -> Self:
         """Return the file with a mean embedding that is subtracted."""
         record = PostprocessRecord(
-            kind="center", fitted_on=fitted_on, texts=texts, sha256=_sha256(mean)
+            kind="center", fitted_on=fitted_on, texts=texts, sha256=mean_sha256(mean)
         )
         file = self.model_copy(update={"postprocess": record})
         file._mean = mean
@@ -301,12 +301,13 @@ def _read_mean(path: Path, record: PostprocessRecord) -> NDArray[np.float32]:
         ) from error
     except (SafetensorError, KeyError) as error:
         raise UserError(f"{path} does not hold a mean embedding: {error}") from error
-    if _sha256(mean) != record.sha256:
+    if mean_sha256(mean) != record.sha256:
         raise UserError(f"{path} is another demonstrations file's")
     return mean
 
 
-def _sha256(mean: NDArray[np.float32]) -> str:
+def mean_sha256(mean: NDArray[np.float32]) -> str:
+    """Return the hex digest of a mean embedding, as float32."""
     return hashlib.sha256(np.ascontiguousarray(mean, dtype="<f4").tobytes()).hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +93,10 @@ def show_search(file: DemonstrationsFile) -> None:
             style="bold" if rank == 1 else None,
         )
     out.print(table)
-    for score in _layer_scores(file):
-        _line(score)
+    if file.layer_curve:
+        known = [row for row in file.layer_curve if row.spearman is not None]
+        best = sorted(known, key=lambda row: row.spearman or 0.0, reverse=True)[:LEADERS]
+        _line("layers: " + ", ".join(f"{row.layer}: {row.spearman:.2f}" for row in best))
     gain = dev.spearman - dev.baseline_spearman
     _line(f"gain {gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
     for one in file.carried_over or ():
@@ -127,14 +129,6 @@ def show_search(file: DemonstrationsFile) -> None:
         f"{found.candidates} candidates, {found.strategy}: {found.sentences_encoded} sentences"
         f" encoded, {share:.0%} of an exhaustive search, in {found.seconds:.0f} s"
     )
-
-
-def _layer_scores(file: DemonstrationsFile) -> Iterator[str]:
-    """Yield the best layers in one line, where the layer was chosen too."""
-    if file.layer_curve:
-        known = [row for row in file.layer_curve if row.spearman is not None]
-        best = sorted(known, key=lambda row: row.spearman or 0.0, reverse=True)[:LEADERS]
-        yield "layers: " + ", ".join(f"{row.layer}: {row.spearman:.2f}" for row in best)
 
 
 def show_candidates(generated: Generated, path: str | Path) -> None:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import DemonstrationsFile, mean_sha256
 from demosearch.errors import UserError
-from demosearch.files import sha256
 from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
@@ -162,7 +161,7 @@ class Embedder:
                 prompt.record(encoder.resolve_layer(prompt.layer), weight).model_dump()
                 for prompt, weight in zip(self.prompts, self.weights, strict=True)
             ],
-            **({} if self.mean is None else {"mean": sha256([str(self.mean.tolist())])}),
+            **({} if self.mean is None else {"mean": mean_sha256(self.mean)}),
         }
 
     @overload

@@ -1,6 +1,11 @@
-"""Exceptions that the command line shows as one line."""
+"""Exceptions that the command line shows as one line, and keeping them to one."""
 
 from __future__ import annotations
+
+
+def short(text: str) -> str:
+    """Return the beginning of a text that is too long for one line of an error."""
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class UserError(Exception):

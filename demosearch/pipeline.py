@@ -18,7 +18,7 @@ from demosearch.candidates.file import Candidate, read_candidates, write_candida
 from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
-from demosearch.errors import UserError
+from demosearch.errors import UserError, short
 from demosearch.files import atomic_write, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
@@ -300,7 +300,7 @@ def run(
     result.file.write(out / DEMONSTRATIONS_FILE)
     scores = None
     if test is not None:
-        scores = _test_once(out, encoder, result.file, test, pipeline)
+        scores = _test_once(out, encoder, result.file, test, Prompt(template), pipeline)
     return RunResult(out, result.file, scores, generated)
 
 
@@ -383,7 +383,12 @@ def _candidates(
 
 
 def _test_once(
-    out: Path, encoder: Any, file: DemonstrationsFile, test: Pairs, pipeline: Pipeline
+    out: Path,
+    encoder: Any,
+    file: DemonstrationsFile,
+    test: Pairs,
+    baseline: Prompt,
+    pipeline: Pipeline,
 ) -> dict[str, Any]:
     """Score the test pairs once; a run that is started again reads what was written."""
     from demosearch.evaluation import gain_on
@@ -399,7 +404,7 @@ def _test_once(
         test,
         encoder,
         [Prompt.of(record) for record in file.prompts],
-        Prompt(search_templates(pipeline.template)[0]),
+        baseline,
         pipeline.seed,
         file.mean,
     )
@@ -433,5 +438,4 @@ def _set(value: dict[str, Any], change: str) -> None:
 
 
 def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return short(json.dumps(value, ensure_ascii=False))

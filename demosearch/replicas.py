@@ -101,7 +101,7 @@ class Replicas:
         size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.lanes)))
         parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
         with ThreadPoolExecutor(self.lanes) as threads:
-            running = [threads.submit(self._ask, _encode, part, prompt) for part in parts]
+            running = [threads.submit(self._ask, Encoder.encode, part, prompt) for part in parts]
             for future in as_completed(running):
                 if error := future.exception():
                     threads.shutdown(cancel_futures=True)
@@ -125,7 +125,7 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used, or a device's process ended by itself.
         """
-        return self._ask(_compare, texts, prompt, layers, first, second)
+        return self._ask(Encoder.compare, texts, prompt, layers, first, second)
 
     def _ask(
         self, what: Callable[..., NDArray[np.float32]], *arguments: Any
@@ -214,11 +214,3 @@ def _with_budget(
         raise RuntimeError("this process has no encoder yet")
     _encoder.token_budget = token_budget
     return what(_encoder, *arguments), _encoder.token_budget
-
-
-def _encode(encoder: Encoder, *arguments: Any) -> NDArray[np.float32]:
-    return encoder.encode(*arguments)
-
-
-def _compare(encoder: Encoder, *arguments: Any) -> NDArray[np.float32]:
-    return encoder.compare(*arguments)

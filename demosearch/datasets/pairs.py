@@ -44,6 +44,15 @@ class Pairs:
         both = [text for i in chosen for text in (self.sentences1[i], self.sentences2[i])]
         return list(dict.fromkeys(both))
 
+    def places(
+        self, texts: Sequence[str], indices: Sequence[int] | None = None
+    ) -> tuple[list[int], list[int]]:
+        """Return where the first and the second sentences of some pairs (None: all) are in `texts`."""
+        place = {text: row for row, text in enumerate(texts)}
+        chosen = range(len(self)) if indices is None else indices
+        first = [place[self.sentences1[index]] for index in chosen]
+        return first, [place[self.sentences2[index]] for index in chosen]
+
     def check(self, source: str) -> Pairs:
         """Return the pairs if they can rank anything.
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
-from demosearch.files import atomic_write, sha256
+from demosearch.files import atomic_write
 from demosearch.progress import Bar
 from demosearch.prompt import Prompt
 from demosearch.selection.ensemble import POOL, greedy, products
@@ -89,10 +89,11 @@ class Choice:
         while len(self.prompts[0].demonstrations) < shots:
             leading = self._race.leaders(self._candidates, WIDTH)
             more = makes.longer(self.finalists.entries[:BEAM], leading)
-            cost = planned_pairs(len(more), rungs) / len(self._dev) * len(self._dev.sentences())
+            planned = planned_pairs(len(more), rungs)
+            cost = planned / len(self._dev) * len(self._dev.sentences())
             if not more or not self._race.affords(cost):
                 break
-            self._progress.add_to_total(planned_pairs(len(more), rungs) - len(self._dev))
+            self._progress.add_to_total(planned - len(self._dev))
             self._race.run(more)
             raced += len(more)
             self._everyone += more
@@ -145,7 +146,7 @@ class Choice:
         if not self._race.affords(self.sentences + cost):
             return None
         ours = self._together if self._together is not None else self.finalists.best_similarities
-        kept = folder / "centers" / f"{self._key(texts)}.npz"
+        kept = folder / "centers" / f"{self._objective.key(self.prompts, *texts)}.npz"
         if not kept.exists():
             started = time.monotonic()
             mean = self._objective.embeddings(texts, self.prompts).mean(axis=0, dtype=np.float64)
@@ -165,14 +166,6 @@ class Choice:
         self.steps.append(further)
         self._together = found
         return np.asarray(mean, dtype=np.float32)
-
-    def _key(self, texts: Sequence[str]) -> str:
-        encoder = self._objective.encoder
-        said = [encoder.record.model_dump_json(), self._dev.sha256]
-        said += [encoder.adapter.model_dump_json() if encoder.adapter else ""]
-        for prompt in self.prompts:
-            said.append(prompt.record(encoder.resolve_layer(prompt.layer)).model_dump_json())
-        return sha256([*said, *texts])[:16]
 
     def dev_record(self) -> DevRecord:
         """Return the score of what is chosen, and how it stands to the baseline and to others."""

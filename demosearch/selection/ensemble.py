@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch.files import atomic_write, sha256
+from demosearch.files import atomic_write
 from demosearch.progress import Bar
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
@@ -73,24 +73,13 @@ def products(
     Raises:
         UserError: a prompt cannot be used.
     """
-    encoder, pairs = objective.encoder, objective.pairs
-    layers = [encoder.resolve_layer(prompt.layer) for prompt in prompts]
-    said = [
-        encoder.record.model_dump_json(),
-        encoder.adapter.model_dump_json() if encoder.adapter else "",
-        pairs.sha256,
-    ]
-    names = [
-        sha256([*said, prompt.record(layer).model_dump_json()])[:16]
-        for prompt, layer in zip(prompts, layers, strict=True)
-    ]
-    kept = folder / "ensemble" / f"{sha256(names)[:16]}.npz"
+    kept = folder / "ensemble" / f"{objective.key(prompts)}.npz"
     if not kept.exists():
-        states = [kept.with_name(f"{name}.states.npz") for name in names]
+        states = [kept.with_name(f"{objective.key([each])}.states.npz") for each in prompts]
         for path, prompt in zip(states, prompts, strict=True):
             if not path.exists():
                 _encode(objective, prompt, path)
-            progress.advance(len(pairs))
+            progress.advance(len(objective.pairs))
         try:
             _multiply(objective, states, kept)
         except FileNotFoundError:
@@ -142,14 +131,10 @@ def _encode(objective: Objective, prompt: Prompt, path: Path) -> None:
 
 
 def _multiply(objective: Objective, states: Sequence[Path], path: Path) -> None:
-    pairs = objective.pairs
-    place = {text: row for row, text in enumerate(pairs.sentences())}
-    first, second = (
-        [place[text] for text in side] for side in (pairs.sentences1, pairs.sentences2)
-    )
+    sides = objective.pairs.places(objective.pairs.sentences())
     loaded = [np.load(each, allow_pickle=False) for each in states]
     # (prompts, pairs, width) of either side.
-    ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in (first, second))
+    ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in sides)
     found = [
         np.einsum("apw,bpw->abp", one, two, optimize=True)
         for one, two in ((ones, twos), (ones, ones), (twos, twos))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
+from demosearch.files import sha256
 from demosearch.prompt import Prompt
 from demosearch.similarity import averaged, cosine
 
@@ -83,13 +84,9 @@ class Objective:
         Raises:
             UserError: the prompt cannot be used.
         """
-        chosen = range(len(self.pairs)) if indices is None else indices
-        texts = self.pairs.sentences(chosen)
-        place = {text: row for row, text in enumerate(texts)}
-        sides = (self.pairs.sentences1, self.pairs.sentences2)
-        first, second = ([place[side[index]] for index in chosen] for side in sides)
+        texts = self.pairs.sentences(indices)
         wanted = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(texts, prompt, wanted, first, second)
+        return self.encoder.compare(texts, prompt, wanted, *self.pairs.places(texts, indices))
 
     def similarities_under(
         self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
@@ -107,12 +104,30 @@ class Objective:
             UserError: a prompt cannot be used.
         """
         texts = self.pairs.sentences()
-        place = {text: row for row, text in enumerate(texts)}
         states = self.embeddings(texts, prompts)
         if mean is not None:
             states = states - mean
-        sides = (self.pairs.sentences1, self.pairs.sentences2)
-        return cosine(*(states[[place[text] for text in side]] for side in sides))
+        first, second = self.pairs.places(texts)
+        return cosine(states[first], states[second])
+
+    def key(self, prompts: Sequence[Prompt], *more: str) -> str:
+        """Return what embeddings of the pairs under some prompts are kept under.
+
+        Args:
+            prompts: in their order, each with its layer.
+            more: what decides besides.
+        """
+        encoder = self.encoder
+        records = (prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in prompts)
+        return sha256(
+            [
+                encoder.record.model_dump_json(),
+                encoder.adapter.model_dump_json() if encoder.adapter else "",
+                self.pairs.sha256,
+                *(record.model_dump_json() for record in records),
+                *more,
+            ]
+        )[:16]
 
     def embeddings(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
         """Return the embeddings of texts as an `Embedder` makes them, float32 (texts, width)."""

@@ -75,7 +75,7 @@ class Race:
         rungs: Sequence[int],
         layers: Sequence[int],
         last: int,
-        limits: Limits | None = None,
+        limits: Limits,
         report: Report | None = None,
     ) -> None:
         self._objective = objective
@@ -84,7 +84,7 @@ class Race:
         self._order: NDArray[np.intp] | None = None
         self._pairs = len(objective.pairs)
         self._rungs = list(rungs)
-        self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
+        self._before: dict[int, int] = {}
         self._layers = list(layers)
         self._baseline_layers = list(dict.fromkeys([*layers, last]))
         self._limits = limits
@@ -130,11 +130,8 @@ class Race:
 
     def affords(self, sentences: float) -> bool:
         """Whether the budget has room for so many more."""
-        if self._was_cut or self._limits is None:
-            return not self._was_cut
-        study = self._study
-        spent, seconds = study.total("sentences_encoded"), study.total("seconds")
-        return not self._limits.is_spent(spent, seconds, sentences)
+        spent, seconds = (self._study.total(each) for each in ("sentences_encoded", "seconds"))
+        return not self._was_cut and not self._limits.is_spent(spent, seconds, sentences)
 
     def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
         """Return the entries that went furthest and stood best there."""
@@ -183,7 +180,7 @@ class Race:
 
     def _fair_share(self, missing: dict[str, tuple[str, int]]) -> int:
         """Return how many to claim: few where few are left, one where each might be the last."""
-        if self._limits and self._limits.are_set:
+        if self._limits.are_set:
             return 1
         return max(1, min(MOST_CLAIMED, len(missing) // (2 * self._objective.encoder.lanes)))
 
@@ -273,17 +270,15 @@ class Race:
 
     def _end_is_due(self, size: int) -> str:
         """Return which limit is reached, or nothing."""
-        if self._limits is None or not self._limits.are_set:
+        if self._was_cut or not self._limits.are_set:
             return ""
         outcomes = (self._study.outcome(name, size) for name in self._alive)
         if not self._before[size] and not any(each and not each.failure for each in outcomes):
             return ""
-        study, whole = self._study, self._pairs
+        whole = self._pairs
         # The best so far, from the rung before to the end.
         left = (whole - self._before[size]) / whole
-        reserve = left * len(self._objective.pairs.sentences())
-        spent = study.total("sentences_encoded")
-        if self._limits.is_spent(spent, study.total("seconds"), reserve):
+        if not self.affords(left * len(self._objective.pairs.sentences())):
             return "budget"
         patience = self._limits.patience
         if patience and size == whole and self._fruitless() >= patience:
@@ -308,14 +303,12 @@ class Race:
         """
         names = list(self._entries)
         ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
-        name = self._limits.name if self._limits else ""
-        leader = self._study.note(f"{reason} reached {name}".strip(), ranked[0])
+        leader = self._study.note(f"{reason} reached {self._limits.name}".strip(), ranked[0])
         whole = self._study.outcome(leader, self._pairs)
         if leader not in self._entries or (whole and leader != ranked[0]):
             # By the clock it ends at another moment than it did in an earlier sitting.
             leader = ranked[0]
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
-        self._limits = None
         self._was_cut = True
         done = [name for name in self._standing(names, self._pairs) if name != leader]
         staying = [name for name in self._staying if name != leader and name not in done]

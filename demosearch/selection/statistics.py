@@ -32,11 +32,8 @@ def pearson(similarities: NDArray[np.float32], scores: Sequence[float]) -> float
     >>> pearson(np.array([0.5, 1.0, 1.5], dtype=np.float32), [1.0, 2.0, 3.0])
     100.0
     """
-    centred = [np.asarray(values, dtype=float) for values in (similarities, scores)]
-    centred = [values - values.mean() for values in centred]
-    with np.errstate(invalid="ignore"):
-        product = (centred[0] * centred[1]).sum()
-        return round(float(100 * product / np.sqrt(np.prod([(x**2).sum() for x in centred]))), 6)
+    first, second = (np.asarray(values, dtype=float) for values in (similarities, scores))
+    return round(100 * float(_pearson(first, second)), 6)
 
 
 def normal_scores_correlation(

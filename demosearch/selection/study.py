@@ -27,7 +27,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from demosearch.errors import UserError
+from demosearch.errors import UserError, short
 from demosearch.selection.entries import Entry
 from demosearch.selection.workers import Claims
 
@@ -249,7 +249,7 @@ class CandidateStudy:
             key = differing[0]
             raise UserError(
                 f"study '{self._study.study_name}' in {_hidden(storage)} was made with another"
-                f" {key} ({_short(kept.get(key))}, now {_short(wanted[key])}); use another output"
+                f" {key} ({short(repr(kept.get(key)))}, now {short(repr(wanted[key]))}); use another output"
                 " folder or study name"
             )
 
@@ -304,8 +304,3 @@ def _hidden(storage: str) -> str:
     """Return a storage URL without user and password."""
     scheme, separator, rest = storage.partition("://")
     return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else storage
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
