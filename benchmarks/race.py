@@ -74,7 +74,7 @@ def ranks_score(cosines: Array, gold: Array) -> Array:
 
 def normal_score(cosines: Array, gold: Array) -> Array:
     """Return the correlation of normal scores at the best layer, as the race takes it."""
-    return normal_scores_correlation(cosines.astype(np.float32), gold.tolist()).max(axis=1)
+    return normal_scores_correlation(cosines, gold).max(axis=1)
 
 
 def pearson(first: Array, second: Array) -> Array:
@@ -205,7 +205,7 @@ def layers_mean(cosines: Array, gold: Array) -> Array:
     """Return the mean over the layers on few pairs, the best layer on more."""
     if len(gold) > 100:
         return normal_score(cosines, gold)
-    return normal_scores_correlation(cosines.astype(np.float32), gold.tolist()).mean(axis=1)
+    return normal_scores_correlation(cosines, gold).mean(axis=1)
 
 
 def tested(level: float) -> Strategy:

@@ -96,7 +96,7 @@ def _add_run(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--pipeline", default=None, metavar="P", help="a pipeline's name or file")
     _dev(parser)
-    parser.add_argument("--test", metavar="D", help="pairs scored once, after the choice")
+    parser.add_argument("--test", metavar="D[,D...]", help="pairs scored once, after the choice")
     parser.add_argument("--candidates", metavar="F", help="use these instead of building some")
     _search_options(parser)
     parser.add_argument(
@@ -120,12 +120,23 @@ def _add_candidates(subparsers: Subparsers) -> None:
         "build candidate demonstrations from sentences and a dictionary",
         "demosearch candidates --labeler openai --votes 5 --max-cost 0.50 --out candidates.jsonl",
         "demosearch candidates --labeler none --dictionary wordnet --out candidates.jsonl",
+        "demosearch candidates --like best.json --known candidates.jsonl --out more.jsonl",
         "demosearch candidates --merge a.jsonl b.jsonl --out both.jsonl",
         "demosearch candidates --show both.jsonl",
     )
     parser.add_argument("--out", metavar="F", help="candidates file to write")
     parser.add_argument("--show", metavar="F", help="show a candidates file, build nothing")
     parser.add_argument("--merge", nargs="+", metavar="F", help="merge files, build nothing")
+    parser.add_argument(
+        "--like", metavar="F.json", help="build pairs near a search's best (a demonstrations.json)"
+    )
+    parser.add_argument(
+        "--known",
+        nargs="+",
+        default=[],
+        metavar="F",
+        help="candidates files whose pairs are not to come again",
+    )
     parser.add_argument("--explain", metavar="F", help="write what was refused, and why (JSONL)")
     parser.add_argument("--model", metavar="M", help="the model, for local labels and quality")
     parser.add_argument("--seed", type=int, default=0)
@@ -391,7 +402,10 @@ def _system(parser: argparse.ArgumentParser) -> None:
 
 def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument(
-        "--dev", required=required, metavar="D", help="stsb, starter, a file or SentEval folder"
+        "--dev",
+        required=required,
+        metavar="D[,D...]",
+        help="stsb, starter, a file or SentEval folder; over several the mean score counts",
     )
     parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
 
@@ -437,6 +451,25 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         "--center",
         metavar="F|dev",
         help="subtract the mean embedding of a file's texts, or of the dev sentences",
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="what is made larger: spearman (default), pearson, or an installed package's",
+    )
+    parser.add_argument(
+        "--max-extra-tokens",
+        type=int,
+        metavar="N",
+        help="leave out prompts that have more tokens than this beyond the plain one's",
+    )
+    parser.add_argument(
+        "--pareto", action="store_true", help="find the best prompt of every length too"
+    )
+    parser.add_argument(
+        "--save-similarities",
+        action="store_true",
+        help="keep the similarities of all that was scored on all pairs (float16)",
     )
     parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
 

@@ -44,6 +44,10 @@ def run(arguments: Namespace) -> dict[str, Any]:
         shots=arguments.shots,
         ensemble=arguments.ensemble,
         center=arguments.center,
+        metric=arguments.metric,
+        max_extra_tokens=arguments.max_extra_tokens,
+        pareto=arguments.pareto or None,
+        save_similarities=arguments.save_similarities or None,
         strategy=arguments.strategy,
         budget=arguments.budget,
         patience=arguments.patience,
@@ -112,10 +116,12 @@ def candidates(arguments: Namespace) -> Any:
         CandidateSettings,
         generate,
         merge_candidates,
+        models_of,
         read_candidates,
         write_candidates,
     )
     from demosearch.datasets import Split, read_pairs
+    from demosearch.demonstration import DemonstrationsFile
     from demosearch.files import atomic_write
     from demosearch.models import Precision, resolve
 
@@ -144,6 +150,8 @@ def candidates(arguments: Namespace) -> Any:
         for source in arguments.exclude
         for sentence in read_pairs(source, Split.DEV, arguments.data).sentences()
     ]
+    like = models_of(DemonstrationsFile.read(arguments.like)) if arguments.like else []
+    known = merge_candidates(read_candidates(path) for path in arguments.known)
     generated = generate(
         _validated(CandidateSettings, given),
         model=arguments.model,
@@ -151,6 +159,8 @@ def candidates(arguments: Namespace) -> Any:
         device=arguments.device,
         data=arguments.data,
         forbidden=forbidden,
+        like=like,
+        known=known,
         seed=arguments.seed,
         show_progress=not arguments.quiet,
     )
@@ -173,7 +183,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     """`demosearch search`."""
     from demosearch import display
     from demosearch.candidates import read_candidates
-    from demosearch.datasets import Split, read_pairs
+    from demosearch.datasets import Split, read_pairs, read_sets
     from demosearch.models import parse_devices, resolve
     from demosearch.pipeline import center_texts, warm_demonstrations
     from demosearch.prompt import Prompt
@@ -184,7 +194,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     template, *further = search_templates(arguments.template or DEFAULT_TEMPLATE)
     devices = parse_devices(arguments.devices)
     found = read_candidates(arguments.candidates)
-    dev = read_pairs(arguments.dev, Split.DEV, arguments.data)
+    dev = read_sets(arguments.dev, Split.DEV, arguments.data)
     exclude = [
         sentence
         for source in arguments.exclude
@@ -202,6 +212,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch import selection
     from demosearch.replicas import open_encoder
 
+    metric = selection.find_metric(arguments.metric or "spearman")
     encoder = open_encoder(
         arguments.model,
         devices=devices,
@@ -222,6 +233,10 @@ def search(arguments: Namespace) -> dict[str, Any]:
         shots=1 if arguments.shots is None else arguments.shots,
         ensemble=1 if arguments.ensemble is None else arguments.ensemble,
         center=selection.Center(*centering) if centering else None,
+        metric=metric,
+        max_extra_tokens=arguments.max_extra_tokens,
+        pareto=arguments.pareto,
+        save_similarities=arguments.save_similarities,
         strategy=arguments.strategy or "race",
         budget=arguments.budget,
         patience=arguments.patience,

@@ -121,8 +121,11 @@ class PromptRecord(_Strict):
     weight: float = Field(gt=0, description="share of this prompt in the mean")
 
 
+_IN_THE_METRIC = "in the search's metric, where that is not Spearman's"
+
+
 class DevRecord(_Strict):
-    """The pairs that chose, and what they said."""
+    """The pairs that chose, and what they said; gains are in the search's metric."""
 
     name: str
     pairs: int = Field(ge=1)
@@ -131,6 +134,8 @@ class DevRecord(_Strict):
     baseline_spearman: float = Field(
         description="Spearman x 100 without demonstration, at the last layer"
     )
+    score: float | None = Field(None, description=_IN_THE_METRIC)
+    baseline_score: float | None = Field(None, description=_IN_THE_METRIC)
     gain_ci95: tuple[float, float] = Field(
         description="95% interval of the gain by paired bootstrap; not adjusted for the choice"
     )
@@ -142,12 +147,29 @@ class DevRecord(_Strict):
         description="ids in the ranking whose interval to the best reaches 0",
     )
 
+    @property
+    def gain(self) -> float:
+        """What the chosen prompts gain, in the search's metric."""
+        return score_of(self) - score_of(self, "baseline_")
+
+
+def score_of(record: BaseModel | dict[str, Any], prefix: str = "") -> float:
+    """Return a record's score in the search's metric: Spearman x 100 where no other one is given.
+
+    Args:
+        record: with `spearman` and `score`.
+        prefix: of both names, such as `baseline_`.
+    """
+    values = record if isinstance(record, dict) else record.model_dump()
+    score = values.get(f"{prefix}score")
+    return float(values[f"{prefix}spearman"] if score is None else score)
+
 
 class EstimateRecord(_Strict):
     """The gain corrected for the choice among many."""
 
     method: str
-    gain: float = Field(description="Spearman x 100")
+    gain: float = Field(description="in the search's metric")
     ci95: tuple[float, float]
     candidates: int = Field(ge=1, description="the choice was repeated among so many candidates")
 
@@ -164,7 +186,9 @@ class Ranked(_Strict):
     source: str
     template: str | None = Field(None, description="name of the template")
     layer: int | None = Field(None, ge=0, description="the layer that scores best")
+    tokens: int | None = Field(None, description="that the prompt has more than the plain one")
     spearman: float = Field(description="Spearman x 100")
+    score: float | None = Field(None, description=_IN_THE_METRIC)
 
 
 class StepRecord(_Strict):
@@ -174,6 +198,7 @@ class StepRecord(_Strict):
     demonstrations: int = Field(ge=0, description="how many all prompts have now")
     centered: bool = Field(False, description="whether a mean embedding is subtracted now")
     spearman: float = Field(description="Spearman x 100")
+    score: float | None = Field(None, description=_IN_THE_METRIC)
     gain: float = Field(description="over the step before; the first: over the baseline")
     gain_ci95: tuple[float, float] = Field(description="its 95% interval by paired bootstrap")
 
@@ -184,12 +209,15 @@ class LayerRecord(_Strict):
     layer: int = Field(ge=0, description="index into transformers' hidden_states")
     spearman: float | None = Field(description="Spearman x 100 of the chosen demonstration")
     baseline_spearman: float | None = Field(description="the same without demonstration")
+    score: float | None = Field(None, description=_IN_THE_METRIC)
+    baseline_score: float | None = Field(None, description=_IN_THE_METRIC)
 
 
 class SearchRecord(_Strict):
     """How the demonstrations were found."""
 
     strategy: str
+    metric: str = Field("spearman", description="what decided, and what gains are counted in")
     seed: int
     candidates: int
     candidates_sha256: str
@@ -234,6 +262,9 @@ class DemonstrationsFile(_Strict):
         None, description="what other models' best demonstrations score with this one"
     )
     ranking: list[Ranked]
+    pareto: list[Ranked] | None = Field(
+        None, description="prompts of which none is both better and shorter, shortest first"
+    )
     search: SearchRecord
     versions: dict[str, str]
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import DemonstrationsFile, score_of
 
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
@@ -34,8 +34,8 @@ def show_run(result: RunResult) -> None:
     if result.test is not None:
         test = result.test["test"]
         _line(
-            f"test {test['name']}, {test['pairs']} pairs: {test['baseline_spearman']:.2f} without,"
-            f" {test['spearman']:.2f} with the demonstration, gain {test['gain']:+.2f}"
+            f"test {test['name']}, {test['pairs']} pairs: {score_of(test, 'baseline_'):.2f} without,"
+            f" {score_of(test):.2f} with the demonstration, gain {test['gain']:+.2f}"
             f" {_interval(test['gain_ci95'])}"
         )
     names = ("demonstrations.json", "evaluation.json", "trials.csv", "candidates.jsonl")
@@ -67,10 +67,12 @@ def show_runs(runs: Runs) -> None:
 def show_search(file: DemonstrationsFile) -> None:
     """Show the ranking of a search, the gain and how sure it is, and what it cost."""
     dev, found = file.dev, file.search
+    plain = score_of(dev, "baseline_")
+    metric = "Spearman x 100" if dev.score is None else found.metric
     out = _out()
     out.print(
         f"[bold]{escape(file.model.name)}[/bold] ({file.model.precision}, layer"
-        f" {file.prompts[0].layer}) on {escape(dev.name)}, {dev.pairs} pairs, Spearman x 100",
+        f" {file.prompts[0].layer}) on {escape(dev.name)}, {dev.pairs} pairs, {escape(metric)}",
         soft_wrap=True,
         highlight=False,
     )
@@ -81,43 +83,45 @@ def show_search(file: DemonstrationsFile) -> None:
     table.add_column("source", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)
-    table.add_row("-", "", "(no demonstration)", "", f"{dev.baseline_spearman:.2f}", "")
+    table.add_row("-", "", "(no demonstration)", "", f"{plain:.2f}", "")
     for rank, one in enumerate(file.ranking[:LEADERS], start=1):
         table.add_row(
             str(rank),
             Text(one.word),
             Text(one.sentence),
             Text(one.source),
-            f"{one.spearman:.2f}",
-            f"{one.spearman - dev.baseline_spearman:+.2f}",
+            f"{score_of(one):.2f}",
+            f"{score_of(one) - plain:+.2f}",
             style="bold" if rank == 1 else None,
         )
     out.print(table)
     if file.layer_curve:
         known = [row for row in file.layer_curve if row.spearman is not None]
-        best = sorted(known, key=lambda row: row.spearman or 0.0, reverse=True)[:LEADERS]
-        _line("layers: " + ", ".join(f"{row.layer}: {row.spearman:.2f}" for row in best))
-    gain = dev.spearman - dev.baseline_spearman
-    _line(f"gain {gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
+        best = sorted(known, key=score_of, reverse=True)[:LEADERS]
+        _line("layers: " + ", ".join(f"{row.layer}: {score_of(row):.2f}" for row in best))
+    _line(f"gain {dev.gain:+.2f}, 95% interval {_interval(dev.gain_ci95)} over the pairs")
     for one in file.carried_over or ():
         _line(
-            f"carried over: {one.word}, {one.spearman:.2f},"
-            f" {one.spearman - dev.baseline_spearman:+.2f} over none"
+            f"carried over: {one.word}, {score_of(one):.2f}, {score_of(one) - plain:+.2f} over none"
         )
     for step in file.steps or ():
         _line(
             f"{_plural(step.prompts, 'prompt')}, {_plural(step.demonstrations, 'demonstration')}"
             f"{', centered' if step.centered else ''}:"
-            f" {step.spearman:.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
+            f" {score_of(step):.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
         )
     alone = len(file.prompts) == 1 and file.postprocess is None
     if dev.runner_up_ci95 is not None and alone:
-        ahead = file.ranking[0].spearman - file.ranking[1].spearman
+        ahead = score_of(file.ranking[0]) - score_of(file.ranking[1])
         close = len(dev.indistinguishable)
         _line(
             f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)};"
             f" {close} of {len(file.ranking) - 1} others cannot be told apart from it"
         )
+    if file.pareto is not None:
+        _line("score by extra tokens:")
+        for one in file.pareto:
+            _line(f"{one.tokens:6d}  {score_of(one):.2f}  {one.word or '(none)'}")
     if file.estimate is not None:
         estimate = file.estimate
         _line(

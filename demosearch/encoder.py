@@ -86,6 +86,10 @@ class Encoder:
         self._split = False
         use_packed_attention(model)
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt has without a text."""
+        return self._tokenize.length(prompt)
+
     @classmethod
     def load(
         cls,

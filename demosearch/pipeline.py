@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -16,7 +17,7 @@ from demosearch import tensor_parallel
 from demosearch.bulk import check_input, read_texts
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import CandidateSettings, Generated, generate, resolved
-from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.datasets import Pairs, Split, read_sets
 from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
 from demosearch.errors import UserError, short
 from demosearch.files import atomic_write, read_text, write_json
@@ -25,6 +26,9 @@ from demosearch.prompt import Prompt
 from demosearch.resources import resource
 from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
+if TYPE_CHECKING:
+    from demosearch.evaluation import Gain
+
 logger = logging.getLogger(__name__)
 
 LAST = "last"
@@ -32,7 +36,10 @@ DEV_TEXTS = "dev"
 STUDY_NAME = "demosearch"
 AUTO: Literal["auto"] = "auto"
 # What may change when a run goes on: everything that was scored before still holds.
-_FREE = {"description", "budget", "patience", "shots", "ensemble", "center"}
+_FREE = {
+    *("description", "budget", "patience", "shots", "ensemble", "center"),
+    *("rounds", "round_size", "save_similarities"),
+}
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
@@ -49,7 +56,11 @@ class Pipeline(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     description: str = Field("", description="what the pipeline is for")
-    dev: str = Field("stsb", description="pairs that choose: stsb, starter, a file or a folder")
+    dev: str = Field(
+        "stsb",
+        description="pairs that choose: stsb, starter, a file or a folder; of several with commas"
+        " between them the mean of the scores counts",
+    )
     test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
     data: str | None = Field(None, description="folder that stsb and stsb-train are looked for in")
     template: str = Field(
@@ -70,6 +81,16 @@ class Pipeline(BaseModel):
     center: str | None = Field(
         None, description="a file of texts whose mean embedding is subtracted, or dev"
     )
+    metric: str = Field(
+        "spearman", description="what is made larger: spearman, pearson or an installed package's"
+    )
+    max_extra_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="tokens that a prompt may have more than the plain one"
+    )
+    pareto: bool = Field(False, description="find the best prompt of every length too")
+    save_similarities: bool = Field(
+        False, description="keep the similarities of all that was scored on all pairs"
+    )
     strategy: str = Field("race", description="race or exhaustive")
     budget: str | None = Field(
         None, description="ends the search: 10m, 5000-sentences, 0.1 of an exhaustive one"
@@ -87,6 +108,12 @@ class Pipeline(BaseModel):
         None, description="tokens a forward pass; null: what fits the device's memory"
     )
     candidates_file: str | None = Field(None, description="use these instead of building some")
+    rounds: Annotated[int, Field(ge=1)] = Field(
+        1, description="how often candidates race; after the first time, new ones near the best"
+    )
+    round_size: Annotated[int, Field(ge=1)] = Field(
+        100, description="candidates of every round after the first"
+    )
     candidates: CandidateSettings = Field(default_factory=lambda: CandidateSettings())
 
     @field_validator("layer", mode="before")
@@ -241,10 +268,10 @@ def run(
     source = resolve(model)
     template, *further = search_templates(pipeline.template)
     devices = parse_devices(pipeline.devices)
-    dev = read_pairs(pipeline.dev, Split.DEV, pipeline.data)
+    dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
     test = None
     if pipeline.test is not None:
-        test = read_pairs(pipeline.test, Split.TEST, pipeline.data)
+        test = read_sets(pipeline.test, Split.TEST, pipeline.data)
     given = None
     if pipeline.candidates_file is not None:
         given = read_candidates(pipeline.candidates_file)
@@ -261,9 +288,11 @@ def run(
         )
 
     # From here on torch is needed; every mistake in options and files has been found.
+    from demosearch.evaluation import gain_on
     from demosearch.replicas import open_encoder
-    from demosearch.selection import Center, search
+    from demosearch.selection import Center, find_metric, search
 
+    metric = find_metric(pipeline.metric)
     encoder = open_encoder(
         model,
         devices=devices,
@@ -284,10 +313,16 @@ def run(
         prompt=prompt,
         templates=further,
         warm_start=warm_start,
+        rounds=pipeline.rounds,
+        further=partial(_further, model, pipeline, devices, out, candidates, dev, test),
         layers=AUTO if auto else None,
         shots=pipeline.shots,
         ensemble=pipeline.ensemble,
         center=Center(*centering) if centering else None,
+        metric=metric,
+        max_extra_tokens=pipeline.max_extra_tokens,
+        pareto=pipeline.pareto,
+        save_similarities=pipeline.save_similarities,
         strategy=pipeline.strategy,
         budget=pipeline.budget,
         patience=pipeline.patience,
@@ -300,7 +335,20 @@ def run(
     result.file.write(out / DEMONSTRATIONS_FILE)
     scores = None
     if test is not None:
-        scores = _test_once(out, encoder, result.file, test, Prompt(template), pipeline)
+        scores = _test_once(
+            out,
+            result.file,
+            test,
+            lambda: gain_on(
+                test,
+                encoder,
+                result.prompts,
+                Prompt(template),
+                pipeline.seed,
+                result.file.mean,
+                metric,
+            ),
+        )
     return RunResult(out, result.file, scores, generated)
 
 
@@ -373,7 +421,7 @@ def _candidates(
             precision=pipeline.precision,
             device=devices[0] if devices else pipeline.device,
             data=pipeline.data,
-            forbidden=[*dev.sentences(), *(test.sentences() if test else ())],
+            forbidden=_forbidden(dev, test),
             seed=pipeline.seed,
             show_progress=show_progress,
         )
@@ -382,17 +430,63 @@ def _candidates(
     return given, generated
 
 
-def _test_once(
-    out: Path,
-    encoder: Any,
-    file: DemonstrationsFile,
-    test: Pairs,
-    baseline: Prompt,
+def _further(
+    model: str,
     pipeline: Pipeline,
+    devices: list[str] | None,
+    out: Path,
+    candidates: Sequence[Candidate],
+    dev: Pairs,
+    test: Pairs | None,
+    number: int,
+    like: Sequence[Demonstration],
+) -> list[Candidate]:
+    """Build the candidates of a further round near the best so far, and write them."""
+    settings = pipeline.candidates
+    wanted = settings.n_sentences + settings.n_dictionary or 1
+    share = settings.n_sentences / wanted
+    sentences = round(share * pipeline.round_size)
+    settings = settings.model_copy(
+        update={
+            "n_sentences": sentences,
+            "n_dictionary": pipeline.round_size - sentences,
+            # They order nothing, and would load the model once more.
+            "quality": False,
+        }
+    )
+    path = _round_file(out, number)
+    earlier = (_round_file(out, each) for each in range(2, number))
+    known = [one for file in earlier if file.exists() for one in read_candidates(file)]
+    found = generate(
+        settings,
+        model=model,
+        precision=pipeline.precision,
+        device=devices[0] if devices else pipeline.device,
+        data=pipeline.data,
+        forbidden=_forbidden(dev, test),
+        like=like,
+        known=[*candidates, *known],
+        seed=pipeline.seed + number - 1,
+    ).candidates
+    write_candidates(path, found)
+    logger.info("round %d: %d candidates near the best so far, %s", number, len(found), path)
+    return found
+
+
+def _round_file(out: Path, number: int) -> Path:
+    path = out / CANDIDATES_FILE
+    return path.with_stem(f"{path.stem}-{number}")
+
+
+def _forbidden(dev: Pairs, test: Pairs | None) -> list[str]:
+    """Return the sentences that must not become demonstrations."""
+    return [*dev.sentences(), *(test.sentences() if test else ())]
+
+
+def _test_once(
+    out: Path, file: DemonstrationsFile, test: Pairs, score: Callable[[], Gain]
 ) -> dict[str, Any]:
     """Score the test pairs once; a run that is started again reads what was written."""
-    from demosearch.evaluation import gain_on
-
     path = out / EVALUATION_FILE
     chosen = file.model_dump(mode="json", include={"model", "prompts", "postprocess"})
     if path.exists():
@@ -400,17 +494,9 @@ def _test_once(
         same = test.sha256 == kept["test"]["sha256"]
         if same and all(kept.get(key) == value for key, value in chosen.items()):
             return kept
-    gain = gain_on(
-        test,
-        encoder,
-        [Prompt.of(record) for record in file.prompts],
-        baseline,
-        pipeline.seed,
-        file.mean,
-    )
     scores = {
         **chosen,
-        "test": gain.model_dump(mode="json"),
+        "test": score().model_dump(mode="json"),
         "versions": file.versions,
     }
     write_json(path, scores)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_Answer = TypeVar("_Answer")
 
 # One call's texts are cut into so many parts a device, each long enough to be worth its prefix.
 PARTS = 4
@@ -82,6 +83,10 @@ class Replicas:
         """
         return resolve_layer(layer, self.layers)
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt has without a text."""
+        return int(self._ask(Encoder.prompt_tokens, prompt))
+
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
@@ -127,13 +132,10 @@ class Replicas:
         """
         return self._ask(Encoder.compare, texts, prompt, layers, first, second)
 
-    def _ask(
-        self, what: Callable[..., NDArray[np.float32]], *arguments: Any
-    ) -> NDArray[np.float32]:
+    def _ask(self, what: Callable[..., _Answer], *arguments: Any) -> _Answer:
         place = self._idle.get()
         try:
             call = self._workers[place].submit(_with_budget, self.token_budget, what, *arguments)
-            found: NDArray[np.float32]
             found, budget = call.result()
         except BrokenProcessPool as error:
             raise DeviceLostError(
@@ -207,8 +209,8 @@ def _start(
 
 
 def _with_budget(
-    token_budget: int, what: Callable[..., NDArray[np.float32]], *arguments: Any
-) -> tuple[NDArray[np.float32], int]:
+    token_budget: int, what: Callable[..., _Answer], *arguments: Any
+) -> tuple[_Answer, int]:
     """Return what the process's encoder answers, and the tokens a pass that it is left with."""
     if _encoder is None:
         raise RuntimeError("this process has no encoder yet")

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
 from demosearch.models import KNOWN_MODELS, resolve
@@ -111,8 +112,9 @@ def _row(model: str, result: RunResult) -> dict[str, Any]:
         "model": model,
         "parameters": known.parameters if known else None,
         "precision": file.model.precision,
-        "dev_baseline": file.dev.baseline_spearman,
-        "dev": file.dev.spearman,
+        "metric": file.search.metric,
+        "dev_baseline": score_of(file.dev, "baseline_"),
+        "dev": score_of(file.dev),
         "dev_low": file.dev.gain_ci95[0],
         "dev_high": file.dev.gain_ci95[1],
         "corrected_gain": file.estimate.gain if file.estimate else None,
@@ -120,8 +122,8 @@ def _row(model: str, result: RunResult) -> dict[str, Any]:
     if result.test is not None:
         test = result.test["test"]
         row |= {
-            "test_baseline": test["baseline_spearman"],
-            "test": test["spearman"],
+            "test_baseline": score_of(test, "baseline_"),
+            "test": score_of(test),
             "test_low": test["gain_ci95"][0],
             "test_high": test["gain_ci95"][1],
         }

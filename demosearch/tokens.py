@@ -86,6 +86,10 @@ class PromptTokenizer:
             found[place] = self._tokens([short], prompt)[0]
         return found
 
+    def length(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt has without a text."""
+        return len(self._ids(["".join(prompt.parts)])[0])
+
     def _tokens(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
         if prompt.template.pooling is Pooling.MEAN:
             found = self._with_spans(texts, prompt.parts)

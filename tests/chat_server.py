@@ -23,6 +23,7 @@ class ChatServer(ThreadingHTTPServer):
         keys: values of the Authorization header.
         failures: by sentence what goes wrong, one a request: a status, CUT, NO_JSON or SLOW.
         answers: by sentence the answers, the last one for ever; None is a refusal.
+        written: answers to requests for whole pairs, the last one for ever.
         enforces: whether the JSON Schema of a request is obeyed.
         refuses: options that this server does not take.
         retry_after: the header of every failure.
@@ -35,6 +36,7 @@ class ChatServer(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.failures: dict[str, list[int | str]] = {}
         self.answers: dict[str, list[str | None]] = {}
+        self.written: list[str] = []
         self.enforces = True
         self.refuses: set[str] = set()
         self.retry_after = "0"
@@ -52,12 +54,13 @@ class ChatServer(ThreadingHTTPServer):
         """Return the completion of a request."""
         sentence = body["messages"][-1]["content"]
         with self.lock:
-            answers = self.answers.get(sentence, [sentence.rstrip(".").split()[-1]])
+            by_default = [sentence.rstrip(".").split()[-1]]
+            answers = self.written or self.answers.get(sentence, by_default)
             word = answers.pop(0) if len(answers) > 1 else answers[0]
         message = {"role": "assistant", "content": word}
         if word is None:
             message["refusal"] = "I would rather not."
-        elif self.enforces and "response_format" in body:
+        elif self.enforces and "response_format" in body and not self.written:
             message["content"] = json.dumps({"word": word})
         return {
             "id": "1",

@@ -34,6 +34,9 @@ class FakeEncoder:
     def resolve_layer(self, layer: int | None) -> int:
         return 3 if layer is None else layer
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        return len(" ".join(prompt.parts).split())
+
     def encode(self, texts: Sequence[str], prompt: Prompt, *, advance: object = None) -> np.ndarray:
         del advance
         words = [one.word for one in prompt.demonstrations] or ["W60"]

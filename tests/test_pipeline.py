@@ -152,3 +152,37 @@ def test_wrong_settings_are_named(name: str, changes: list[str], message: str) -
         load_pipeline(name, changes)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_further_round_is_built_near_the_best(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    changes = [*SMALL, "rounds=2", "round_size=5"]
+    settings = load_pipeline("quickstart", changes, dev=pairs[0], test=pairs[1])
+    file = run(str(tiny("opt")), settings, tmp_path / "run").file
+    first, second = (
+        [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
+        for name in ("candidates.jsonl", "candidates-2.jsonl")
+    )
+    assert (len(first), len(second)) == (6, 5)
+    assert not {row["id"] for row in first} & {row["id"] for row in second}
+    assert file.search.candidates == 11
+    assert set(pd.read_csv(tmp_path / "run" / "trials.csv").candidate) == {
+        "baseline",
+        *(row["id"] for row in (*first, *second)),
+    }
+
+
+def test_several_sets_are_given_with_commas(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    settings = load_pipeline(
+        "quickstart", [*SMALL, "metric=pearson"], dev=",".join(pairs), test=pairs[1]
+    )
+    result = run(str(tiny("opt")), settings, tmp_path / "run")
+    assert result.file.dev.pairs == 48
+    assert result.file.dev.name == "dev+test"
+    assert result.test is not None
+    test = result.test["test"]
+    assert test["gain"] == pytest.approx(test["score"] - test["baseline_score"], abs=1e-5)
+    assert test["score"] != test["spearman"]

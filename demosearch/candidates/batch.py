@@ -105,7 +105,7 @@ def _collect(labeler: ChatLabeler, batch: Batch, questions: dict[str, Question])
         if question is None or response.get("status_code") != 200:
             continue
         try:
-            labeler.take(question, ChatCompletion.model_validate(response.get("body")))
+            labeler.take(question.key, ChatCompletion.model_validate(response.get("body")))
         except ValidationError:
             logger.warning("batch %s: an answer is no chat completion", batch.id)
 

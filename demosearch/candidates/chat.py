@@ -8,9 +8,11 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from demosearch.candidates.labeling import EXAMPLES, Label, majority
@@ -152,14 +154,23 @@ class ChatLabeler:
             UserError: the key is refused, no sentence at all was answered, or it would cost more
                 than allowed.
         """
-        with _client(self.settings.base_url) as self._connection:
+        with self.connected():
             return self._label(sentences, advance)
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """Hold a connection to the server while the block lasts."""
+        with _client(self.settings.base_url) as self._connection:
+            yield
 
     def _label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None
     ) -> list[Label | None]:
         asked = [
-            [Question(self._key(text, vote), text) for vote in range(self.settings.votes)]
+            [
+                Question(self.key(PROMPT_VERSION, text, str(vote)), text)
+                for vote in range(self.settings.votes)
+            ]
             for text in sentences
         ]
         open_questions = [
@@ -168,7 +179,11 @@ class ChatLabeler:
             for question in votes
             if self._cache.answer(question.key) is None
         ]
-        self._check_cost(open_questions)
+        if open_questions:
+            self.check_cost(
+                sum(_length(self.messages(each.sentence)) for each in open_questions),
+                len(open_questions),
+            )
         if self.settings.batch and open_questions:
             from demosearch.candidates.batch import run_batch
 
@@ -189,7 +204,7 @@ class ChatLabeler:
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-        self._say_cost()
+        self.say_cost()
         if failures and not any(labels):
             raise UserError(f"the labeler answered no sentence: {failures[-1]}")
         return labels
@@ -204,12 +219,13 @@ class ChatLabeler:
         return messages
 
     def body(self, sentence: str) -> dict[str, Any]:
-        """Return a whole request."""
-        return {
-            "model": self.settings.model,
-            "messages": self.messages(sentence),
-            **self._options,
-        }
+        """Return a whole request for a word."""
+        return self.request(self.messages(sentence))
+
+    def request(self, messages: list[dict[str, str]], **options: Any) -> dict[str, Any]:
+        """Return a whole request; the server's options may be given other values."""
+        taken = {name: value for name, value in options.items() if name in self._options}
+        return {"model": self.settings.model, "messages": messages, **self._options, **taken}
 
     @property
     def client(self) -> OpenAI:
@@ -223,7 +239,7 @@ class ChatLabeler:
         """Where answers are kept."""
         return self._cache
 
-    def take(self, question: Question, answer: ChatCompletion) -> Response:
+    def take(self, key: str, answer: ChatCompletion) -> Response:
         """Keep and count an answer; a refusal is an answer without a word."""
         message = answer.choices[0].message if answer.choices else None
         usage = answer.usage
@@ -232,15 +248,15 @@ class ChatLabeler:
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
         )
-        self._cache.keep(question.key, response)
+        self._cache.keep(key, response)
         with self._lock:
             self._sent += response.sent
             self._received += response.received
         return response
 
-    def _key(self, sentence: str, vote: int) -> str:
-        server = str(self.client.base_url)
-        return question_key(server, self.settings.model, PROMPT_VERSION, sentence, str(vote))
+    def key(self, *parts: str) -> str:
+        """Return what an answer is kept under; `parts` are all of the question that decides it."""
+        return question_key(str(self.client.base_url), self.settings.model, *parts)
 
     def _votes(self, questions: Sequence[Question]) -> tuple[list[str | None], str]:
         """Return the answers to a sentence's questions, and what went wrong, if anything."""
@@ -250,17 +266,27 @@ class ChatLabeler:
         failure = ""
         for question in questions:
             response = self._cache.answer(question.key)
-            if response is None and not self._may_spend():
+            if response is None and not self.may_spend():
                 failure = "the cost has reached --max-cost"
             elif response is None:
                 try:
-                    response = self._ask(question)
+                    response = self.ask(question.key, partial(self.body, question.sentence))
                 except (OpenAIError, json.JSONDecodeError) as error:
                     failure = reason_of(error)
             votes.append(parse_answer(response.text) if response else None)
         return votes, failure
 
-    def _ask(self, question: Question) -> Response:
+    def ask(self, key: str, body: Callable[[], dict[str, Any]]) -> Response:
+        """Return the server's answer, and keep it.
+
+        Args:
+            key: what it is kept under.
+            body: makes the request; asked again when the server did not take an option.
+
+        Raises:
+            UserError: the key is refused, or the server has no such model.
+            OpenAIError: it did not answer after all tries.
+        """
         from openai import (
             AuthenticationError,
             BadRequestError,
@@ -277,9 +303,9 @@ class ChatLabeler:
             reraise=True,
         )
         while True:
-            body = self.body(question.sentence)
+            asked = body()
             try:
-                answer = retrying(self._request, body)
+                answer = retrying(self._request, asked)
             except (AuthenticationError, PermissionDeniedError) as error:
                 raise UserError(
                     f"the labeling server refused the key in {KEY_VARIABLE} (status"
@@ -291,10 +317,10 @@ class ChatLabeler:
                     " --labeler-model"
                 ) from None
             except (BadRequestError, UnprocessableEntityError) as error:
-                if not self._gave_up_an_option(body, str(error)):
+                if not self._gave_up_an_option(asked, str(error)):
                     raise
                 continue
-            return self.take(question, answer)
+            return self.take(key, answer)
 
     def _request(self, body: dict[str, Any]) -> ChatCompletion:
         self._acquire()
@@ -313,26 +339,31 @@ class ChatLabeler:
                 logger.info("the server does not take '%s': going on without", option)
         return True
 
-    def _check_cost(self, questions: Sequence[Question]) -> None:
-        """Say what open questions will cost, before the first is asked."""
-        if not questions or self._price is None:
+    def check_cost(self, characters: int, questions: int, words: int | None = None) -> None:
+        """Say what questions will cost, before the first is asked.
+
+        Args:
+            characters: in all questions together.
+            questions: how many.
+            words: expected in all answers; None is one a question.
+
+        Raises:
+            UserError: it is more than allowed.
+        """
+        if self._price is None:
             return
-        characters = sum(
-            len(message["content"])
-            for question in questions
-            for message in self.messages(question.sentence)
-        )
-        sent, received = estimated_tokens(characters, len(questions))
+        sent, received = estimated_tokens(characters, questions if words is None else words)
         cost = self._cost(self._sent + sent, self._received + received) or 0.0
         limit = self.settings.max_cost
         if limit is not None and cost > limit:
             raise UserError(
-                f"labeling {len(questions)} questions would cost about ${cost:.4f}, more than"
+                f"labeling {questions} questions would cost about ${cost:.4f}, more than"
                 f" --max-cost {limit:g}"
             )
-        logger.info("labeling: %d questions, about $%.4f", len(questions), cost)
+        logger.info("labeling: %d questions, about $%.4f", questions, cost)
 
-    def _may_spend(self) -> bool:
+    def may_spend(self) -> bool:
+        """Whether what was spent is less than may be."""
         limit = self.settings.max_cost
         return limit is None or (self.cost or 0.0) < limit
 
@@ -343,14 +374,19 @@ class ChatLabeler:
         price: Price = self._price
         return share * price.of(sent, received)
 
-    def _say_cost(self) -> None:
+    def say_cost(self) -> None:
+        """Say what this labeler has used so far."""
         if self._sent:
             cost = "" if self.cost is None else f", ${self.cost:.4f}"
             logger.info("labeling: %d tokens sent, %d received%s", self._sent, self._received, cost)
 
 
+def _length(messages: list[dict[str, str]]) -> int:
+    return sum(len(message["content"]) for message in messages)
+
+
 OPTIONS = ("response_format", "temperature")
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
+FENCE = re.compile(r"^```\w*\s*|\s*```$")
 
 
 def parse_answer(text: str) -> str | None:
@@ -361,7 +397,7 @@ def parse_answer(text: str) -> str | None:
     >>> parse_answer("Riding.")
     'Riding.'
     """
-    bare = _FENCE.sub("", text.strip()).strip()
+    bare = FENCE.sub("", text.strip()).strip()
     if bare.startswith(("{", '"')):
         try:
             value = json.loads(bare)

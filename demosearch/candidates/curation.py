@@ -14,6 +14,7 @@ import snowballstemmer
 
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import WORD, clean_word
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.prompt import prepare
 
@@ -98,10 +99,7 @@ class Curation:
         if reason is not None or answer is None:
             self.refused.append(Refused(prepared, word, source, reason or Reason.NO_WORD))
             return None
-        bare = _bare_words(prepared)
-        self._taken.add(bare)
-        self._by_word[answer.casefold()].append(frozenset(bare))
-        return Candidate(
+        candidate = Candidate(
             sentence=prepared,
             word=answer,
             source=source,
@@ -109,6 +107,14 @@ class Curation:
             words=len(prepared.split()),
             **known,
         )
+        self.knows(candidate)
+        return candidate
+
+    def knows(self, one: Demonstration) -> None:
+        """Take a pair as seen before, so that it does not come again."""
+        bare = _bare_words(one.sentence)
+        self._taken.add(bare)
+        self._by_word[one.word.casefold()].append(frozenset(bare))
 
     def admits_sentence(self, sentence: str, source: str) -> bool:
         """Whether a sentence could become a candidate whatever its word; asked before paying."""

@@ -7,6 +7,7 @@ import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -19,8 +20,15 @@ from demosearch.candidates.chat import DEFAULT_MODEL, ChatLabeler, ChatSettings,
 from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
+from demosearch.candidates.nearby import (
+    entries_near,
+    is_of_dictionary,
+    sentences_near,
+    shares,
+)
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
 from demosearch.datasets.tables import SUFFIXES, read_rows
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.files import read_text
 from demosearch.models import Precision
@@ -137,10 +145,17 @@ def generate(
     device: str | None = None,
     data: str | None = None,
     forbidden: Iterable[str] = (),
+    like: Sequence[Demonstration] = (),
+    known: Iterable[Demonstration] = (),
     seed: int = 0,
     show_progress: bool = False,
 ) -> Generated:
     """Build candidates.
+
+    With `like` they are near those: from the dictionary those with the same topic, part of speech and
+    length; of the sentences those with the same words and length; and a chat model writes sentences in
+    their manner instead of labeling given ones. Of both sources come as many in proportion as there
+    are among the models.
 
     Args:
         settings: where they come from and how many.
@@ -149,6 +164,8 @@ def generate(
         device: of the local labeler.
         data: folder that `stsb-train` is looked for in.
         forbidden: dev and test sentences, which never become demonstrations.
+        like: models of what is wanted, such as a search's best.
+        known: pairs that are not to come again.
         seed: decides which sentences and headwords are drawn.
         show_progress: draw a bar on standard error.
 
@@ -157,18 +174,32 @@ def generate(
     """
     settings = resolved(settings, data)
     curation = _curation(settings, forbidden)
+    for one in (*like, *known):
+        curation.knows(one)
+    if like:
+        settings = _in_proportion(settings, like)
+    of_sentences = [one for one in like if not is_of_dictionary(one)]
+    of_dictionary = [one for one in like if is_of_dictionary(one)]
     pairs: list[Candidate] = []
     if settings.dictionary != NONE and settings.n_dictionary:
-        pairs = _dictionary_pairs(settings, curation, seed)
+        pairs = _dictionary_pairs(settings, curation, of_dictionary, seed)
     logger.info("candidates: %s", describe(settings, model))
     labeled: list[Candidate] = []
     labeler: Labeler | None = None
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        sentences = read_sentences(settings.sentences, data)
         labeler = _labeler(settings, model, precision, device)
-        labeled = _labeled(labeler, sentences, settings.n_sentences, curation, seed, show_progress)
+        if of_sentences and isinstance(labeler, ChatLabeler):
+            labeled = _written(labeler, of_sentences, settings.n_sentences, curation)
+        else:
+            sentences = read_sentences(settings.sentences, data)
+            ordered = (
+                sentences_near(sentences, of_sentences, seed)
+                if of_sentences
+                else balanced(sentences, _length_band(sentences, 5), seed)
+            )
+            labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
     candidates = balanced([*labeled, *pairs], lambda one: one.source, seed)
-    if not candidates:
+    if not candidates and not like:
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
     if settings.quality:
         candidates = _with_quality(candidates, labeler, model, precision, device, show_progress)
@@ -291,11 +322,12 @@ def _labeler(
 
 
 def _dictionary_pairs(
-    settings: CandidateSettings, curation: Curation, seed: int
+    settings: CandidateSettings, curation: Curation, models: Sequence[Demonstration], seed: int
 ) -> list[Candidate]:
     source, entries = dictionary.read_dictionary(settings.dictionary, settings.headwords)
+    ordered = entries_near(entries, models, seed) if models else _balanced_entries(entries, seed)
     kept: list[Candidate] = []
-    for entry in _balanced_entries(entries, seed):
+    for entry in ordered:
         if len(kept) == settings.n_dictionary:
             break
         candidate = curation.admit(
@@ -324,11 +356,10 @@ def _labeled(
     sentences: Sequence[str],
     wanted: int,
     curation: Curation,
-    seed: int,
     show_progress: bool,
 ) -> list[Candidate]:
-    """Label sentences, short and long ones in turn, until enough words were good."""
-    drawn = iter(balanced(sentences, _length_band(sentences, 5), seed))
+    """Label sentences in their order until enough words were good."""
+    drawn = iter(sentences)
     kept: list[Candidate] = []
     with bar(f"labeling ({labeler.source})", wanted, show=show_progress) as progress:
         while len(kept) < wanted:
@@ -347,6 +378,36 @@ def _labeled(
                     kept.append(candidate)
     _say_if_fewer(labeler.source, len(kept), wanted)
     return kept
+
+
+def _written(
+    labeler: ChatLabeler, models: Sequence[Demonstration], wanted: int, curation: Curation
+) -> list[Candidate]:
+    """Have sentences written in the manner of the models until enough were good."""
+    # Here, because only who has the openai package comes here.
+    from demosearch.candidates.writing import write_pairs
+
+    kept: list[Candidate] = []
+    with closing(write_pairs(labeler, models, wanted)) as written:
+        for sentence, word in written:
+            candidate = curation.admit(sentence, word, labeler.source)
+            if candidate is not None:
+                kept.append(candidate)
+            if len(kept) == wanted:
+                break
+    _say_if_fewer(labeler.source, len(kept), wanted)
+    return kept
+
+
+def _in_proportion(settings: CandidateSettings, like: Sequence[Demonstration]) -> CandidateSettings:
+    """Return settings that ask for as many in all, of the sources that the models have."""
+    sentences = 0 if settings.labeler is LabelerKind.NONE else settings.n_sentences
+    pairs = 0 if settings.dictionary == NONE else settings.n_dictionary
+    total = sentences + pairs
+    # A source that is left out stays out.
+    if sentences and pairs:
+        sentences, pairs = shares(like, total)
+    return settings.model_copy(update={"n_sentences": sentences, "n_dictionary": pairs})
 
 
 def _length_band(sentences: Sequence[str], bands: int) -> Callable[[str], int]:

@@ -15,28 +15,49 @@ FEWEST_PAIRS = 10
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sentence pairs with gold scores.
+    """Sentence pairs with gold scores, of one set or of several.
 
     Attributes:
         name: what the data is called in files and tables.
         sentences1: first sentences, as they stand in the source.
         sentences2: second sentences, same length.
-        scores: gold similarity, any scale on which more is more alike.
+        scores: gold similarity, any scale on which more is more alike; each set may have its own.
+        sizes: how many pairs each set has, one set after the other; empty: they are one set.
     """
 
     name: str
     sentences1: tuple[str, ...]
     sentences2: tuple[str, ...]
     scores: tuple[float, ...]
+    sizes: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all sentences and scores in order."""
+        """Hash of all sentences and scores in order, and of where sets end."""
         rows = zip(self.sentences1, self.sentences2, self.scores, strict=True)
-        return sha256(f"{first}\x1f{second}\x1f{score!r}" for first, second, score in rows)
+        lines = [f"{first}\x1f{second}\x1f{score!r}" for first, second, score in rows]
+        return sha256([*lines, *(str(size) for size in self.sizes)])
+
+    @property
+    def set_sizes(self) -> tuple[int, ...]:
+        """How many pairs each set has."""
+        return self.sizes or (len(self),)
+
+    @classmethod
+    def joined(cls, sets: Sequence[Pairs]) -> Pairs:
+        """Return several sets as one value; one by itself is what it is."""
+        if len(sets) == 1:
+            return sets[0]
+        return cls(
+            "+".join(each.name for each in sets),
+            tuple(text for each in sets for text in each.sentences1),
+            tuple(text for each in sets for text in each.sentences2),
+            tuple(score for each in sets for score in each.scores),
+            tuple(size for each in sets for size in each.set_sizes),
+        )
 
     def sentences(self, indices: Sequence[int] | None = None) -> list[str]:
         """Return the distinct sentences of the pairs at `indices` (all when None), in order."""

@@ -56,6 +56,18 @@ def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
     return _read_file(path, f"stsb-{path.stem}" if ours else path.stem)
 
 
+def read_sets(sources: str, split: Split, data: str | None = None) -> Pairs:
+    """Read one set of scored pairs, or several with commas between them, as one value.
+
+    Raises:
+        UserError: as `read_pairs`, or a set is given twice.
+    """
+    names = [sources] if Path(sources).exists() else [each.strip() for each in sources.split(",")]
+    if len(set(names)) < len(names):
+        raise UserError(f"{sources}: a set is given twice")
+    return Pairs.joined([read_pairs(name, split, data) for name in names])
+
+
 def _read_stsb(split: Split, data: str | None) -> Pairs:
     folder = data or os.environ.get(DATA_VARIABLE)
     if folder:

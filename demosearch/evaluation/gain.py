@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.prompt import Prompt
+from demosearch.selection.measure import SPEARMAN, Measure, Metric
 from demosearch.selection.objective import Objective, SentenceEncoder
-from demosearch.selection.statistics import gain_interval, spearman
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 
 class Gain(BaseModel):
-    """Scores of the chosen prompt and of the plain one on the same pairs; all x 100."""
+    """Scores of the chosen prompt and of the plain one on the same pairs."""
 
     model_config = ConfigDict(extra="forbid")
 
     name: str
     pairs: int
     sha256: str
-    spearman: float
-    baseline_spearman: float
-    gain: float
+    spearman: float = Field(description="Spearman x 100")
+    baseline_spearman: float = Field(description="Spearman x 100 of the plain prompt")
+    score: float | None = Field(None, description="in the metric, where that is not Spearman's")
+    baseline_score: float | None = Field(None, description="likewise of the plain prompt")
+    gain: float = Field(description="in the metric")
     gain_ci95: tuple[float, float] = Field(description="95% interval by paired bootstrap")
 
 
@@ -38,6 +40,7 @@ def gain_on(
     baseline: Prompt,
     seed: int = 0,
     mean: NDArray[np.float32] | None = None,
+    metric: Metric = SPEARMAN,
 ) -> Gain:
     """Score prompts and a baseline on pairs.
 
@@ -48,17 +51,22 @@ def gain_on(
         baseline: the plain prompt.
         seed: of the resampling.
         mean: subtracted from the embeddings under the chosen prompts.
+        metric: what the gain is counted in.
     """
-    objective = Objective(encoder, pairs)
+    measure = Measure(pairs, metric, seed)
+    objective = Objective(encoder, measure)
     ours = objective.similarities_under(prompts, mean)
     (plain,) = objective.similarities(baseline)
-    score, before = spearman(ours, pairs.scores), spearman(plain, pairs.scores)
+    score, before = (float(measure.score(each)) for each in (ours, plain))
+    other = metric != SPEARMAN
     return Gain(
         name=pairs.name,
         pairs=len(pairs),
         sha256=pairs.sha256,
-        spearman=score,
-        baseline_spearman=before,
+        spearman=float(measure.spearman(ours)),
+        baseline_spearman=float(measure.spearman(plain)),
+        score=score if other else None,
+        baseline_score=before if other else None,
         gain=round(score - before, 6),
-        gain_ci95=gain_interval(ours, plain, pairs.scores, seed),
+        gain_ci95=measure.interval(ours, plain),
     )

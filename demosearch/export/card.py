@@ -45,7 +45,7 @@ Texts go in as they are: the tokenizer's chat template prepares them and puts th
 
 Spearman's rank correlation x 100 of cosine similarities with gold scores, on the {pairs} pairs of {dev} that chose the prompt{without}:
 {spearman:.2f}; without demonstration, at the last layer, {baseline:.2f}. The gain's 95% interval over the pairs is
-[{low:+.2f}, {high:+.2f}]; it is not adjusted for the choice{estimate}.
+[{low:+.2f}, {high:+.2f}]{metric}; it is not adjusted for the choice{estimate}.
 """
 
 
@@ -82,6 +82,7 @@ def model_card(
         dev=file.dev.name,
         spearman=file.dev.spearman,
         baseline=file.dev.baseline_spearman,
+        metric="" if file.dev.score is None else f" in {file.search.metric}",
         low=low,
         high=high,
         estimate=estimate,

@@ -50,7 +50,6 @@ class Choice:
         entries: every candidate by itself.
         layers: that are scored.
         objective: the pairs and the encoder.
-        seed: of the resampling.
         progress: told of what comes to the way.
     """
 
@@ -60,7 +59,6 @@ class Choice:
         entries: Sequence[Entry],
         layers: list[int],
         objective: Objective,
-        seed: int,
         progress: Bar,
     ) -> None:
         self._race = race
@@ -69,7 +67,6 @@ class Choice:
         self._layers = layers
         self._objective = objective
         self._dev = objective.pairs
-        self._seed = seed
         self._progress = progress
         self._together: NDArray[np.float32] | None = None
         self._choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
@@ -89,9 +86,8 @@ class Choice:
         while len(self.prompts[0].demonstrations) < shots:
             leading = self._race.leaders(self._candidates, WIDTH)
             more = makes.longer(self.finalists.entries[:BEAM], leading)
-            planned = planned_pairs(len(more), rungs)
-            cost = planned / len(self._dev) * len(self._dev.sentences())
-            if not more or not self._race.affords(cost):
+            planned = planned_pairs(len(more), rungs, pareto=self._race.pareto)
+            if not more or not self._race.affords_pairs(planned):
                 break
             self._progress.add_to_total(planned - len(self._dev))
             self._race.run(more)
@@ -112,7 +108,7 @@ class Choice:
             most: prompts in all.
             folder: of the search.
         """
-        others = self._finalists(self._everyone).prompts(POOL)
+        others = self.everyone().prompts(POOL)
         pool = [*self.prompts, *(each for each in others if each not in self.prompts)][:POOL]
         cost = len(pool) * len(self._dev.sentences())
         if not self._race.affords(cost):
@@ -120,18 +116,18 @@ class Choice:
         self._progress.add_to_total(len(pool) * len(self._dev))
         found, self.seconds = products(self._objective, pool, folder, self._progress)
         self.sentences = cost
-        gold = self._dev.scores
-        for before, members in pairwise(greedy(found, gold, most)):
+        measure = self._objective.measure
+        for before, members in pairwise(greedy(found, measure, most)):
             ours, theirs = (found.similarities(each) for each in (members, before))
             prompts = tuple(pool[one] for one in members)
-            further = step(ours, theirs, self._dev, self._seed, prompts)
+            further = step(ours, theirs, measure, prompts)
             if not _pays(further):
                 break
             self.steps.append(further)
             self.prompts, self._together = prompts, ours
         size = len(self.prompts)
         if size > 1:
-            self._choose = lambda rows: found.similarities(greedy(found, gold, size, rows)[-1])
+            self._choose = lambda rows: found.similarities(greedy(found, measure, size, rows)[-1])
             self._among = len(pool)
 
     def center(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
@@ -159,13 +155,17 @@ class Choice:
             mean, found = loaded["mean"], loaded["similarities"]
             self.seconds += float(loaded["seconds"])
         self.sentences += cost
-        further = step(found, ours, dev, self._seed, self.prompts)
+        further = step(found, ours, self._objective.measure, self.prompts)
         further = further.model_copy(update={"centered": True})
         if not _pays(further):
             return None
         self.steps.append(further)
         self._together = found
         return np.asarray(mean, dtype=np.float32)
+
+    def everyone(self) -> Finalists:
+        """Return all that was scored on all pairs, whatever the number of demonstrations."""
+        return self._finalists(self._everyone)
 
     def dev_record(self) -> DevRecord:
         """Return the score of what is chosen, and how it stands to the baseline and to others."""
@@ -180,7 +180,7 @@ class Choice:
         return estimate
 
     def _finalists(self, entries: Sequence[Entry]) -> Finalists:
-        return Finalists.of(self._race, entries, self._layers, self._dev, self._seed)
+        return Finalists.of(self._race, entries, self._layers, self._objective.measure)
 
 
 def _pays(further: StepRecord) -> bool:

@@ -18,8 +18,8 @@ import numpy as np
 from demosearch.files import atomic_write
 from demosearch.progress import Bar
 from demosearch.prompt import Prompt
+from demosearch.selection.measure import Measure
 from demosearch.selection.objective import Objective
-from demosearch.selection.statistics import spearman
 from demosearch.similarity import normalised
 
 if TYPE_CHECKING:
@@ -94,21 +94,20 @@ def products(
 
 
 def greedy(
-    found: Products, scores: Sequence[float], most: int, rows: NDArray[np.intp] | None = None
+    found: Products, measure: Measure, most: int, rows: NDArray[np.intp] | None = None
 ) -> list[list[int]]:
     """Return the growing sets of prompts: the first alone, then with whichever helps it most, ...
 
     Args:
         found: what the prompts make of the pairs; the first prompt is the one to start from.
-        scores: gold scores.
+        measure: scores the pairs.
         most: prompts in the largest set.
         rows: choose on these pairs only; the start is then the best prompt on them.
     """
     chosen = slice(None) if rows is None else rows
-    gold = np.asarray(scores)[chosen].tolist()
 
     def score(members: list[int]) -> float:
-        return spearman(found.similarities(members)[chosen], gold)
+        return float(measure.score(found.similarities(members)[chosen], rows))
 
     members = [0] if rows is None else [max(range(len(found)), key=lambda one: score([one]))]
     sets = [members]

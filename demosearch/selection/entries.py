@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from demosearch.demonstration import Demonstration
@@ -20,11 +20,13 @@ class Entry:
             then `@` and the template if that is not the search's own; or `baseline`.
         number: counts the entries in the order in which they came.
         prompt: template and demonstrations; its layer is not looked at.
+        tokens: that the prompt has more than the plain one.
     """
 
     name: str
     number: int
     prompt: Prompt
+    tokens: int
 
     def describe(self) -> dict[str, str]:
         """Return its texts, source and template, as attributes and tables show them."""
@@ -41,13 +43,26 @@ class Entry:
 class Entries:
     """Makes entries, each prompt once, and numbers them.
 
+    Attributes:
+        baseline: the prompt without demonstrations.
+        most: tokens that a prompt may have more than the baseline.
+        too_long: names of those that have more.
+
     Args:
         prompt: without demonstrations: the baseline.
+        length: returns how many tokens a prompt has without a text.
+        most: tokens that a prompt may have more than the baseline; None is no limit.
     """
 
-    def __init__(self, prompt: Prompt) -> None:
+    def __init__(
+        self, prompt: Prompt, length: Callable[[Prompt], int], most: int | None = None
+    ) -> None:
         self._own = prompt.template
-        self.baseline = Entry(BASELINE, 0, prompt)
+        self._length = length
+        self._plain = length(prompt)
+        self.most = most
+        self.baseline = Entry(BASELINE, 0, prompt, 0)
+        self.too_long: set[str] = set()
         self._made = {BASELINE: self.baseline}
 
     def single(
@@ -60,7 +75,7 @@ class Entries:
                 found.append(self._entry(Prompt(template)))
             if template.takes_demonstrations:
                 found += [self._entry(Prompt(template, (one,))) for one in candidates]
-        return found
+        return self._short_enough(found)
 
     def longer(self, beam: Sequence[Entry], candidates: Sequence[Entry]) -> list[Entry]:
         """Return the beam's prompts with one more demonstration, in front and behind.
@@ -78,12 +93,20 @@ class Entries:
             if prompt.template.takes_demonstrations
         ]
         # Two of the beam may be extended to the same prompt.
-        return list(dict.fromkeys(found))
+        return self._short_enough(list(dict.fromkeys(found)))
+
+    def _short_enough(self, entries: Sequence[Entry]) -> list[Entry]:
+        most = self.most
+        if most is None:
+            return list(entries)
+        self.too_long |= {entry.name for entry in entries if entry.tokens > most}
+        return [entry for entry in entries if entry.tokens <= most]
 
     def _entry(self, prompt: Prompt) -> Entry:
         name = "+".join(one.id for one in prompt.demonstrations) or "none"
         if prompt.template != self._own:
             name += f"@{prompt.template.name}"
-        entry = self._made.get(name) or Entry(name, len(self._made), prompt)
-        self._made[name] = entry
-        return entry
+        if name not in self._made:
+            tokens = self._length(prompt) - self._plain
+            self._made[name] = Entry(name, len(self._made), prompt, tokens)
+        return self._made[name]

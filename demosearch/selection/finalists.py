@@ -4,23 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import DevRecord, EstimateRecord, LayerRecord, Ranked, StepRecord
 from demosearch.errors import UserError
+from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
 from demosearch.selection.entries import BASELINE, Entry
+from demosearch.selection.measure import SPEARMAN, Measure
+from demosearch.selection.pareto import fronts
 from demosearch.selection.race import Race
-from demosearch.selection.statistics import (
-    best_on,
-    gain_interval,
-    gain_intervals,
-    spearman,
-    split_estimate,
-)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,11 +31,10 @@ class Finalists:
     Attributes:
         entries: the entries.
         layers: that were scored.
-        scores: Spearman x 100, (entries, layers); nan where all similarities are equal.
+        scores: in the measure's metric, (entries, layers); nan where there is none.
         similarities: float32 (entries, layers, pairs).
         baseline: without demonstration, float32 (layers, pairs), the last layer last.
-        dev: the pairs.
-        seed: of the resampling.
+        measure: the pairs, and how they are judged.
     """
 
     entries: list[Entry]
@@ -47,12 +42,11 @@ class Finalists:
     scores: NDArray[np.float64]
     similarities: NDArray[np.float32]
     baseline: NDArray[np.float32]
-    dev: Pairs
-    seed: int
+    measure: Measure
 
     @classmethod
     def of(
-        cls, race: Race, entries: Sequence[Entry], layers: list[int], dev: Pairs, seed: int
+        cls, race: Race, entries: Sequence[Entry], layers: list[int], measure: Measure
     ) -> Finalists:
         """Return what a race left of its entries.
 
@@ -64,16 +58,17 @@ class Finalists:
         baseline = race.similarities(BASELINE)
         if not whole or baseline is None:
             raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
-        scores = np.array([_scores(each, dev) for _, each in whole])
+        similarities = np.stack([each for _, each in whole])
+        # One after the other: ranking all at once would take many times their memory.
+        scores = np.stack([measure.score(each) for each in similarities])
         order = np.argsort(-np.nanmax(scores, axis=1), kind="stable")
         return cls(
             [whole[place][0] for place in order],
             layers,
             scores[order],
-            np.stack([whole[place][1] for place in order]),
+            similarities[order],
             baseline,
-            dev,
-            seed,
+            measure,
         )
 
     @property
@@ -101,20 +96,62 @@ class Finalists:
 
     def ranking(self, names: Collection[str] | None = None) -> list[Ranked]:
         """Return the leading entries, or those of some names, each with its best layer's score."""
-        rows = list(zip(self.entries, self.scores, strict=True))
+        places = range(len(self.entries))
         if names is None:
-            rows = rows[:RANKING_LENGTH]
-        else:
-            rows = [(entry, scores) for entry, scores in rows if entry.name in names]
-        return [
-            Ranked(
-                id=entry.name,
-                **entry.describe(),
-                spearman=float(np.nanmax(scores)),
-                layer=self.layers[int(np.nanargmax(scores))],
-            )
-            for entry, scores in rows
+            return [self._ranked(place) for place in places[:RANKING_LENGTH]]
+        return [self._ranked(place) for place in places if self.entries[place].name in names]
+
+    def _ranked(self, place: int) -> Ranked:
+        row = int(np.nanargmax(self.scores[place]))
+        similarities = self.similarities[place, row]
+        return self._as_ranked(self.entries[place], self.layers[row], similarities)
+
+    def _as_ranked(self, entry: Entry, layer: int, similarities: NDArray[np.float32]) -> Ranked:
+        return Ranked(
+            id=entry.name,
+            **entry.describe(),
+            tokens=entry.tokens,
+            layer=layer,
+            **_scored(self.measure, similarities),
+        )
+
+    def pareto(self, baseline: Entry) -> list[Ranked]:
+        """Return the prompts of which none is both as good and as short, the shortest first.
+
+        Args:
+            baseline: the prompt without demonstration, which is one of them if none beats it.
+        """
+        without = self.baseline[: len(self.layers)]
+        plain = self.measure.score(without)
+        row = int(np.nanargmax(plain))
+        found = [
+            self._as_ranked(baseline, self.layers[row], without[row]),
+            *(self._ranked(place) for place in range(len(self.entries))),
         ]
+        scores = [float(plain[row]), *np.nanmax(self.scores, axis=1).tolist()]
+        places = np.flatnonzero(fronts(scores, [one.tokens or 0 for one in found]) == 0)
+        return sorted((found[place] for place in places), key=lambda one: one.tokens or 0)
+
+    def save(self, path: Path, baseline: Entry) -> Path:
+        """Write all similarities, float16 and compressed, and return the file.
+
+        It holds `similarities` (entries, layers, pairs), the plain prompt first, the entries' `names`,
+        the `layers`, and the `dev_sha256` of the pairs.
+
+        Args:
+            path: the file.
+            baseline: the prompt without demonstration.
+        """
+        without = self.baseline[: len(self.layers)]
+        with atomic_write(path, "wb") as file:
+            np.savez_compressed(
+                file,
+                similarities=np.stack([without, *self.similarities]).astype(np.float16),
+                names=np.array([baseline.name, *(entry.name for entry in self.entries)]),
+                layers=np.array(self.layers),
+                dev_sha256=np.array(self.measure.pairs.sha256),
+            )
+        return path
 
     def dev_record(self, together: NDArray[np.float32] | None = None) -> DevRecord:
         """Return the choice's score, and how it stands to the baseline and to the others.
@@ -129,13 +166,14 @@ class Finalists:
         if together is None:
             together, others, names = others[0], others[1:], names[1:]
         systems = [self.baseline[-1], *others]
-        gain, *ahead = gain_intervals(together, systems, self.dev.scores, self.seed)
+        gain, *ahead = self.measure.intervals(together, systems)
+        dev = self.measure.pairs
         return DevRecord(
-            name=self.dev.name,
-            pairs=len(self.dev),
-            sha256=self.dev.sha256,
-            spearman=spearman(together, self.dev.scores),
-            baseline_spearman=spearman(self.baseline[-1], self.dev.scores),
+            name=dev.name,
+            pairs=len(dev),
+            sha256=dev.sha256,
+            **_scored(self.measure, together),
+            **_scored(self.measure, self.baseline[-1], "baseline_"),
             gain_ci95=gain,
             runner_up_ci95=ahead[0] if ahead else None,
             indistinguishable=[
@@ -156,9 +194,9 @@ class Finalists:
             among: how many prompts it is chosen among.
         """
         if choose is None:
-            systems = self.similarities.reshape(-1, len(self.dev))
-            choose = best_on(systems[np.isfinite(self.scores.ravel())], self.dev.scores)
-        gain, interval = split_estimate(choose, self.baseline[-1], self.dev.scores, self.seed)
+            systems = self.similarities.reshape(-1, len(self.measure.pairs))
+            choose = self.measure.best_of(systems[np.isfinite(self.scores.ravel())])
+        gain, interval = self.measure.split_estimate(choose, self.baseline[-1])
         return EstimateRecord(
             method="choice on a random half of the pairs, gain on the other half, repeated",
             gain=gain,
@@ -168,40 +206,47 @@ class Finalists:
 
     def layer_curve(self) -> list[LayerRecord]:
         """Return the score of the best prompt and of the baseline at every layer."""
-        baseline = _scores(self.baseline, self.dev)
-        rows = zip(self.layers, self.scores[0], baseline, strict=False)
+        rows = zip(self.layers, self.similarities[0], self.baseline, strict=False)
         return [
-            LayerRecord(layer=layer, spearman=_or_none(score), baseline_spearman=_or_none(without))
-            for layer, score, without in rows
+            LayerRecord(
+                layer=layer,
+                **_scored(self.measure, ours),
+                **_scored(self.measure, without, "baseline_"),
+            )
+            for layer, ours, without in rows
         ]
 
     def step_after(self, before: Finalists | None) -> StepRecord:
         """Return what the best prompt gains over the one before it, or over the baseline."""
         without = before.best_similarities if before else self.baseline[-1]
-        return step(self.best_similarities, without, self.dev, self.seed, [self.best])
+        return step(self.best_similarities, without, self.measure, [self.best])
 
 
 def step(
     ours: NDArray[np.float32],
     before: NDArray[np.float32],
-    dev: Pairs,
-    seed: int,
+    measure: Measure,
     prompts: Sequence[Prompt],
 ) -> StepRecord:
     """Return what some prompts gain over what was there before, by the similarities of both."""
-    score = spearman(ours, dev.scores)
+    gain = measure.score(ours) - measure.score(before)
     return StepRecord(
         prompts=len(prompts),
         demonstrations=sum(len(prompt.demonstrations) for prompt in prompts),
-        spearman=score,
-        gain=round(score - spearman(before, dev.scores), 6),
-        gain_ci95=gain_interval(ours, before, dev.scores, seed),
+        **_scored(measure, ours),
+        gain=round(float(gain), 6),
+        gain_ci95=measure.interval(ours, before),
     )
 
 
-def _scores(similarities: NDArray[np.float32], dev: Pairs) -> NDArray[np.float64]:
-    return np.array([spearman(each, dev.scores) for each in similarities])
-
-
-def _or_none(score: float) -> float | None:
-    return float(score) if np.isfinite(score) else None
+def _scored(
+    measure: Measure, similarities: NDArray[np.float32], prefix: str = ""
+) -> dict[str, Any]:
+    """Return Spearman's correlation, and the score where the metric is another; None for nan."""
+    found = {"spearman": measure.spearman(similarities)}
+    if measure.metric != SPEARMAN:
+        found["score"] = measure.score(similarities)
+    return {
+        f"{prefix}{name}": float(value) if np.isfinite(value) else None
+        for name, value in found.items()
+    }

@@ -9,6 +9,7 @@ from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.files import sha256
 from demosearch.prompt import Prompt
+from demosearch.selection.measure import Measure
 from demosearch.similarity import averaged, cosine
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class SentenceEncoder(Protocol):
         """Return the index into `hidden_states` that `layer` stands for; None is the last."""
         ...
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return how many tokens a prompt has without a text."""
+        ...
+
     def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
         """Return one row a text, float32 (len(texts), width), not normalised."""
         ...
@@ -54,15 +59,21 @@ class SentenceEncoder(Protocol):
 
 
 class Objective:
-    """Similarities of pairs under a prompt.
+    """Similarities of pairs under a prompt, and what they are worth.
 
     Attributes:
         pairs: the pairs.
         encoder: the model.
+        measure: scores similarities of the pairs.
+
+    Args:
+        encoder: the model.
+        measure: the pairs, how they are judged; pairs alone are judged by Spearman's correlation.
     """
 
-    def __init__(self, encoder: SentenceEncoder, pairs: Pairs) -> None:
-        self.pairs = pairs
+    def __init__(self, encoder: SentenceEncoder, measure: Measure | Pairs) -> None:
+        self.measure = measure if isinstance(measure, Measure) else Measure(measure)
+        self.pairs = self.measure.pairs
         self.encoder = encoder
 
     def similarities(

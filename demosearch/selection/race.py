@@ -28,8 +28,8 @@ from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.limits import Limits
 from demosearch.selection.objective import Objective
-from demosearch.selection.rungs import survivors
-from demosearch.selection.statistics import normal_scores_correlation, spearman
+from demosearch.selection.pareto import fronts
+from demosearch.selection.rungs import FEWEST_FINALISTS, FEWEST_OF_A_FRONT, survivors
 from demosearch.selection.study import CandidateStudy, Outcome
 
 if TYPE_CHECKING:
@@ -53,16 +53,18 @@ FEWEST_FAILING = 3
 class Race:
     """Entries, pairs in the order in which they are looked at, and the rungs.
 
+    Attributes:
+        pareto: short prompts go on too.
+
     Args:
         objective: gives similarities of pairs under a prompt.
         study: where what is found is kept.
         baseline: the prompt without demonstration.
-        order: makes the order in which the pairs are looked at, indices of all of them, of the
-            baseline's similarities at the last layer; a rung of n pairs is the first n of them.
         rungs: sizes of the rungs, rising; the last is all pairs.
         layers: indices into `hidden_states` to choose among, all from one pass.
         last: the last layer; the baseline's similarities there are kept too.
         limits: ends the race early.
+        pareto: short prompts go on too, as long as none is both as good and as short.
         report: told of every score.
     """
 
@@ -71,16 +73,17 @@ class Race:
         objective: Objective,
         study: CandidateStudy,
         baseline: Entry,
-        order: Callable[[NDArray[np.float32]], NDArray[np.intp]],
         rungs: Sequence[int],
         layers: Sequence[int],
         last: int,
         limits: Limits,
+        pareto: bool = False,
         report: Report | None = None,
     ) -> None:
         self._objective = objective
         self._study = study
-        self._order_by = order
+        self._measure = objective.measure
+        # Of all pairs; a rung of n pairs is the first n of them.
         self._order: NDArray[np.intp] | None = None
         self._pairs = len(objective.pairs)
         self._rungs = list(rungs)
@@ -88,6 +91,7 @@ class Race:
         self._layers = list(layers)
         self._baseline_layers = list(dict.fromkeys([*layers, last]))
         self._limits = limits
+        self.pareto = pareto
         self._report = report
         # Guards the study's memory and the race's own, where several lanes work.
         self._lock = threading.RLock()
@@ -132,6 +136,10 @@ class Race:
         """Whether the budget has room for so many more."""
         spent, seconds = (self._study.total(each) for each in ("sentences_encoded", "seconds"))
         return not self._was_cut and not self._limits.is_spent(spent, seconds, sentences)
+
+    def affords_pairs(self, pairs: int) -> bool:
+        """Whether the budget has room to look at so many more pairs."""
+        return self.affords(pairs / self._pairs * len(self._objective.pairs.sentences()))
 
     def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
         """Return the entries that went furthest and stood best there."""
@@ -208,8 +216,8 @@ class Race:
 
     def _begin(self, baseline: NDArray[np.float32]) -> None:
         """Set the order, and drop the rungs on which it has pairs of one score only."""
-        self._order = order = self._order_by(baseline)
-        self._rungs = [size for size in self._rungs if len(set(self._gold(order[:size]))) > 1]
+        self._order = order = self._measure.order(baseline)
+        self._rungs = [size for size in self._rungs if self._measure.can_judge(order[:size])]
         self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
         known = self._study.outcome(BASELINE, self._pairs)
         if self._report and known:
@@ -217,8 +225,13 @@ class Race:
 
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
-        going_on = survivors(len(self._entries), self._rung)
+        going_on = survivors(len(self._entries), self._rung, fewest_finalists(self.pareto))
         standing = self._standing(self._alive, size)
+        if self.pareto:
+            keys = [self._key(name, size) for name in standing]
+            tokens = [self._entries[name].tokens for name in standing]
+            places = np.argsort(fronts(keys, tokens), kind="stable")
+            standing = [standing[place] for place in places]
         return [
             name for place, name in enumerate(standing) if place < going_on or name in self._staying
         ]
@@ -240,13 +253,12 @@ class Race:
         return self._order
 
     def _key(self, name: str, size: int) -> float:
-        """Return what decides who goes on: the best layer's correlation of normal scores."""
+        """Return what decides who goes on: the best layer's standing."""
         known = self._known(name, size)
         if known is None:
             return -np.inf
         chosen = known[: len(self._layers)]
-        gold = self._gold(self._order_of(name)[:size])
-        return float(np.nanmax(normal_scores_correlation(chosen, gold)))
+        return float(np.nanmax(self._measure.standing(chosen, self._order_of(name)[:size])))
 
     def _known(self, name: str, size: int) -> NDArray[np.float32] | None:
         """Return an entry's similarities on a rung, float32 (layers, size), in the race's order.
@@ -264,9 +276,6 @@ class Race:
             end = min(size, begin + similarities.shape[1])
             found[:, begin:end] = similarities[:, : end - begin]
         return found
-
-    def _gold(self, indices: NDArray[np.intp]) -> list[float]:
-        return [self._objective.pairs.scores[index] for index in indices]
 
     def _end_is_due(self, size: int) -> str:
         """Return which limit is reached, or nothing."""
@@ -358,7 +367,7 @@ class Race:
             whole[:, missing] = new
             if name == BASELINE:
                 # It is whole before there is an order; its rungs are the others' all the same.
-                order = self._order_by(whole[-1])
+                order = self._measure.order(whole[-1])
                 whole = whole[:, order]
             scores, layer, failure = self._judged(whole[: len(self._layers)], order)
         if failure:
@@ -389,20 +398,28 @@ class Race:
         scores: dict[int, float] = {}
         size = similarities.shape[1]
         for rung in (each for each in self._rungs if each <= size):
-            gold = self._gold(order[:rung])
-            found = [spearman(each[:rung], gold) for each in similarities]
+            found = self._measure.score(similarities[:, :rung], order[:rung])
             if np.isfinite(found).any():
                 best = int(np.nanargmax(found))
                 scores[rung], layer = found[best], self._layers[best]
         if size not in scores:
-            return {}, 0, "all similarities are equal"
+            return (
+                {},
+                0,
+                f"no {self._measure.metric.name} of these similarities; are they all equal?",
+            )
         return scores, layer, ""
 
 
-def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
+def fewest_finalists(pareto: bool) -> int:
+    """Return how many are scored on all pairs at least."""
+    return FEWEST_OF_A_FRONT if pareto else FEWEST_FINALISTS
+
+
+def planned_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
     """Return how many pairs will be looked at in all, the prompt without demonstration included."""
     total, left = rungs[-1], candidates
     for rung, (before, size) in enumerate(pairwise([0, *rungs])):
         total += left * (size - before)
-        left = survivors(candidates, rung)
+        left = survivors(candidates, rung, fewest_finalists(pareto))
     return total

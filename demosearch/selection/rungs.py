@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_RUNG = 50
+# Where several sets share a rung.
+FEWEST_OF_A_SET = 15
 GROWTH = 1.4
 # A rung that is nearly the whole set would cost a rung and save nothing.
 WIDEST_RUNG = 0.8
@@ -30,6 +32,8 @@ LATER_CUT = 0.62
 HILBERT_SIDE = 64
 # Below this many finalists, cutting saves little and risks the best one.
 FEWEST_FINALISTS = 4
+# Where short prompts go on beside the best ones.
+FEWEST_OF_A_FRONT = 12
 
 
 def stratified_order(scores: Sequence[float], seed: int) -> NDArray[np.intp]:
@@ -105,8 +109,12 @@ def _bit_reversed(number: int, generator: np.random.Generator) -> list[int]:
     return [place for place in places if place < number]
 
 
-def rung_sizes(pairs: int) -> list[int]:
+def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
     """Return how many pairs each rung has; the last one has all.
+
+    Args:
+        pairs: how many there are.
+        sets: into how many sets they fall; each has to show on every rung.
 
     >>> rung_sizes(1500)
     [50, 70, 98, 137, 192, 269, 376, 527, 738, 1033, 1500]
@@ -116,18 +124,20 @@ def rung_sizes(pairs: int) -> list[int]:
     [40]
     """
     sizes = []
-    size = float(FIRST_RUNG)
+    size = float(max(FIRST_RUNG, FEWEST_OF_A_SET * sets))
     while round(size) <= WIDEST_RUNG * pairs:
         sizes.append(round(size))
         size *= GROWTH
     return [*sizes, pairs]
 
 
-def survivors(candidates: int, rung: int) -> int:
+def survivors(candidates: int, rung: int, fewest: int = FEWEST_FINALISTS) -> int:
     """Return how many candidates of so many at the start go on from a rung; the first is 0.
+
+    At least `fewest` do.
 
     >>> [survivors(300, rung) for rung in range(9)]
     [141, 88, 55, 34, 21, 13, 9, 5, 4]
     """
     left = math.ceil(candidates * FIRST_CUT * LATER_CUT**rung)
-    return min(candidates, max(left, FEWEST_FINALISTS))
+    return min(candidates, max(left, fewest))

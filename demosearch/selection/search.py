@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,15 +17,17 @@ from demosearch.demonstration import (
     SearchRecord,
 )
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, sha256
+from demosearch.files import atomic_write
 from demosearch.progress import Bar, bar
-from demosearch.prompt import Prompt, Template, prepare
+from demosearch.prompt import Prompt, Template
 from demosearch.selection.choice import Choice
 from demosearch.selection.entries import BASELINE, Entries, Entry
+from demosearch.selection.field import Field
 from demosearch.selection.limits import Budget, Limits
+from demosearch.selection.measure import SPEARMAN, Measure, Metric, find_metric
 from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.race import Race, planned_pairs
-from demosearch.selection.rungs import rung_sizes, spread_order
+from demosearch.selection.rungs import rung_sizes
 from demosearch.selection.study import CandidateStudy, Strategy
 from demosearch.versions import versions
 
@@ -33,6 +35,12 @@ logger = logging.getLogger(__name__)
 
 STUDY_NAME = "demosearch"
 AUTO: Literal["auto"] = "auto"
+# So many leading candidates are what those of the next round are made after.
+MODELS = 10
+# What of a candidate the workers share.
+_PAIR = {"sentence", "word", "source"}
+# Makes the candidates of a round, given its number and the leading ones so far.
+Further = Callable[[int, list[Demonstration]], Sequence[Demonstration]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +92,16 @@ def search(
     prompt: Prompt | None = None,
     templates: Sequence[Template] = (),
     warm_start: Sequence[Demonstration] = (),
+    rounds: int = 1,
+    further: Further | None = None,
     layers: Sequence[int] | Literal["auto"] | None = None,
     shots: int = 1,
     ensemble: int = 1,
     center: Center | None = None,
+    metric: Metric | str = SPEARMAN,
+    max_extra_tokens: int | None = None,
+    pareto: bool = False,
+    save_similarities: bool = False,
     strategy: Strategy | str = Strategy.RACE,
     budget: Budget | str | None = None,
     patience: int | None = None,
@@ -106,12 +120,15 @@ def search(
     Args:
         encoder: the model under test.
         candidates: demonstrations to choose among; each is scored as it is.
-        dev: the pairs that choose.
+        dev: the pairs that choose; over several sets (`Pairs.joined`) the mean of their scores does.
         folder: keeps `trials.csv`, and the study unless `storage` is given.
         prompt: template and layer; its demonstrations are ignored. None is PromptEOL, last layer.
         templates: further templates to choose among; every candidate is tried under each.
         warm_start: demonstrations, such as other models' best, that are scored first, and on all
             pairs whatever their standing; they are candidates like all others.
+        rounds: how often candidates race: after the first time, those that `further` makes.
+        further: makes the candidates of a round, given its number, from 2, and the ten leading ones so
+            far. Of several workers one asks it, and the study keeps the answer.
         layers: choose the layer too, among these indices into `hidden_states`; `auto` is all of them.
             All are scored from one pass. None is the prompt's layer alone.
         shots: look for up to so many demonstrations: the best prompts are extended by one more, in
@@ -120,6 +137,13 @@ def search(
             as long as it gains more than its interval leaves in doubt. A sentence costs a pass each.
         center: unlabeled texts whose mean embedding is subtracted from every embedding, if that gains
             more than its interval leaves in doubt.
+        metric: what is made as large as possible: `spearman`, `pearson`, one that a package adds under
+            the entry point group `demosearch.metrics`, or a `Metric`.
+        max_extra_tokens: leave out prompts that have more tokens than this beyond the plain one's.
+        pareto: find the best prompt of every length too: short ones stay in the race, and tokens are
+            a second objective of the study.
+        save_similarities: write the similarities of all that was scored on all pairs into
+            `similarities.npz` (float16), and attach the file to the study as an Optuna artifact.
         strategy: `race` or `exhaustive`.
         budget: how much the search may take, e.g. `10m`, `5000-sentences` or `0.1` (of an exhaustive
             search); when it is spent, the best so far is scored on all pairs, and that is the result.
@@ -131,26 +155,33 @@ def search(
         show_progress: draw a bar with the best score so far on standard error.
 
     Raises:
-        UserError: no candidate is left, the folder holds a search with other settings, the budget is
-            too small, or more than a tenth of the candidates cannot be scored.
+        UserError: no candidate is left or short enough, the metric is unknown, the folder holds a
+            search with other settings, the budget is too small, or more than a tenth of the
+            candidates cannot be scored.
     """
     prompt = (prompt or Prompt()).with_demonstrations()
     strategy = Strategy(strategy)
+    measure = Measure(dev, find_metric(metric) if isinstance(metric, str) else metric, seed)
     if shots < 1:
         raise UserError(f"shots {shots}: at least 1 demonstration")
     if ensemble < 1:
         raise UserError(f"ensemble {ensemble}: at least 1 prompt")
+    if rounds < 1 or (rounds > 1 and further is None):
+        raise UserError(f"rounds {rounds}: at least 1; more need what makes further candidates")
+    if max_extra_tokens is not None and max_extra_tokens < 0:
+        raise UserError(f"max_extra_tokens {max_extra_tokens}: at least 0")
     folder = Path(folder)
-    kept = _usable([*warm_start, *candidates], dev, exclude)
-    warm = {one.id for one in warm_start} & {one.id for one in kept}
-    rungs = rung_sizes(len(dev)) if strategy is Strategy.RACE else [len(dev)]
+    makes = Entries(prompt, encoder.prompt_tokens, max_extra_tokens)
+    field = Field(makes, templates, dev, exclude)
+    entries = field.enter([*warm_start, *candidates])
+    field.check()
+    warm = {one.id for one in warm_start} & {one.id for one in field.candidates}
+    sets = len(dev.set_sizes)
+    rungs = rung_sizes(len(dev), sets) if strategy is Strategy.RACE else [len(dev)]
     choices = _layers(encoder, prompt, layers)
-    makes = Entries(prompt)
-    entries = makes.single(kept, templates)
-    exhaustive = (len(entries) + 1) * len(dev.sentences())
     if isinstance(budget, str):
         budget = Budget.parse(budget)
-    limits = Limits(budget, patience, exhaustive)
+    limits = Limits(budget, patience, (len(entries) + 1) * len(dev.sentences()))
     limits.check(2 * len(dev.sentences()))
     wordings = [Prompt(each).record(0).model_dump() for each in (prompt.template, *templates)]
     settings = {
@@ -159,36 +190,56 @@ def search(
         "templates": wordings,
         "layers": choices,
         "dev": dev.sha256,
-        "candidates": _hash(kept),
+        "candidates": field.sha256,
         "strategy": strategy.value,
         "rungs": rungs,
         "seed": seed,
     }
+    # Only where they are used, so that studies which began without them go on.
+    rarely = {
+        "metric": None if measure.metric == SPEARMAN else measure.metric.name,
+        "max_extra_tokens": max_extra_tokens,
+        "pareto": pareto or None,
+    }
+    settings |= {key: value for key, value in rarely.items() if value is not None}
     folder.mkdir(parents=True, exist_ok=True)
-    study = CandidateStudy(storage or f"sqlite:///{folder / 'study.db'}", study_name, settings)
+    study = CandidateStudy(
+        storage or f"sqlite:///{folder / 'study.db'}",
+        study_name,
+        settings,
+        metric=measure.metric.name,
+        pareto=pareto,
+    )
     # Whatever was found for the machine that began is used by all that go on.
     encoder.token_budget = study.token_budget(encoder.token_budget)
-    with bar("searching", planned_pairs(len(entries), rungs), show=show_progress) as progress:
-        objective = Objective(encoder, dev)
+    planned = planned_pairs(len(entries), rungs, pareto=pareto)
+    with bar("searching", planned, show=show_progress) as progress:
+        objective = Objective(encoder, measure)
         race = Race(
             objective,
             study,
             makes.baseline,
-            lambda baseline: spread_order(dev.scores, baseline, seed),
             rungs,
             choices,
             encoder.resolve_layer(None),
             limits,
+            pareto,
             _Leader(progress).report,
         )
         race.run(entries, warm)
-        choice = Choice(race, entries, choices, objective, seed, progress)
-        exhaustive += choice.lengthen(makes, shots, rungs) * len(dev.sentences())
+        if further:
+            for number in range(2, rounds + 1):
+                if not _another_round(number, field, race, study, further, rungs, progress):
+                    break
+        choice = Choice(race, field.entries, choices, objective, progress)
+        raced = len(field.entries) + 1 + choice.lengthen(makes, shots, rungs)
         if ensemble > 1:
             choice.combine(ensemble, folder)
         mean = choice.center(center.texts, folder) if center else None
     with atomic_write(folder / "trials.csv") as table:
         study.table().to_csv(table, index=False)
+    if save_similarities:
+        study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
     file = DemonstrationsFile(
         model=encoder.record,
         prompts=[prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in choice.prompts],
@@ -203,20 +254,48 @@ def search(
         steps=choice.steps if shots > 1 or ensemble > 1 or center else None,
         carried_over=choice.singles.ranking(warm) if warm else None,
         ranking=choice.finalists.ranking(),
+        pareto=choice.everyone().pareto(makes.baseline) if pareto else None,
         search=SearchRecord(
             strategy=strategy.value,
+            metric=measure.metric.name,
             seed=seed,
-            candidates=len(kept),
-            candidates_sha256=_hash(kept),
+            candidates=len(field.candidates),
+            candidates_sha256=field.sha256,
             sentences_encoded=int(study.total("sentences_encoded")) + choice.sentences,
-            sentences_exhaustive=exhaustive + choice.sentences,
+            sentences_exhaustive=raced * len(dev.sentences()) + choice.sentences,
             seconds=round(study.total("seconds") + choice.seconds, 1),
         ),
         versions=versions(),
     )
     if center and mean is not None:
         file = file.with_mean(mean, center.name, len(center.texts))
-    return SearchResult(file, choice.prompts, len(candidates) + len(warm_start) - len(kept))
+    return SearchResult(file, choice.prompts, field.skipped)
+
+
+def _another_round(
+    number: int,
+    field: Field,
+    race: Race,
+    study: CandidateStudy,
+    further: Further,
+    rungs: Sequence[int],
+    progress: Bar,
+) -> bool:
+    """Let candidates race that are made after the leading ones; whether there were any."""
+    leading = race.leaders([each for each in field.entries if each.prompt.demonstrations], MODELS)
+    models = dict.fromkeys(entry.prompt.demonstrations[0] for entry in leading)
+    rows = study.once(
+        f"round:{number}",
+        lambda: [one.model_dump(include=_PAIR) for one in further(number, list(models))],
+    )
+    # The prompt without demonstration is known already.
+    planned = planned_pairs(len(rows), rungs, pareto=race.pareto) - rungs[-1]
+    if not rows or not race.affords_pairs(planned):
+        return False
+    more = field.enter([Demonstration.model_validate(row) for row in rows])
+    progress.add_to_total(planned_pairs(len(more), rungs, pareto=race.pareto) - rungs[-1])
+    race.run(more)
+    return bool(more)
 
 
 def _layers(
@@ -249,30 +328,3 @@ class _Leader:
             self._best = (size, score)
             gain = score - self._baseline.get(size, np.nan)
             self._progress.note(f"best {score:.1f} ({gain:+.1f}) {entry.describe()['word']}")
-
-
-def _usable(
-    candidates: Sequence[Demonstration], dev: Pairs, exclude: Sequence[str]
-) -> list[Demonstration]:
-    """Return the distinct candidates whose sentence is none of the dev and test sentences."""
-    if not candidates:
-        raise UserError("there are no candidates to choose among")
-    taken = {prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
-    kept = {
-        one.id: Demonstration(sentence=one.sentence, word=one.word, source=one.source)
-        for one in candidates
-        if one.sentence.casefold() not in taken
-    }
-    if not kept:
-        raise UserError("every candidate's sentence is one of the dev or test sentences")
-    if len(kept) < len(candidates):
-        logger.warning(
-            "%d of %d candidates are skipped: repeated, or their sentence is in the dev or test set",
-            len(candidates) - len(kept),
-            len(candidates),
-        )
-    return list(kept.values())
-
-
-def _hash(candidates: Sequence[Demonstration]) -> str:
-    return sha256(one.id for one in candidates)

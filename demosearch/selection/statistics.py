@@ -22,8 +22,7 @@ def spearman(similarities: NDArray[np.float32], scores: Sequence[float]) -> floa
     >>> spearman(np.array([0.1, 0.9, 0.4], dtype=np.float32), [1.0, 5.0, 2.0])
     100.0
     """
-    with np.errstate(invalid="ignore"):
-        return round(100 * float(_correlation(similarities, np.asarray(scores))), 6)
+    return round(float(rank_correlation(similarities, np.asarray(scores))), 6)
 
 
 def pearson(similarities: NDArray[np.float32], scores: Sequence[float]) -> float:
@@ -32,68 +31,74 @@ def pearson(similarities: NDArray[np.float32], scores: Sequence[float]) -> float
     >>> pearson(np.array([0.5, 1.0, 1.5], dtype=np.float32), [1.0, 2.0, 3.0])
     100.0
     """
-    first, second = (np.asarray(values, dtype=float) for values in (similarities, scores))
-    return round(100 * float(_pearson(first, second)), 6)
+    return round(float(pearson_correlation(similarities, np.asarray(scores))), 6)
+
+
+def rank_correlation(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Spearman's correlation x 100 along the last axis; nan where either side is constant.
+
+    Args:
+        similarities: shape (..., n).
+        gold: gold scores, shape (..., n); shapes are broadcast.
+    """
+    return pearson_correlation(*(stats.rankdata(each, axis=-1) for each in (similarities, gold)))
+
+
+def pearson_correlation(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Pearson's correlation x 100 along the last axis; as `rank_correlation`."""
+    values = (np.asarray(each, dtype=np.float64) for each in (similarities, gold))
+    first, second = (each - each.mean(axis=-1, keepdims=True) for each in values)
+    product = (first * second).sum(axis=-1)
+    norms = np.sqrt((first**2).sum(axis=-1)) * np.sqrt((second**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(100 * (product / norms))
 
 
 def normal_scores_correlation(
-    similarities: NDArray[np.float32], scores: Sequence[float]
+    similarities: NDArray[Any], gold: NDArray[Any]
 ) -> NDArray[np.float64]:
     """Return the correlation of normal scores with the ranks of the gold scores, x 100.
 
     A similarity's normal score is the normal quantile of its rank (van der Waerden). On few pairs
-    this orders prompts with less error than Spearman's correlation does.
-
-    Args:
-        similarities: shape (..., n).
-        scores: gold scores, length n.
-
-    Returns:
-        Shape (...); nan where the similarities are constant.
+    this orders prompts with less error than Spearman's correlation does. As `rank_correlation`.
     """
     ranks = stats.rankdata(similarities, axis=-1)
-    normal = stats.norm.ppf(ranks / (similarities.shape[-1] + 1))
-    return np.asarray(100 * _pearson(normal, stats.rankdata(scores)))
+    normal = stats.norm.ppf(ranks / (ranks.shape[-1] + 1))
+    return pearson_correlation(normal, stats.rankdata(gold, axis=-1))
 
 
-def gain_interval(
-    ours: NDArray[np.float32],
-    baseline: NDArray[np.float32],
-    scores: Sequence[float],
-    seed: int,
-) -> tuple[float, float]:
-    """Return the 95% interval of the gain over the baseline by paired bootstrap over the pairs.
-
-    Both prompts are scored on the same resampled pairs. The interval says how much the gain depends
-    on the pairs; it is not adjusted for having chosen the best of many.
-
-    Args:
-        ours: similarities of the chosen prompt, shape (n,).
-        baseline: similarities without demonstration, shape (n,).
-        scores: gold scores, length n.
-        seed: of the resampling.
-    """
-    return gain_intervals(ours, [baseline], scores, seed)[0]
-
-
-def gain_intervals(
+def bootstrap_gains(
     ours: NDArray[np.float32],
     others: Sequence[NDArray[np.float32]],
-    scores: Sequence[float],
+    gold: NDArray[Any],
+    score: Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]],
     seed: int,
-) -> list[tuple[float, float]]:
-    """Return the 95% interval of what a prompt is ahead of each of several; as `gain_interval`."""
+) -> NDArray[np.float64]:
+    """Return what similarities are ahead of each of some others on resampled pairs.
+
+    All are scored on the same resampled pairs.
+
+    Args:
+        ours: shape (n,).
+        others: each of shape (n,).
+        gold: gold scores, shape (n,).
+        score: of similarities and gold scores, along the last axis.
+        seed: of the resampling.
+
+    Returns:
+        Shape (len(others), resamples); nan where a resample has no two different gold scores.
+    """
 
     def gains(*samples: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-        *systems, gold = (stats.rankdata(each, axis=axis) for each in samples)
-        first, *rest = (100 * _pearson(each, gold, axis) for each in systems)
+        *systems, wanted = (np.moveaxis(each, axis, -1) for each in samples)
+        first, *rest = score(np.stack(systems), wanted)
         return np.stack([first - other for other in rest])
 
     with warnings.catch_warnings():
         # A resample without two different gold scores ranks nothing, and is left out.
         warnings.simplefilter("ignore", stats.DegenerateDataWarning)
         result = stats.bootstrap(
-            (ours, *others, np.asarray(scores)),
+            (ours, *others, gold),
             gains,
             paired=True,
             vectorized=True,
@@ -102,76 +107,34 @@ def gain_intervals(
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    low, high = np.nanpercentile(result.bootstrap_distribution, [2.5, 97.5], axis=-1)
-    return [
-        (round(float(one), 3), round(float(other), 3))
-        for one, other in zip(np.ravel(low), np.ravel(high), strict=True)
-    ]
+    return np.reshape(result.bootstrap_distribution, (len(others), RESAMPLES))
 
 
-def split_estimate(
-    choose: Callable[[NDArray[np.intp]], NDArray[np.float32]],
-    baseline: NDArray[np.float32],
-    scores: Sequence[float],
+def interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the bounds of the middle 95% of values; nan are left out."""
+    low, high = np.nanpercentile(values, [2.5, 97.5])
+    return round(float(low), 3), round(float(high), 3)
+
+
+def split_gains(
+    gain: Callable[[NDArray[np.intp], NDArray[np.intp]], float],
+    sets: Sequence[NDArray[np.intp]],
     seed: int,
-) -> tuple[float, tuple[float, float]]:
-    """Return the gain one may expect on other pairs, and its 95% range over splits.
-
-    The best of many on the pairs that also score it flatters. Here the choice is made on a random
-    half of the pairs and its gain is taken on the other half, again and again.
+) -> NDArray[np.float64]:
+    """Return a gain on random halves of some sets, `SPLITS` times.
 
     Args:
-        choose: makes the choice on the pairs of some indices, and returns the similarities of all
-            pairs under what it chose, shape (n,).
-        baseline: similarities without demonstration, shape (n,).
-        scores: gold scores, length n.
-        seed: of the splits.
+        gain: of the indices that choose, and those that check the choice.
+        sets: indices of pairs; every set is halved by itself.
+        seed: of the halves.
     """
-    gold = np.asarray(scores)
     generator = np.random.default_rng(seed)
     gains = np.empty(SPLITS)
     for split in range(SPLITS):
-        order = generator.permutation(len(gold))
-        rows, check = order[: len(gold) // 2], order[len(gold) // 2 :]
-        if min(np.ptp(gold[rows]), np.ptp(gold[check])) == 0:
-            # Where few pairs differ in score, a half may rank nothing.
-            gains[split] = np.nan
-            continue
-        ours = _correlation(choose(rows)[check], gold[check])
-        gains[split] = 100 * (ours - _correlation(baseline[check], gold[check]))
-    low, high = np.nanpercentile(gains, [2.5, 97.5])
-    return round(float(np.nanmean(gains)), 3), (round(float(low), 3), round(float(high), 3))
-
-
-def best_on(
-    candidates: NDArray[np.float32], scores: Sequence[float]
-) -> Callable[[NDArray[np.intp]], NDArray[np.float32]]:
-    """Return what chooses the best of some candidates on given pairs, for `split_estimate`.
-
-    Args:
-        candidates: similarities, shape (candidates, n).
-        scores: gold scores, length n.
-    """
-    gold = np.asarray(scores)
-
-    def choose(rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        correlations = np.nan_to_num(_correlation(candidates[:, rows], gold[rows]), nan=-1.0)
-        found: NDArray[np.float32] = candidates[int(np.argmax(correlations))]
-        return found
-
-    return choose
-
-
-def _correlation(first: NDArray[Any], second: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Return Spearman's correlation along `axis`, broadcasting: Pearson's of the ranks."""
-    ranks = [stats.rankdata(values, axis=axis) for values in (first, second)]
-    return _pearson(ranks[0], ranks[1], axis)
-
-
-def _pearson(first: NDArray[Any], second: NDArray[Any], axis: int = -1) -> NDArray[Any]:
-    """Return Pearson's correlation along `axis`, broadcasting."""
-    centred = [values - values.mean(axis=axis, keepdims=True) for values in (first, second)]
-    product = (centred[0] * centred[1]).sum(axis=axis)
-    norms = [np.sqrt((values**2).sum(axis=axis)) for values in centred]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(product / (norms[0] * norms[1]))
+        orders = [generator.permutation(part) for part in sets]
+        rows, check = (
+            np.concatenate([order[: len(order) // 2] for order in orders]),
+            np.concatenate([order[len(order) // 2 :] for order in orders]),
+        )
+        gains[split] = gain(rows, check)
+    return gains

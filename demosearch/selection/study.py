@@ -10,19 +10,22 @@ them knows, and nothing is computed again.
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import optuna
 import pandas as pd
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
@@ -40,10 +43,13 @@ _TEXTS = ("candidate", "sentence", "word", "source", "template")
 _SETTINGS = "settings"
 _BUDGET = "token_budget"
 _SIMILARITIES = "similarities"
+_ARTIFACT = "artifact_sha256"
 # Texts longer than this do not fit MySQL's column.
 _LONGEST_TEXT = 60_000
 # Seconds that a worker waits for another's write before SQLite gives up.
 _PATIENCE_OF_SQLITE = 60
+# Seconds between looks at what another worker makes for all.
+_PAUSE = 0.5
 # Tries to open a storage that others may be making.
 _OPENINGS = 6
 
@@ -91,18 +97,28 @@ class CandidateStudy:
         storage: an Optuna storage URL.
         name: the study's name.
         settings: what must be alike for two runs to share scores.
+        metric: what scores are called.
+        pareto: tokens are a second objective, as few as may be.
 
     Raises:
         UserError: the storage cannot be opened, or its study was made with other settings.
     """
 
-    def __init__(self, storage: str, name: str, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        storage: str,
+        name: str,
+        settings: dict[str, Any],
+        *,
+        metric: str = "spearman",
+        pareto: bool = False,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         try:
             self._study = optuna.create_study(
                 storage=_open(storage),
                 study_name=name,
-                direction="maximize",
+                directions=["maximize", "minimize"] if pareto else ["maximize"],
                 # What is scored next is never asked of a sampler.
                 sampler=optuna.samplers.RandomSampler(seed=0),
                 pruner=optuna.pruners.NopPruner(),
@@ -114,6 +130,8 @@ class CandidateStudy:
                 f"cannot open the study storage {_hidden(storage)}: {reason}"
             ) from error
         self._check_settings(settings, storage)
+        self._metric = metric
+        self._pareto = pareto
         self._budget: int | None = None
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -151,6 +169,34 @@ class CandidateStudy:
             kept = self._study.user_attrs[key]
         return kept
 
+    def once(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+        """Return rows that one of the workers makes, for all of them and for good.
+
+        Args:
+            name: what they are kept under.
+            make: makes them.
+        """
+        claims = self.claims(0)
+        try:
+            while (kept := self._kept(name)) is None:
+                if not claims.claim([name], 1):
+                    time.sleep(_PAUSE)
+                elif self._kept(name) is None:
+                    rows = make()
+                    for number, row in enumerate(rows):
+                        self._study.set_user_attr(f"{name}:{number}", row)
+                    # Last: until it is there, nothing is.
+                    self._study.set_user_attr(name, len(rows))
+            return kept
+        finally:
+            claims.close()
+
+    def _kept(self, name: str) -> list[dict[str, Any]] | None:
+        kept = self._study.user_attrs
+        if name not in kept:
+            return None
+        return [kept[f"{name}:{number}"] for number in range(kept[name])]
+
     def refresh(self) -> None:
         """Read what was finished since the last time, by whichever worker."""
         trials = self._study.get_trials(deepcopy=False)
@@ -178,7 +224,12 @@ class CandidateStudy:
         """
         # Optuna keeps local time without a zone.
         ended = datetime.now()  # noqa: DTZ005
-        attributes: dict[str, Any] = {"candidate": entry.name, **entry.describe(), "pairs": pairs}
+        attributes: dict[str, Any] = {
+            "candidate": entry.name,
+            **entry.describe(),
+            "tokens": entry.tokens,
+            "pairs": pairs,
+        }
         system = {}
         if outcome.similarities is None:
             state = TrialState.FAIL
@@ -188,12 +239,14 @@ class CandidateStudy:
             attributes["layer"] = outcome.layer
             system = dict(_texts(outcome.begin, outcome.similarities))
         attributes["sentences_encoded"] = outcome.sentences
+        values = [outcome.score, float(entry.tokens)] if self._pareto else [outcome.score]
         self._study.add_trial(
             FrozenTrial(
                 number=-1,
                 trial_id=-1,
                 state=state,
-                value=outcome.score if state is TrialState.COMPLETE else None,
+                value=None,
+                values=values if state is TrialState.COMPLETE else None,
                 datetime_start=ended - timedelta(seconds=outcome.seconds),
                 datetime_complete=ended,
                 params={"candidate": entry.number},
@@ -204,6 +257,17 @@ class CandidateStudy:
             )
         )
 
+    def attach(self, path: Path) -> None:
+        """Keep a file as the study's artifact, in `artifacts` beside it, unless it is there already."""
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        if self._study.user_attrs.get(_ARTIFACT) == content:
+            return
+        folder = path.parent / "artifacts"
+        folder.mkdir(exist_ok=True)
+        store = FileSystemArtifactStore(folder)
+        upload_artifact(study_or_trial=self._study, file_path=str(path), artifact_store=store)
+        self._study.set_user_attr(_ARTIFACT, content)
+
     def total(self, attribute: str) -> float:
         """Return the sum of `sentences_encoded` or `seconds` over all candidates."""
         return sum(float(row[attribute]) for row in self._rows.values())
@@ -211,8 +275,8 @@ class CandidateStudy:
     def table(self) -> pd.DataFrame:
         """Return a row a candidate, best first: text, state, score, score by rung, cost."""
         rungs = sorted({rung for each in self._outcomes.values() for rung in each.scores})
-        fixed = [*_TEXTS, "state", "spearman", "layer", "pairs"]
-        scores = [f"spearman_{pairs}" for pairs in rungs]
+        fixed = [*_TEXTS, "state", self._metric, "layer", "pairs", "tokens"]
+        scores = [f"{self._metric}_{pairs}" for pairs in rungs]
         columns = [*fixed, *scores, "sentences_encoded", "seconds", "failure"]
         table = pd.DataFrame(list(self._rows.values())).reindex(columns=columns)
         table["layer"] = table["layer"].astype("Int64")
@@ -224,7 +288,8 @@ class CandidateStudy:
 
     def _add_to_row(self, trial: FrozenTrial) -> None:
         attributes = trial.user_attrs
-        texts = {key: attributes[key] for key in _TEXTS}
+        # Studies of earlier versions do not say how many tokens.
+        texts = {key: attributes.get(key) for key in (*_TEXTS, "tokens")}
         fresh = {**texts, "pairs": 0, "sentences_encoded": 0, "seconds": 0.0, "failure": ""}
         row = self._rows.setdefault(attributes["candidate"], fresh)
         row["sentences_encoded"] += attributes["sentences_encoded"]
@@ -236,20 +301,23 @@ class CandidateStudy:
         pairs = attributes["pairs"]
         if pairs >= row["pairs"]:
             row |= {"pairs": pairs, "layer": attributes["layer"], "state": trial.state.name.lower()}
-        row |= {f"spearman_{rung}": score for rung, score in trial.intermediate_values.items()}
+        row |= {
+            f"{self._metric}_{rung}": score for rung, score in trial.intermediate_values.items()
+        }
         if trial.state is TrialState.COMPLETE:
-            row["spearman"] = trial.value
+            row[self._metric] = trial.values[0]
 
     def _check_settings(self, settings: dict[str, Any], storage: str) -> None:
         # Through JSON, so that tuples and lists compare alike.
         wanted = json.loads(json.dumps(settings))
         kept = self.note(_SETTINGS, wanted)
-        differing = [key for key in wanted if kept.get(key) != wanted[key]]
+        names = [*wanted, *(key for key in kept if key not in wanted)]
+        differing = [key for key in names if kept.get(key) != wanted.get(key)]
         if differing:
             key = differing[0]
             raise UserError(
                 f"study '{self._study.study_name}' in {_hidden(storage)} was made with another"
-                f" {key} ({short(repr(kept.get(key)))}, now {short(repr(wanted[key]))}); use another output"
+                f" {key} ({short(repr(kept.get(key)))}, now {short(repr(wanted.get(key)))}); use another output"
                 " folder or study name"
             )
 

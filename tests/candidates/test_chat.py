@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -13,12 +14,18 @@ from demosearch.candidates import CandidateSettings, chat, generate
 from demosearch.candidates.chat import ChatLabeler, ChatSettings, parse_answer
 from demosearch.candidates.labeling import Label
 from demosearch.candidates.responses import ResponseCache
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from tests.chat_server import CUT, NO_JSON, SLOW, ChatServer, running_server
 
 KEY = "sk-test-not-a-real-key"
 SENTENCES = [f"The {adjective} dog ran" for adjective in ("old", "young", "brown", "fast", "big")]
 RAN = Label("Ran")
+WORDS = [
+    f"{first}{last}"
+    for first in ("Ba", "Co", "Du", "Fi", "Ge")
+    for last in ("la", "me", "no", "ri", "tu", "va")
+]
 
 
 @pytest.fixture
@@ -319,3 +326,44 @@ def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
         ResponseCache(tmp_path / "file" / "answers.sqlite")
     with pytest.raises(UserError, match="cannot open the cache of answers"):
         ResponseCache(tmp_path / "file")
+
+
+def test_sentences_are_written_in_the_manner_of_the_best(server: ChatServer) -> None:
+    pairs = [{"sentence": f"The {word} of the town fell", "word": word} for word in WORDS]
+    server.written = [json.dumps({"pairs": pairs[:20]}), json.dumps({"pairs": pairs[15:]})]
+    settings = CandidateSettings(
+        labeler="openai", labeler_model="m", n_sentences=25, dictionary="none", quality=False
+    )
+    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
+    found = generate(settings, like=[model]).candidates
+    assert sorted(one.word for one in found) == sorted(WORDS[:25])
+    assert {one.source for one in found} == {"openai:m"}
+    asked = server.requests[0]["messages"][-1]["content"]
+    assert "A jockey riding a horse." in asked
+    assert server.requests[0]["response_format"]["json_schema"]["name"] == "pairs"
+    # What was paid for is kept.
+    count = len(server.requests)
+    again = generate(settings, like=[model]).candidates
+    assert again == found
+    assert len(server.requests) == count
+
+
+@pytest.mark.parametrize("answer", ["I would rather not.", "[]", '{"pairs": [{"word": "X"}]}'])
+def test_a_model_that_writes_nothing_useful_is_an_error(server: ChatServer, answer: str) -> None:
+    server.written = [answer]
+    settings = CandidateSettings(labeler="openai", n_sentences=5, dictionary="none")
+    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
+    with pytest.raises(UserError, match="the chat model wrote no sentence"):
+        generate(settings, like=[model])
+    # Asked twice as often as should be needed, no more.
+    assert len(server.requests) == 2
+
+
+def test_writing_obeys_the_limit_on_the_cost(server: ChatServer) -> None:
+    settings = CandidateSettings(
+        labeler="openai", n_sentences=100, dictionary="none", max_cost=1e-9, price="1,1"
+    )
+    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
+    with pytest.raises(UserError, match="more than --max-cost"):
+        generate(settings, like=[model])
+    assert not server.requests

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from demosearch.candidates import CandidateSettings, generate
+from demosearch.candidates import Candidate, CandidateSettings, generate
 from demosearch.candidates.generate import read_sentences, resolved
 from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
@@ -46,6 +46,38 @@ def test_fewer_than_asked_for_is_said(caplog: pytest.LogCaptureFixture) -> None:
 def test_nothing_asked_for_is_an_error() -> None:
     with pytest.raises(UserError, match="no candidate was built"):
         generate(CandidateSettings(labeler="none", dictionary="none"))
+
+
+def test_pairs_like_the_best_come_from_the_same_sources_in_the_same_proportion() -> None:
+    models = [one for one in generate(DICTIONARY).candidates if one.pos == "adverb"][:2]
+    settings = DICTIONARY.model_copy(update={"n_dictionary": 12})
+    found = generate(settings, like=models).candidates
+    assert {one.pos for one in found} == {"adverb"}
+    assert found == generate(settings, like=models).candidates
+    again = generate(settings, like=models, known=found).candidates
+    assert not {one.id for one in again} & {one.id for one in found}
+    assert all(one.sentence not in {model.sentence for model in models} for one in found)
+
+
+def test_nothing_left_that_is_like_the_best_is_no_error() -> None:
+    everything = generate(DICTIONARY.model_copy(update={"n_dictionary": 1000})).candidates
+    assert generate(DICTIONARY, like=everything[:2], known=everything).candidates == []
+
+
+def test_the_local_labeler_is_given_sentences_like_the_best(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    lines = ["The horse ran over the wide green field", "A man plays the guitar on a stage"] * 3
+    lines = [f"{line} {number}" for number, line in enumerate(lines)]
+    path = tmp_path / "lines.txt"
+    path.write_text("\n".join(lines))
+    settings = CandidateSettings(
+        labeler="local", sentences=str(path), n_sentences=3, dictionary="none", quality=False
+    )
+    model = Candidate(sentence="Two horses run in a field.", word="Riding", source="local:other")
+    found = generate(settings, model=str(tiny("llama")), like=[model]).candidates
+    assert len(found) == 3
+    assert all("horse" in one.sentence for one in found)
 
 
 def test_the_local_labeler_says_what_the_model_says(tiny: Callable[[str], Path]) -> None:

@@ -7,11 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from demosearch.datasets import Pairs
 from demosearch.errors import UserError
 from demosearch.evaluation import Evaluation, compare
 from demosearch.evaluation.comparison import TableFormat, read_published
 from demosearch.evaluation.result import Details, Result, SystemRecord, TaskResult
-from demosearch.selection.statistics import gain_interval, spearman
+from demosearch.selection.measure import Measure
+from demosearch.selection.statistics import spearman
 
 PAIRS = 300
 
@@ -65,7 +67,9 @@ def test_the_interval_is_that_of_a_paired_bootstrap(files: list[Path]) -> None:
     comparison = compare(files, resamples=2000)
     [difference] = comparison.differences
     poor, good = (each.details["stsb"] for each in comparison.evaluations)
-    expected = gain_interval(good.values, poor.values, good.gold.tolist(), seed=1)
+    names = ("",) * len(good.gold)
+    measure = Measure(Pairs("stsb", names, names, tuple(good.gold.tolist())), seed=1)
+    expected = measure.interval(good.values, poor.values)
     scores = [each.result.tasks["stsb"].score for each in comparison.evaluations]
     assert difference.difference == pytest.approx(scores[1] - scores[0])
     assert difference.ci95 == pytest.approx(expected, abs=0.5)

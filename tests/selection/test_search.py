@@ -682,3 +682,164 @@ def test_a_budget_that_was_halved_is_kept(tmp_path: Path) -> None:
     again = FakeEncoder()
     search(again, fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
     assert again.token_budget == 32
+
+
+def test_the_mean_over_several_sets_decides(tmp_path: Path) -> None:
+    dev = Pairs.joined([DEV, fake_pairs(60, seed=9)])
+    file = search(FakeEncoder(), fake_candidates(NOISES), dev, folder=tmp_path).file
+    assert file.demonstrations[0].word == "W5"
+    prompt = Prompt(demonstrations=tuple(file.demonstrations))
+    (whole,) = Objective(FakeEncoder(), dev).similarities(prompt)
+    parts = (whole[:240], dev.scores[:240]), (whole[240:], dev.scores[240:])
+    expected = np.mean([100 * stats.spearmanr(*each).statistic for each in parts])
+    assert file.dev.spearman == pytest.approx(expected, abs=1e-4)
+    assert file.dev.score is None
+    assert file.dev.pairs == 300
+
+
+def test_another_metric_decides_and_is_shown_beside_spearmans(tmp_path: Path) -> None:
+    file = search(
+        FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, metric="pearson"
+    ).file
+    (ours,) = Objective(FakeEncoder(), DEV).similarities(
+        Prompt(demonstrations=tuple(file.demonstrations))
+    )
+    expected = 100 * stats.pearsonr(ours.astype(float), DEV.scores).statistic
+    assert file.dev.score == file.ranking[0].score == pytest.approx(expected, abs=1e-4)
+    assert file.dev.spearman == pytest.approx(
+        100 * stats.spearmanr(ours, DEV.scores).statistic, abs=1e-4
+    )
+    assert file.dev.gain == file.dev.score - file.dev.baseline_score  # type: ignore[operator]
+    low, high = file.dev.gain_ci95
+    assert low <= file.dev.gain <= high
+    assert file.search.metric == "pearson"
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["pearson"][0] == pytest.approx(expected, abs=1e-4)
+    assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UserError, match="another metric"):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
+
+
+def long_candidates() -> list[Demonstration]:
+    """Candidates of which the longer ones are better."""
+    return [
+        Demonstration(sentence="word " * length + "end.", word=f"W{90 - length * 5}")
+        for length in range(1, 16)
+    ]
+
+
+def test_prompts_that_are_too_long_are_left_out(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "demosearch")
+    encoder = FakeEncoder()
+    plain = encoder.prompt_tokens(Prompt())
+    lengths = {
+        one.word: encoder.prompt_tokens(Prompt(demonstrations=(one,))) - plain
+        for one in long_candidates()
+    }
+    most = lengths["W60"]
+    file = search(
+        encoder, long_candidates(), DEV, folder=tmp_path, max_extra_tokens=most, shots=2
+    ).file
+    assert file.demonstrations[0].word == "W60"
+    assert set(encoder.encoded) == {word for word, length in lengths.items() if length <= most}
+    assert "prompts have more than" in caplog.text
+    assert file.ranking[0].tokens == most
+    with pytest.raises(UserError, match="every candidate has more than 0 tokens"):
+        search(encoder, long_candidates(), DEV, folder=tmp_path / "none", max_extra_tokens=0)
+
+
+def test_a_prompt_of_every_length_is_found(tmp_path: Path) -> None:
+    result = search(FakeEncoder(), long_candidates(), DEV, folder=tmp_path, pareto=True)
+    front = result.file.pareto
+    assert front is not None
+    # Every longer prompt is better, and those shorter ones that are worse than none are not in it.
+    assert front[0].id == "baseline"
+    assert front[-1].word == result.file.demonstrations[0].word == "W15"
+    tokens = [one.tokens for one in front]
+    scores = [one.spearman for one in front]
+    assert tokens == sorted(set(tokens))
+    assert scores == sorted(set(scores))
+    assert len(front) > 6
+    study = open_study(tmp_path)
+    assert [len(trial.values) for trial in study.best_trials] == [2] * len(study.best_trials)
+    assert {trial.user_attrs["candidate"] for trial in study.best_trials} == {
+        one.id for one in front
+    }
+
+
+def test_similarities_are_kept_on_request(tmp_path: Path) -> None:
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "folder": tmp_path}
+    file = search(FakeEncoder(), **arguments, save_similarities=True).file
+    search(FakeEncoder(), **arguments, save_similarities=True)
+    kept = np.load(tmp_path / "similarities.npz", allow_pickle=False)
+    assert kept["names"].tolist() == ["baseline", *(one.id for one in file.ranking)]
+    assert kept["similarities"].dtype == np.float16
+    best = kept["similarities"][1, 0].astype(float)
+    assert 100 * stats.spearmanr(best, DEV.scores).statistic == pytest.approx(
+        file.dev.spearman, abs=0.5
+    )
+    assert str(kept["dev_sha256"]) == DEV.sha256
+    artifacts = optuna.artifacts.get_all_artifact_meta(open_study(tmp_path))
+    assert [each.filename for each in artifacts] == ["similarities.npz"]
+
+
+def test_a_further_round_is_made_after_the_best_and_joins_the_study(tmp_path: Path) -> None:
+    asked: list[tuple[int, list[str]]] = []
+
+    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+        asked.append((number, [one.word for one in leading]))
+        # The same ones again, and a little better ones.
+        better = [int(one.word.lstrip("W")) - 4 for one in leading[:3]]
+        return [*leading, *fake_candidates(better)]
+
+    arguments = {"candidates": fake_candidates([90, 80, 70, 30, 25, 85]), "dev": DEV, "rounds": 3}
+    result = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further)
+    assert [number for number, _ in asked] == [2, 3]
+    assert asked[0][1][0] == "W25"
+    assert asked[1][1][0] == "W21"
+    assert result.file.demonstrations[0].word == "W17"
+    assert result.file.search.sentences_exhaustive == 480 * (1 + result.file.search.candidates)
+    keys = [
+        (trial.user_attrs["candidate"], trial.user_attrs["pairs"])
+        for trial in open_study(tmp_path / "a").trials
+    ]
+    assert len(set(keys)) == len(keys)
+    assert len({name for name, _ in keys}) == 1 + result.file.search.candidates
+
+    # The study keeps what was made, so nobody is asked again.
+    again = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further)
+    assert again.file == result.file
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("calls", [3, 12, 17, 22])
+def test_a_kill_between_rounds_changes_nothing(tmp_path: Path, calls: int) -> None:
+    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+        return fake_candidates([int(one.word.lstrip("W")) - 3 for one in leading[:3]])
+
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
+    whole = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further).file
+    with suppress(Killed):
+        search(DyingEncoder(calls), **arguments, folder=tmp_path / "b", further=further)
+    resumed = search(FakeEncoder(), **arguments, folder=tmp_path / "b", further=further).file
+    assert timeless(resumed) == timeless(whole)
+
+
+def test_two_lanes_make_a_further_round_once(tmp_path: Path) -> None:
+    asked = []
+
+    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+        asked.append(number)
+        return fake_candidates([1])
+
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
+    file = search(Lanes(), **arguments, folder=tmp_path, further=further).file
+    assert file.demonstrations[0].word == "W1"
+    assert asked == [2]
+
+
+def test_rounds_without_what_makes_them_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="rounds 2"):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, rounds=2)

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from demosearch.selection.statistics import best_on, gain_interval, spearman, split_estimate
+from demosearch.selection.statistics import (
+    normal_scores_correlation,
+    pearson,
+    pearson_correlation,
+    rank_correlation,
+    spearman,
+)
 
 
 def test_spearman_by_hand_and_by_scipy() -> None:
@@ -21,49 +27,25 @@ def test_constant_similarities_have_no_correlation() -> None:
     assert np.isnan(spearman(np.ones(5, dtype=np.float32), [1, 2, 3, 4, 5]))
 
 
-def sample(
-    seed: int, noise_ours: float, noise_baseline: float, pairs: int = 400
-) -> tuple[np.ndarray, np.ndarray, list[float]]:
-    generator = np.random.default_rng(seed)
-    gold = generator.uniform(0, 5, pairs)
-    ours = (gold + noise_ours * generator.normal(size=pairs)).astype(np.float32)
-    baseline = (gold + noise_baseline * generator.normal(size=pairs)).astype(np.float32)
-    return ours, baseline, list(gold)
-
-
-def test_interval_agrees_with_a_plain_loop() -> None:
-    ours, baseline, gold = sample(1, 1.0, 2.0)
-    low, high = gain_interval(ours, baseline, gold, seed=3)
-    generator = np.random.default_rng(99)
-    gains = []
-    for _ in range(1000):
-        chosen = generator.integers(0, len(gold), len(gold))
-        gains.append(
-            spearman(ours[chosen], np.array(gold)[chosen])
-            - spearman(baseline[chosen], np.array(gold)[chosen])
-        )
-    expected = np.percentile(gains, [2.5, 97.5])
-    # The interval is 15 points wide; its ends are themselves estimates.
-    np.testing.assert_allclose([low, high], expected, atol=1.0)
-    assert gain_interval(ours, baseline, gold, seed=3) == (low, high)
-
-
-def test_interval_of_no_gain_holds_zero() -> None:
-    ours, _, gold = sample(2, 1.0, 1.0)
-    assert gain_interval(ours, ours, gold, seed=0) == (0.0, 0.0)
-
-
-def test_estimate_is_below_the_best_of_many_equals() -> None:
-    generator = np.random.default_rng(4)
-    gold = generator.uniform(0, 5, 100)
-    candidates = (gold + 2 * generator.normal(size=(60, 100))).astype(np.float32)
-    baseline = (gold + 2 * generator.normal(size=100)).astype(np.float32)
-    best = max(spearman(row, list(gold)) for row in candidates) - spearman(baseline, list(gold))
-    mean = np.mean([spearman(row, list(gold)) for row in candidates]) - spearman(
-        baseline, list(gold)
+def test_correlations_go_along_the_last_axis() -> None:
+    generator = np.random.default_rng(1)
+    similarities = generator.normal(size=(2, 3, 40)).astype(np.float32)
+    gold = generator.integers(0, 6, 40)
+    for found, function in (
+        (rank_correlation(similarities, gold), stats.spearmanr),
+        (pearson_correlation(similarities, gold), stats.pearsonr),
+    ):
+        expected = [[100 * function(row, gold).statistic for row in each] for each in similarities]
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+    assert pearson(similarities[0, 0], list(gold)) == pytest.approx(
+        100 * stats.pearsonr(similarities[0, 0].astype(float), gold).statistic, abs=1e-5
     )
-    choose = best_on(candidates, list(gold))
-    estimate, (low, high) = split_estimate(choose, baseline, list(gold), seed=0)
-    # All candidates are equally good in truth, so the truth is near their mean, not the best.
-    assert abs(estimate - mean) < abs(estimate - best)
-    assert low < estimate < high
+
+
+def test_normal_scores_by_hand() -> None:
+    similarities = np.array([0.3, 0.1, 0.2], dtype=np.float32)
+    # Ranks 3 1 2 of 3: quantiles of 3/4, 1/4 and 2/4.
+    normal = stats.norm.ppf([0.75, 0.25, 0.5])
+    expected = 100 * np.corrcoef(normal, [3, 2, 1])[0, 1]
+    found = normal_scores_correlation(similarities, np.array([5.0, 4.0, 0.0]))
+    assert found == pytest.approx(expected)

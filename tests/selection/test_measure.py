@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+from importlib.metadata import EntryPoint, EntryPoints
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from demosearch.datasets import Pairs
+from demosearch.errors import UserError
+from demosearch.selection import Measure, find_metric, measure
+from demosearch.selection.statistics import spearman
+
+
+def measured(gold: list[float], seed: int = 0) -> Measure:
+    names = ("",) * len(gold)
+    return Measure(Pairs("p", names, names, tuple(gold)), seed=seed)
+
+
+def sets(*golds: np.ndarray) -> Pairs:
+    return Pairs.joined([measured(list(gold)).pairs for gold in golds])
+
+
+def sample(
+    seed: int, noise_ours: float, noise_baseline: float, pairs: int = 400
+) -> tuple[np.ndarray, np.ndarray, list[float]]:
+    generator = np.random.default_rng(seed)
+    gold = generator.uniform(0, 5, pairs)
+    ours = (gold + noise_ours * generator.normal(size=pairs)).astype(np.float32)
+    baseline = (gold + noise_baseline * generator.normal(size=pairs)).astype(np.float32)
+    return ours, baseline, list(gold)
+
+
+def test_interval_agrees_with_a_plain_loop() -> None:
+    ours, baseline, gold = sample(1, 1.0, 2.0)
+    low, high = measured(gold, seed=3).interval(ours, baseline)
+    generator = np.random.default_rng(99)
+    gains = []
+    for _ in range(1000):
+        chosen = generator.integers(0, len(gold), len(gold))
+        gains.append(
+            spearman(ours[chosen], np.array(gold)[chosen])
+            - spearman(baseline[chosen], np.array(gold)[chosen])
+        )
+    expected = np.percentile(gains, [2.5, 97.5])
+    # The interval is 15 points wide; its ends are themselves estimates.
+    np.testing.assert_allclose([low, high], expected, atol=1.0)
+    assert measured(gold, seed=3).interval(ours, baseline) == (low, high)
+
+
+def test_interval_of_no_gain_holds_zero() -> None:
+    ours, _, gold = sample(2, 1.0, 1.0)
+    assert measured(gold).interval(ours, ours) == (0.0, 0.0)
+
+
+def test_estimate_is_below_the_best_of_many_equals() -> None:
+    generator = np.random.default_rng(4)
+    gold = generator.uniform(0, 5, 100)
+    candidates = (gold + 2 * generator.normal(size=(60, 100))).astype(np.float32)
+    baseline = (gold + 2 * generator.normal(size=100)).astype(np.float32)
+    best = max(spearman(row, list(gold)) for row in candidates) - spearman(baseline, list(gold))
+    mean = np.mean([spearman(row, list(gold)) for row in candidates]) - spearman(
+        baseline, list(gold)
+    )
+    measure = measured(list(gold))
+    estimate, (low, high) = measure.split_estimate(measure.best_of(candidates), baseline)
+    # All candidates are equally good in truth, so the truth is near their mean, not the best.
+    assert abs(estimate - mean) < abs(estimate - best)
+    assert low < estimate < high
+
+
+def test_several_sets_count_alike_whatever_their_sizes_and_scales() -> None:
+    generator = np.random.default_rng(5)
+    golds = [generator.uniform(0, 1, 30), generator.uniform(0, 100, 200)]
+    similarities = [(gold + gold.std() * generator.normal(size=len(gold))) for gold in golds]
+    found = Measure(sets(*golds)).score(np.concatenate(similarities))
+    each = [
+        100 * stats.spearmanr(*both).statistic for both in zip(similarities, golds, strict=True)
+    ]
+    assert found == pytest.approx(np.mean(each), abs=1e-5)
+    pooled = stats.spearmanr(np.concatenate(similarities), np.concatenate(golds)).statistic
+    assert abs(found - 100 * pooled) > 1
+
+
+def test_a_set_that_is_one_by_itself_stays_what_it_is() -> None:
+    pairs = measured([1.0, 2.0]).pairs
+    assert Pairs.joined([pairs]) is pairs
+    joined = sets(np.arange(3), np.arange(4))
+    assert joined.name == "p+p"
+    assert joined.set_sizes == (3, 4)
+    assert joined.sha256 != measured(list(joined.scores)).pairs.sha256
+
+
+def test_sets_take_turns_in_the_order() -> None:
+    generator = np.random.default_rng(6)
+    golds = [generator.uniform(0, 5, 40), generator.uniform(0, 5, 100)]
+    measure = Measure(sets(*golds))
+    order = measure.order(generator.normal(size=140).astype(np.float32))
+    assert sorted(order) == list(range(140))
+    assert np.count_nonzero(order[:30] < 40) == 15
+    # Every beginning is spread over each set's scores.
+    for begin, gold in ((0, golds[0]), (40, golds[1])):
+        chosen = [place - begin for place in order[:32] if 0 <= place - begin < len(gold)]
+        quartiles = np.searchsorted(np.quantile(gold, [0.25, 0.5, 0.75]), gold[chosen])
+        assert set(np.bincount(quartiles, minlength=4)) <= {3, 4, 5}
+
+
+def test_the_interval_over_sets_agrees_with_a_plain_loop() -> None:
+    generator = np.random.default_rng(7)
+    golds = [generator.uniform(0, 1, 60), generator.uniform(0, 9, 150)]
+    ours, theirs = (
+        [gold + scale * gold.std() * generator.normal(size=len(gold)) for gold in golds]
+        for scale in (1.0, 1.5)
+    )
+    low, high = Measure(sets(*golds)).interval(np.concatenate(ours), np.concatenate(theirs))
+    gains = []
+    for _ in range(1500):
+        gain = 0.0
+        for gold, one, other in zip(golds, ours, theirs, strict=True):
+            rows = generator.integers(0, len(gold), len(gold))
+            gain += spearman(one[rows], gold[rows]) - spearman(other[rows], gold[rows])
+        gains.append(gain / 2)
+    np.testing.assert_allclose([low, high], np.percentile(gains, [2.5, 97.5]), atol=1.0)
+
+
+def test_a_set_without_differing_scores_cannot_be_judged() -> None:
+    measure = Measure(sets(np.array([1.0, 2.0]), np.array([3.0, 4.0, 4.0])))
+    assert measure.can_judge(np.array([0, 1, 2, 3]))
+    assert not measure.can_judge(np.array([0, 1, 3, 4]))
+    assert not measure.can_judge(np.array([0, 1]))
+
+
+def test_a_packages_metric_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
+    added = [
+        EntryPoint("kendall", "tests.metrics:kendall", measure.ENTRY_POINTS),
+        EntryPoint("gone", "tests.metrics:gone", measure.ENTRY_POINTS),
+        EntryPoint("broken", "tests.metrics:broken", measure.ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(
+        measure, "entry_points", lambda group: EntryPoints(added).select(group=group)
+    )
+    generator = np.random.default_rng(8)
+    similarities, gold = generator.normal(size=(2, 3, 20)), generator.normal(size=20)
+    found = find_metric("kendall").score(similarities, gold)
+    expected = [[stats.kendalltau(row, gold).statistic for row in each] for each in similarities]
+    np.testing.assert_allclose(found, expected)
+    with pytest.raises(UserError, match=r"unknown metric 'none'; known: spearman, pearson, broken"):
+        find_metric("none")
+    with pytest.raises(UserError, match="metric 'gone' cannot be loaded"):
+        find_metric("gone")
+    with pytest.raises(UserError, match="metric 'broken' failed: no luck"):
+        find_metric("broken").score(similarities, gold)
