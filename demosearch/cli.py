@@ -70,6 +70,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_compare(subparsers)
     _add_finetune(subparsers)
     _add_export(subparsers)
+    _add_report(subparsers)
     _add_lists(subparsers)
     return parser
 
@@ -347,6 +348,25 @@ def _add_export(subparsers: Subparsers) -> None:
     _adapter(parser)
     parser.add_argument(
         "--precision", choices=["fp32", "bf16", "fp16"], help="of the weights (default: the file's)"
+    )
+
+
+def _add_report(subparsers: Subparsers) -> None:
+    parser = _command(
+        subparsers,
+        "report",
+        commands.report,
+        "show finished runs on one page, with pictures",
+        "demosearch report runs/smollm2-135m",
+        "demosearch report runs/opt-125m runs/opt-350m runs/opt-1.3b --out by_size.html",
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="DIR", help="folders of runs, or files that search wrote"
+    )
+    parser.add_argument(
+        "--out",
+        metavar="F.html",
+        help="page to write; the pictures go into a folder of its name (default: DIR/report.html)",
     )
 
 

@@ -369,6 +369,26 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     return training.model_dump(mode="json")
 
 
+def report(arguments: Namespace) -> dict[str, Any]:
+    """`demosearch report`."""
+    from demosearch import display
+    from demosearch.report import read_runs, write_report
+
+    first = Path(arguments.runs[0])
+    if arguments.out:
+        out = Path(arguments.out)
+    elif len(arguments.runs) == 1:
+        out = (first.with_suffix("") if first.is_file() else first) / "report.html"
+    else:
+        out = Path("report.html")
+    if out.suffix != ".html":
+        raise UserError(f"--out {out}: a report ends in .html")
+    files = write_report(read_runs(arguments.runs), out)
+    if not arguments.json:
+        display.show_files(*files)
+    return {"files": [str(path) for path in files]}
+
+
 def export(arguments: Namespace) -> dict[str, Any]:
     """`demosearch export`."""
     from demosearch import display

@@ -38,7 +38,7 @@ def show_run(result: RunResult) -> None:
             f" {score_of(test):.2f} with the demonstration, gain {test['gain']:+.2f}"
             f" {_interval(test['gain_ci95'])}"
         )
-    names = ("demonstrations.json", "evaluation.json", "trials.csv", "candidates.jsonl")
+    names = ("demonstrations.json", "report.html", "trials.csv", "candidates.jsonl")
     show_files(*(path for name in names if (path := result.folder / name).exists()))
 
 

@@ -50,6 +50,22 @@ def write_json(path: str | Path, value: Any) -> None:
         file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
+def read_json(path: str | Path, what: str) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: the file.
+        what: names it in errors.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(path, what))
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what} {path} is not JSON: {error}") from error
+
+
 def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:
     """Return a UTF-8 file's text without a byte-order mark.
 

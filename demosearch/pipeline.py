@@ -20,7 +20,7 @@ from demosearch.candidates.generate import CandidateSettings, Generated, generat
 from demosearch.datasets import Pairs, Split, read_sets
 from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
 from demosearch.errors import UserError, short
-from demosearch.files import atomic_write, read_text, write_json
+from demosearch.files import atomic_write, read_json, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
@@ -44,7 +44,10 @@ DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
 DEMONSTRATIONS_FILE = "demonstrations.json"
+TRIALS_FILE = "trials.csv"
+HISTORY_FILE = "history.csv"
 EVALUATION_FILE = "evaluation.json"
+REPORT_FILE = "report.html"
 
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
@@ -349,6 +352,10 @@ def run(
                 metric,
             ),
         )
+    # Here, because a run that fails must not have waited for matplotlib.
+    from demosearch.report import FinishedRun, write_report
+
+    write_report([FinishedRun.read(out)], out / REPORT_FILE)
     return RunResult(out, result.file, scores, generated)
 
 
@@ -490,7 +497,7 @@ def _test_once(
     path = out / EVALUATION_FILE
     chosen = file.model_dump(mode="json", include={"model", "prompts", "postprocess"})
     if path.exists():
-        kept: dict[str, Any] = json.loads(read_text(path, "evaluation"))
+        kept: dict[str, Any] = read_json(path, "evaluation")
         same = test.sha256 == kept["test"]["sha256"]
         if same and all(kept.get(key) == value for key, value in chosen.items()):
             return kept

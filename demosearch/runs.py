@@ -15,7 +15,7 @@ from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
 from demosearch.models import KNOWN_MODELS, resolve
-from demosearch.pipeline import STUDY_NAME, Pipeline, RunResult, run
+from demosearch.pipeline import REPORT_FILE, STUDY_NAME, Pipeline, RunResult, run
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Runs:
         results: by model, in the order of the models.
         failures: why a model's run ended without a result, by model.
         table: a row a result: model, parameters, scores on dev and test, what was chosen.
-        files: the table and the demonstrations files.
+        files: the table, the report and the demonstrations files.
     """
 
     results: dict[str, RunResult]
@@ -61,7 +61,7 @@ def run_models(
     Args:
         models: known names, hub ids or folders.
         pipeline: the settings of all.
-        out: gets a folder a model, `demonstrations/MODEL.json` and `models.csv`.
+        out: gets a folder a model, `demonstrations/MODEL.json`, `models.csv` and `report.html`.
         storage: Optuna storage URL; None is a file in each folder.
         study_name: of every folder's study; in one storage the models' names stand behind it.
         show_progress: draw bars on standard error.
@@ -102,7 +102,11 @@ def run_models(
     table = pd.DataFrame([_row(model, result) for model, result in results.items()])
     with atomic_write(out / TABLE_FILE) as file:
         table.to_csv(file, index=False)
-    return Runs(results, failures, table, [out / TABLE_FILE, *files])
+    from demosearch.report import read_runs, write_report
+
+    page = out / REPORT_FILE
+    write_report(read_runs([result.folder for result in results.values()]), page)
+    return Runs(results, failures, table, [out / TABLE_FILE, page, *files])
 
 
 def _row(model: str, result: RunResult) -> dict[str, Any]:

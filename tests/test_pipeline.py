@@ -48,8 +48,11 @@ def test_a_run_leaves_every_file_and_they_agree(
         "candidates.jsonl",
         "study.db",
         "trials.csv",
+        "history.csv",
         "demonstrations.json",
         "evaluation.json",
+        "report.html",
+        "report",
     }
     file = DemonstrationsFile.read(out / "demonstrations.json")
     assert file == result.file

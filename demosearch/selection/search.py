@@ -121,7 +121,7 @@ def search(
         encoder: the model under test.
         candidates: demonstrations to choose among; each is scored as it is.
         dev: the pairs that choose; over several sets (`Pairs.joined`) the mean of their scores does.
-        folder: keeps `trials.csv`, and the study unless `storage` is given.
+        folder: keeps `trials.csv` and `history.csv`, and the study unless `storage` is given.
         prompt: template and layer; its demonstrations are ignored. None is PromptEOL, last layer.
         templates: further templates to choose among; every candidate is tried under each.
         warm_start: demonstrations, such as other models' best, that are scored first, and on all
@@ -236,8 +236,9 @@ def search(
         if ensemble > 1:
             choice.combine(ensemble, folder)
         mean = choice.center(center.texts, folder) if center else None
-    with atomic_write(folder / "trials.csv") as table:
-        study.table().to_csv(table, index=False)
+    for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
+        with atomic_write(folder / name) as written:
+            table.to_csv(written, index=False)
     if save_similarities:
         study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
     file = DemonstrationsFile(

@@ -286,6 +286,23 @@ class CandidateStudy:
             ["pairs", *reversed(scores)], ascending=False, kind="stable", ignore_index=True
         )
 
+    def history(self) -> pd.DataFrame:
+        """Return a row a trial, in the order in which they ended: score, rung, cost, by the clock."""
+        columns = ["ended", "candidate", "word", "state", "pairs", self._metric, "layer"]
+        rows = [
+            {
+                "ended": f"{trial.datetime_complete:%Y-%m-%dT%H:%M:%S}",
+                **trial.user_attrs,
+                "state": trial.state.name.lower(),
+                self._metric: trial.intermediate_values.get(trial.user_attrs["pairs"]),
+                "seconds": _seconds(trial),
+            }
+            for trial in self._study.get_trials(deepcopy=False)
+        ]
+        table = pd.DataFrame(rows).reindex(columns=[*columns, "sentences_encoded", "seconds"])
+        table["layer"] = table["layer"].astype("Int64")
+        return table
+
     def _add_to_row(self, trial: FrozenTrial) -> None:
         attributes = trial.user_attrs
         # Studies of earlier versions do not say how many tokens.

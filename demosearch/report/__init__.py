@@ -1,0 +1,6 @@
+"""Reports of finished runs: one HTML file that needs no network, and pictures."""
+
+from demosearch.report.page import write_report
+from demosearch.report.runs import FinishedRun, read_runs
+
+__all__ = ["FinishedRun", "read_runs", "write_report"]

@@ -1,0 +1,188 @@
+"""What a report is about: the files of finished runs, read into tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from demosearch.candidates.file import read_candidates
+from demosearch.demonstration import DemonstrationsFile, score_of
+from demosearch.errors import UserError
+from demosearch.files import read_json, read_text
+from demosearch.models import KNOWN_MODELS
+from demosearch.pipeline import (
+    CANDIDATES_FILE,
+    DEMONSTRATIONS_FILE,
+    EVALUATION_FILE,
+    HISTORY_FILE,
+    PIPELINE_FILE,
+    TRIALS_FILE,
+)
+
+BASELINE = "baseline"
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The files of one run.
+
+    Attributes:
+        folder: where they lie.
+        file: `demonstrations.json`.
+        trials: `trials.csv`, a row a candidate, with what `candidates.jsonl` knows of it.
+        history: `history.csv`, a row a trial, in the order in which they ended.
+        test: the test scores, None where there were no test pairs.
+        settings: `pipeline.yaml`, empty for a search by itself.
+    """
+
+    folder: Path
+    file: DemonstrationsFile
+    trials: pd.DataFrame
+    history: pd.DataFrame
+    test: dict[str, Any] | None
+    settings: dict[str, Any]
+
+    @classmethod
+    def read(cls, place: str | Path) -> FinishedRun:
+        """Read a run's folder, or what `demosearch search` wrote.
+
+        Args:
+            place: a run's folder, or a demonstrations file with its study's folder beside it.
+
+        Raises:
+            UserError: it holds no finished run, or a file of it is malformed.
+        """
+        place = Path(place)
+        is_file = place.suffix == ".json"
+        folder = place.with_suffix(".study") if is_file else place
+        file = place if is_file else folder / DEMONSTRATIONS_FILE
+        if not file.is_file():
+            raise UserError(
+                f"{folder} holds no finished run: no {DEMONSTRATIONS_FILE} (a run that was ended goes"
+                " on by its command)"
+            )
+        trials = _table(folder / TRIALS_FILE)
+        known = folder / CANDIDATES_FILE
+        if known.is_file():
+            trials = _with_what_is_known(trials, folder)
+        evaluation = folder / EVALUATION_FILE
+        settings = folder / PIPELINE_FILE
+        return cls(
+            folder,
+            DemonstrationsFile.read(file),
+            trials,
+            _table(folder / HISTORY_FILE),
+            read_json(evaluation, "evaluation")["test"] if evaluation.is_file() else None,
+            yaml.safe_load(read_text(settings, "pipeline")) if settings.is_file() else {},
+        )
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.file.model.name
+
+    @property
+    def metric(self) -> str:
+        """What scores are, in words."""
+        metric = self.file.search.metric
+        return "Spearman × 100" if metric == "spearman" else metric
+
+    @property
+    def parameters(self) -> float | None:
+        """The model's size, where it is known."""
+        row = KNOWN_MODELS.get(self.name)
+        return row.parameters if row else None
+
+    @cached_property
+    def rungs(self) -> list[int]:
+        """How many pairs each rung has."""
+        prefix = f"{self.file.search.metric}_"
+        names = [name for name in self.trials if str(name).startswith(prefix)]
+        return sorted(int(str(name).removeprefix(prefix)) for name in names)
+
+    @cached_property
+    def by_rung(self) -> pd.DataFrame:
+        """Scores, a row a candidate and a column a rung; nan where it was not scored."""
+        columns = {f"{self.file.search.metric}_{rung}": rung for rung in self.rungs}
+        table = self.trials.set_index("candidate")[list(columns)]
+        return table.rename(columns=columns)
+
+    @property
+    def first_scores(self) -> pd.DataFrame:
+        """The candidates with `score`, theirs on the first rung, where all of them meet."""
+        scored = self.trials[self.trials["candidate"] != BASELINE].set_index("candidate")
+        return scored.assign(score=self.by_rung[self.rungs[0]]).dropna(subset=["score"])
+
+    @property
+    def gains(self) -> list[tuple[str, float, tuple[float, float]]]:
+        """What was gained, by whose account, with the 95% interval."""
+        dev = self.file.dev
+        found = [(f"dev, {dev.pairs} pairs", dev.gain, dev.gain_ci95)]
+        if self.file.estimate:
+            estimate = self.file.estimate
+            found.append(("dev, corrected for the choice", estimate.gain, estimate.ci95))
+        if self.test:
+            low, high = self.test["gain_ci95"]
+            found.append((f"test, {self.test['pairs']} pairs", self.test["gain"], (low, high)))
+        return found
+
+    @property
+    def scores(self) -> dict[str, tuple[float, float]]:
+        """Scores without demonstration and with what was chosen, on dev and test."""
+        records: dict[str, Any] = {"dev": self.file.dev}
+        if self.test:
+            records["test"] = self.test
+        return {
+            name: (score_of(record, "baseline_"), score_of(record))
+            for name, record in records.items()
+        }
+
+
+def read_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:
+    """Read finished runs, the smallest model first where the sizes are known.
+
+    A folder that holds runs of several models stands for all of them.
+
+    Raises:
+        UserError: a folder holds none.
+    """
+    found: dict[Path, FinishedRun] = {}
+    for folder in map(Path, folders):
+        for place in _places(folder):
+            found[place.resolve()] = FinishedRun.read(place)
+    return sorted(found.values(), key=lambda run: run.parameters or 0)
+
+
+def _places(folder: Path) -> list[Path]:
+    if not folder.exists():
+        raise UserError(f"no such folder: {folder}")
+    if folder.is_file() or (folder / DEMONSTRATIONS_FILE).is_file():
+        return [folder]
+    below = sorted(path.parent for path in folder.glob(f"*/{DEMONSTRATIONS_FILE}"))
+    return below or [folder]
+
+
+def _with_what_is_known(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    files = sorted(folder.glob(f"{Path(CANDIDATES_FILE).stem}*.jsonl"))
+    rows = [one.model_dump() for file in files for one in read_candidates(file)]
+    known = pd.DataFrame(rows).drop(columns=["sentence", "word", "source"])
+    known = known.drop_duplicates("id").rename(columns={"id": "candidate"})
+    return trials.merge(known, on="candidate", how="left")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_csv(path)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path} is missing; give the run's command again, which writes it without computing"
+            " anything"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is no table: {error}") from error
