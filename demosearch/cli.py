@@ -373,6 +373,14 @@ def _add_report(subparsers: Subparsers) -> None:
 def _add_lists(subparsers: Subparsers) -> None:
     _command(subparsers, "models", commands.models, "list the known models", "demosearch models")
     _command(
+        subparsers,
+        "doctor",
+        commands.doctor,
+        "say what is installed and in reach, and what to do about what is not",
+        "demosearch doctor",
+        "demosearch doctor --json | jq '.[] | select(.advice != \"\")'",
+    )
+    _command(
         subparsers, "pipelines", commands.pipelines, "list the pipelines", "demosearch pipelines"
     )
     _command(

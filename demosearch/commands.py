@@ -415,6 +415,17 @@ def export(arguments: Namespace) -> dict[str, Any]:
     return {"folder": str(exported.folder), "width": exported.width, "to": arguments.to}
 
 
+def doctor(arguments: Namespace) -> list[dict[str, Any]]:
+    """`demosearch doctor`."""
+    from demosearch import display
+    from demosearch.doctor import examine
+
+    findings = examine()
+    if not arguments.json:
+        display.show_findings(findings)
+    return [asdict(finding) for finding in findings]
+
+
 def models(arguments: Namespace) -> list[dict[str, Any]]:
     """`demosearch models`."""
     from demosearch import display

@@ -19,6 +19,7 @@ from demosearch.demonstration import DemonstrationsFile, score_of
 
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
+    from demosearch.doctor import Finding
     from demosearch.evaluation.result import Result
     from demosearch.finetune import Training
     from demosearch.memory import Machine
@@ -245,6 +246,22 @@ def _count(parameters: int) -> str:
     if parameters < 1e9:
         return f"{parameters / 1e6:.0f}M"
     return f"{parameters / 1e9:.1f}B"
+
+
+def show_findings(findings: Sequence[Finding]) -> None:
+    """Show what was looked at, and what to do about it."""
+    table = Table(box=None, padding=(0, 1), pad_edge=False, show_header=False)
+    table.add_column("", no_wrap=True, style="dim")
+    table.add_column("", no_wrap=True)
+    table.add_column("", ratio=1)
+    topic = ""
+    for one in findings:
+        text = Text(one.found)
+        if one.advice:
+            text.append(f"\n-> {one.advice}", style="yellow")
+        table.add_row("" if one.topic == topic else one.topic, Text(one.name), text)
+        topic = one.topic
+    _out().print(table)
 
 
 def show_files(*paths: str | Path) -> None:
