@@ -4,13 +4,14 @@ VENV ?= .venv
 PYTHON ?= python3
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test lint types format benchmarks clean
+.PHONY: help quickstart test lint types format docs benchmarks clean
 
 help:
 	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
 	@echo "make test         install what tests need, then run them"
 	@echo "make lint types   check the code"
 	@echo "make format       format the code"
+	@echo "make docs         build the documentation's pages into site/"
 	@echo "make benchmarks   measure the figures of the README (hours on two cores)"
 
 $(VENV)/bin/python:
@@ -44,6 +45,9 @@ format: $(VENV)/.dev
 	$(VENV)/bin/ruff check --fix .
 	$(VENV)/bin/ruff format .
 
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
 benchmarks: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/encoder.py
 	$(VENV)/bin/python benchmarks/bulk.py
@@ -51,4 +55,4 @@ benchmarks: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/starter_agreement.py
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site

@@ -6,7 +6,7 @@
 Reads what `record.py` recorded, where the truth is the score on all dev pairs at the last layer, or a
 run's folder, where it is the score on the first rung, on which every candidate was scored (`--rung`
 names another). Prints Spearman's correlation over the candidates with a 95% bootstrap interval, for all
-and by source.
+and by source, and what the order of the trials that follows from them is worth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from recorded import FEATURES, Recorded
 from scipy import stats
 
 from demosearch.candidates import read_candidates
-from demosearch.candidates.quality import with_word_frequency, with_word_log_probability
+from demosearch.candidates.file import Candidate
+from demosearch.candidates.quality import (
+    promising_first,
+    with_word_frequency,
+    with_word_log_probability,
+)
 from demosearch.loading import load
 from demosearch.models import resolve
 from demosearch.selection.statistics import spearman
@@ -46,6 +51,11 @@ def main() -> None:
     kinds = {"all": rows}
     kinds |= {str(source): part for source, part in rows.groupby("source")}
     print(f"{len(rows)} candidates, truth: Spearman x 100 on {pairs} dev pairs\n")
+    show(
+        ("score of the first", "in the order of the search", "in a random order"),
+        [(f"{first}, best", *best_of_first(rows, first)) for first in (5, 10, 20, 40)],
+    )
+    print()
     show(
         ("quality score", *(f"{name} ({len(part)})" for name, part in kinds.items())),
         [(score, *(correlation(part, score) for part in kinds.values())) for score in FEATURES],
@@ -78,6 +88,28 @@ def of_run(folder: Path, model: str, rung: int | None) -> tuple[pd.DataFrame, in
     chosen = rung or rungs[0]
     truth = trials[f"spearman_{chosen}"].dropna()
     return columns.join(truth.rename("truth"), how="inner"), chosen
+
+
+def best_of_first(rows: pd.DataFrame, first: int) -> tuple[str, str]:
+    """Return the mean best score of the first so many, over the order of those that are alike."""
+    found: list[list[float]] = [[], []]
+    for seed in range(200):
+        drawn = rows.sample(frac=1, random_state=seed)
+        candidates = [
+            Candidate(
+                # Its words alone are counted.
+                sentence=" ".join(["word"] * int(row["words"])),
+                word="Word",
+                source=row["source"],
+                word_in_sentence=bool(row["word_in_sentence"]),
+                word_log_probability=row["word_log_probability"],
+                truth=row["truth"],
+            )
+            for row in drawn.to_dict("records")
+        ]
+        for place, order in enumerate((promising_first(candidates), candidates)):
+            found[place].append(max(one.model_dump()["truth"] for one in order[:first]))
+    return f"{np.mean(found[0]):.2f}", f"{np.mean(found[1]):.2f}"
 
 
 def correlation(rows: pd.DataFrame, score: str) -> str:

@@ -105,7 +105,7 @@ class Generated:
     """What the generator built.
 
     Attributes:
-        candidates: in the order of the search: the two sources take turns.
+        candidates: in the order of the search: sources take turns, the more promising ones first.
         refused: what was refused, and why.
         sources: candidates by source.
     """
@@ -203,6 +203,7 @@ def generate(
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
     if settings.quality:
         candidates = _with_quality(candidates, labeler, model, precision, device, show_progress)
+    candidates = quality.promising_first(candidates)
     return Generated(candidates, curation.refused, dict(Counter(one.source for one in candidates)))
 
 

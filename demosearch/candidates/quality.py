@@ -9,7 +9,9 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from demosearch.candidates.curation import taking_turns
 from demosearch.candidates.file import Candidate
+from demosearch.candidates.nearby import is_of_dictionary
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 
@@ -17,6 +19,27 @@ if TYPE_CHECKING:
     from demosearch.loading import LoadedModel
 
 BATCH = 32
+# Definitions of so many words and fewer did worse than longer ones; beyond, length tells nothing.
+SHORT_DEFINITION = 5
+
+
+def promising_first(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """Return the candidates in the order in which a search should try them.
+
+    Sources take turns, as none is better as a whole. Among dictionary pairs the longer definitions come
+    first; among labeled sentences those whose word the model expected least, or where that is not
+    known those whose word does not stand in them. What is alike in this stays in its order.
+    """
+    return taking_turns(sorted(candidates, key=_promise), lambda one: one.source)
+
+
+def _promise(one: Candidate) -> float:
+    """Return what is less for candidates of one source that are more likely to serve."""
+    if is_of_dictionary(one):
+        return float(len(one.sentence.split()) <= SHORT_DEFINITION)
+    if one.word_log_probability is not None:
+        return one.word_log_probability
+    return float(bool(one.word_in_sentence))
 
 
 def with_word_frequency(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -8,7 +8,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demosearch.candidates import Candidate, CandidateSettings, generate
-from demosearch.candidates.quality import with_word_frequency, with_word_log_probability
+from demosearch.candidates.quality import (
+    promising_first,
+    with_word_frequency,
+    with_word_log_probability,
+)
 from demosearch.loading import load
 from demosearch.models import Precision, resolve
 
@@ -58,3 +62,34 @@ def test_a_generator_with_a_model_adds_the_columns(tiny: Callable[[str], Path]) 
         assert one.words == len(one.sentence.split())
     without = generate(settings.model_copy(update={"quality": False}), model=model)
     assert all(one.word_log_probability is None for one in without.candidates)
+
+
+def test_the_promising_ones_of_every_source_come_first() -> None:
+    def pair(words: int) -> Candidate:
+        return Candidate(
+            sentence="word " * (words - 1) + "end.", word=f"P{words}", source="wordnet"
+        )
+
+    def labeled(name: str, expected: float | None, there: bool = False) -> Candidate:
+        return Candidate(
+            sentence=f"A sentence for {name}.",
+            word=name,
+            source="local:m",
+            word_log_probability=expected,
+            word_in_sentence=there,
+        )
+
+    found = promising_first(
+        [
+            pair(3),
+            labeled("A", -2.0),
+            pair(9),
+            labeled("B", -9.0),
+            pair(5),
+            pair(6),
+            labeled("C", -5.0),
+        ]
+    )
+    assert [one.word for one in found] == ["B", "P9", "C", "P6", "A", "P3", "P5"]
+    unknown = [labeled("A", None, there=True), labeled("B", None), labeled("C", None)]
+    assert [one.word for one in promising_first(unknown)] == ["B", "C", "A"]

@@ -1,0 +1,273 @@
+"""Every command and every block of code of the README and the docs is executed, on tiny models.
+
+Known names stand for tiny seeded models here, `DATA` for a few pairs, a GPU for the CPU, a database
+server for a file, and the chat model for a server in the test; counts are made small. What needs
+another program is checked as far as it goes without: its own line says how.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import shlex
+import shutil
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from mkdocs.commands.build import build
+from mkdocs.config import load_config
+
+from demosearch.cli import build_parser, main
+from demosearch.models import KNOWN_MODELS, Origin
+from demosearch.templates import find_template
+from tests.chat_server import running_server
+from tests.conftest import REPOSITORY
+from tests.datasets.transfer import write_mrpc, write_opposites
+from tests.fakes import fake_pairs
+
+PAGES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
+]
+# Fetches from the hub, which no test does.
+NOT_RUN = ("mteb.get_tasks",)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code.
+
+    Attributes:
+        language: of a fenced block; empty for an indented one.
+        text: what stands in it.
+    """
+
+    language: str
+    text: str
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Yield a page's blocks in their order."""
+    text = (REPOSITORY / page).read_text()
+    fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    indented = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
+    found = [(each.start(), Block(each[1], each[2])) for each in fenced.finditer(text)]
+    # What is fenced may itself be indented.
+    bare = fenced.sub(lambda each: re.sub(r"[^\n]", "x", each[0]), text)
+    found += [
+        (each.start(), Block("", re.sub("^    ", "", each[0], flags=re.MULTILINE)))
+        for each in indented.finditer(bare)
+    ]
+    return (block for _, block in sorted(found, key=lambda each: each[0]))
+
+
+def commands(block: Block) -> list[str]:
+    """Return a block's command lines; none if it shows something else."""
+    lines = block.text.replace("\\\n", " ").splitlines()
+    return [line for line in lines if line.strip()] if block.language in ("", "sh") else []
+
+
+@pytest.fixture(scope="module")
+def known(tiny: Callable[[str], Path]) -> Iterator[None]:
+    """Let known names stand for tiny models."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, row in KNOWN_MODELS.items():
+            folder = str(tiny("opt" if name.startswith("opt") else "llama"))
+            patch.setitem(KNOWN_MODELS, name, replace(row, source=folder, origin=Origin.FOLDER))
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared(
+    known: None, tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Return a folder that has what the pages speak of."""
+    folder = tmp_path_factory.mktemp("prepared")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_data(folder)
+        make_results()
+    for name in ("facebook/opt-1.3b", "my-model"):
+        shutil.copytree(tiny("opt"), folder / name)
+    return folder
+
+
+@pytest.fixture
+def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Be in a copy of that folder, with a chat model in reach."""
+    shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEMOSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEMOSEARCH_DATA", "DATA")
+    with running_server() as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        yield tmp_path
+
+
+def write_data(folder: Path) -> None:
+    """Write the files that the pages' commands read."""
+    tables = {}
+    for seed, name in enumerate(("train", "dev", "test")):
+        pairs = fake_pairs(64, seed)
+        tables[name] = pd.DataFrame(
+            {
+                "sentence1": [f"The {name} {text}" for text in pairs.sentences1],
+                "sentence2": [f"The {name} {text}" for text in pairs.sentences2],
+                "score": pairs.scores,
+            }
+        )
+        path = folder / "DATA" / "stsb" / f"{name}.csv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        tables[name].to_csv(path, index=False)
+    tables["dev"].to_csv("my_pairs.csv", index=False)
+    tables["test"].to_csv("my_test.csv", index=False)
+    senteval = folder / "SentEval" / "data"
+    shutil.copytree(folder / "DATA" / "stsb", senteval / "stsb")
+    write_opposites(senteval, "CR", "custrev.neg", "custrev.pos")
+    write_mrpc(senteval)
+    sts = senteval / "STS" / "STS12-en-test"
+    sts.mkdir(parents=True)
+    rows = tables["test"]
+    (sts / "STS.input.MSRpar.txt").write_text(
+        "".join(f"{one}\t{two}\n" for one, two in zip(rows.sentence1, rows.sentence2, strict=True))
+    )
+    (sts / "STS.gs.MSRpar.txt").write_text("".join(f"{score}\n" for score in rows.score))
+    triplets = [
+        [f"A man {row} walks", f"Somebody {row} walks", f"Nobody {row} walks"] for row in range(12)
+    ]
+    for name in ("nli.csv", "triplets.csv"):
+        pd.DataFrame(triplets, columns=["sent0", "sent1", "hard_neg"]).to_csv(name, index=False)
+    Path("lines.txt").write_text("A cat sleeps.\nDogs bark at night.\n")
+    Path("my_sentences.txt").write_text(
+        "\n".join(f"Rain {row} fell on the town" for row in range(9))
+    )
+    pd.DataFrame(
+        {
+            "word": ["Rain", "Snow", "Wind"],
+            "definition": [f"it is {row} in the air" for row in "abc"],
+        }
+    ).to_csv("my_dictionary.csv", index=False)
+
+
+def make_results() -> None:
+    """Make the results that pages take as given: those of runs, of a search, and some candidates."""
+    execute("demosearch candidates --labeler none --dictionary starter --out candidates.jsonl")
+    for model in ("smollm2-135m", "llama-13b", "opt-125m", "opt-350m", "opt-1.3b"):
+        below = "opt/" if model.startswith("opt") else ""
+        out = f"runs/{below}{model}"
+        execute(
+            f"demosearch run --model {model} --dev my_pairs.csv --test my_test.csv"
+            " --candidates candidates.jsonl",
+            out,
+        )
+        if below:
+            shutil.copytree(out, f"runs/{model}")
+    execute(
+        "demosearch search --model smollm2-135m --candidates candidates.jsonl --dev my_pairs.csv"
+        " --out best.json"
+    )
+
+
+SMALL = {
+    "run": "--set candidates.n_sentences=2 --set candidates.n_dictionary=4"
+    " --set candidates.dictionary=starter --set candidates.labeler=none",
+    "candidates": "--n-sentences 2 --n-dictionary 4",
+    "finetune": "--set batch_size=4 --set max_steps=2 --set eval_steps=2 --set warmup_steps=1"
+    " --precision fp32",
+}
+HERE = (
+    (r"--devices \S+", "--devices cpu"),
+    (r"postgresql://\S+", "sqlite:///shared.db"),
+    (r"--base-url \S+", ""),
+)
+
+
+def execute(line: str, out: str = "made") -> None:
+    """Run a `demosearch` command; a run leaves its files in `out`, whatever the line says."""
+    for pattern, replacement in HERE:
+        line = re.sub(pattern, replacement, line)
+    words = shlex.split(line, comments=True)[1:]
+    if words[-1] == "--help":
+        with pytest.raises(SystemExit, match="0"):
+            main(words)
+        return
+    more = shlex.split(SMALL.get(words[0], ""))
+    if words[0] == "run":
+        # The last of several --out counts; a folder belongs to one run.
+        shutil.rmtree(out, ignore_errors=True)
+        more += ["--out", out]
+    if words[0] == "search":
+        # Nor does a study belong to two searches.
+        made = Path(words[words.index("--out") + 1])
+        shutil.rmtree(made.with_suffix(".study"), ignore_errors=True)
+    assert main([*words, *more]) == 0, line
+
+
+def check(line: str) -> bool:
+    """Check a line that another program runs, as far as it goes; whether it was one."""
+    words = line.partition(" # ")[0].split()
+    if words[0] == "make":
+        targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:]) <= set(targets), line
+    elif words[0] == "torchrun":
+        build_parser().parse_args(words[words.index("demosearch") + 1 :])
+    elif words[0] == "optuna-dashboard":
+        assert Path(words[1].removeprefix("sqlite:///")).is_file(), line
+    elif words[0] == "pip":
+        assert (REPOSITORY / "constraints.txt").is_file()
+    elif words[0] == "export":
+        assert words[1].startswith("OPENAI_API_KEY="), line
+    else:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_shows_works(
+    page: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for block in blocks(page):
+        for line in commands(block):
+            if line.startswith("demosearch "):
+                execute(line)
+            elif not check(line):
+                # Shown, not to be run: a prompt, a file, what a command prints.
+                assert not re.match(r"[\w./-]+ .*--\w", line), line
+        if block.language == "python":
+            if any(call in block.text for call in NOT_RUN):
+                ast.parse(block.text)
+            else:
+                exec(compile(block.text, page, "exec"), {})
+        elif block.language == "toml":
+            tomllib.loads(block.text)
+        elif block.language == "yaml":
+            (place / "mine.yaml").write_text(block.text)
+            assert yaml.safe_load(block.text)
+            assert find_template(str(place / "mine.yaml"))
+        else:
+            assert block.language in ("", "sh"), f"{page}: nobody runs {block.language}"
+
+
+def test_every_page_is_in_the_site_and_every_link_leads_somewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
+    config = load_config(str(REPOSITORY / "mkdocs.yml"), site_dir=str(tmp_path / "site"))
+    build(config)
+    built = {path.parent.name for path in (tmp_path / "site").glob("*/index.html")}
+    assert {Path(page).stem for page in PAGES if page.startswith("docs/")} <= built | {"index"}
+    nav = (REPOSITORY / "mkdocs.yml").read_text()
+    assert all(Path(page).name in nav for page in PAGES if page.startswith("docs/"))
+
+
+def test_the_readmes_links_lead_to_files() -> None:
+    for page in ("README.md", "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / page).read_text()):
+            assert target.startswith("https://") or (REPOSITORY / target).exists(), target
