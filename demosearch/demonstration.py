@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,12 +30,26 @@ from demosearch.files import atomic_write, read_text, write_json
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
 _UNIT_SEPARATOR = "\x1f"
+# What the known models' tokenizers, and most others', take for the end of a text or of a turn.
+_CONTROL_TOKEN = re.compile(
+    r"<\|[^|<>]*\|>|</?s>|<(?:unk|pad|mask|bos|eos|(?:start|end)_of_turn)>|\[/?INST\]|\[(?:MASK|SEP|CLS)\]"
+)
 _MEAN = "mean"
 
 
 def demonstration_id(sentence: str, word: str) -> str:
     """Return the first 12 hex digits of sha256(sentence, U+001F, word)."""
     return hashlib.sha256(f"{sentence}{_UNIT_SEPARATOR}{word}".encode()).hexdigest()[:12]
+
+
+def control_token_in(text: str) -> str | None:
+    """Return the first string in a text that models read as a control token, such as `</s>`.
+
+    >>> control_token_in("Stop </s> here.")
+    '</s>'
+    """
+    found = _CONTROL_TOKEN.search(text)
+    return found[0] if found else None
 
 
 class Demonstration(BaseModel):
@@ -78,6 +93,8 @@ class Demonstration(BaseModel):
                 raise ValueError(f"{name} holds a line break or another control character")
             if not text.strip():
                 raise ValueError(f"{name} is blank")
+            if found := control_token_in(text):
+                raise ValueError(f"{name} holds {found}, which models read as a control token")
         return self
 
 

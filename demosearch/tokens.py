@@ -59,6 +59,7 @@ class PromptTokenizer:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
         self._beginning = _beginning_tokens(tokenizer)
+        self._controls = control_tokens(tokenizer)
         # What stands in front of a boundary can change what is behind it in other kinds of models.
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._can_splice = backend is not None and type(backend.model).__name__ == "BPE"
@@ -67,11 +68,13 @@ class PromptTokenizer:
     def __call__(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
         """Return the tokens of prepared texts under a prompt.
 
-        A text that is too long for the model is cut; the template around it stays whole.
+        A text that is too long for the model is cut; the template around it stays whole. A control
+        token in a text is broken up.
 
         Raises:
             UserError: the prompt alone is too long for the model.
         """
+        texts = [without_control_tokens(text, self._controls) for text in texts]
         found = self._tokens(texts, prompt)
         long = [place for place, tokens in enumerate(found) if len(tokens.ids) > self._max_tokens]
         if long:
@@ -195,6 +198,29 @@ class PromptTokenizer:
             return []
         ids = self._tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
         return [self._beginning + row for row in ids]
+
+
+def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """Return the strings that a tokenizer reads as control tokens, such as `</s>`, the longest first."""
+    added = tokenizer.added_tokens_decoder.values()
+    found = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+    return sorted(
+        (token for token in found if len(token) > 1), key=lambda token: (-len(token), token)
+    )
+
+
+def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
+    """Return a text in which control tokens are broken up by a blank, so that they are text.
+
+    Otherwise a text could end the sentence that it stands in, or begin another's turn.
+
+    >>> without_control_tokens("Stop </s> here.", ["</s>"])
+    'Stop < /s> here.'
+    """
+    for token in tokens:
+        if token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def _joint(full: list[int], plain: list[int]) -> tuple[tuple[int, ...], int] | None:

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from demosearch.demonstration import Demonstration
 from demosearch.prompt import Prompt, Template
 from demosearch.templates import TEMPLATES
-from demosearch.tokens import PromptTokenizer
+from demosearch.tokens import PromptTokenizer, control_tokens
 
 ONE = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
 TEXTS = ["A cat sleeps.", "'quoted'", "...", "", "\U0001f642", "  blanks", "<s> </s>", "2 dogs"]
@@ -28,7 +28,8 @@ def tokenizer(
 
 
 def whole(tokenizer: PreTrainedTokenizerBase, texts: list[str], prompt: Prompt) -> list[list[int]]:
-    return [tokenizer(text.join(prompt.parts)).input_ids for text in texts]
+    bare = [text.replace("<s>", "< s>").replace("</s>", "< /s>") for text in texts]
+    return [tokenizer(text.join(prompt.parts)).input_ids for text in bare]
 
 
 @pytest.mark.parametrize(
@@ -110,3 +111,17 @@ def test_nothing_at_all_is_one_token(tiny: Callable[[str], Path], family: str) -
     # LLaMA's own beginning, or the end-of-text token where a model has no beginning.
     assert tokens.ids == [1 if family == "llama" else 2]
     assert (tokens.pooled, tokens.behind) == (1, 0)
+
+
+def test_a_text_cannot_break_out_by_control_tokens(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    controls = control_tokens(tokenizer)
+    assert controls
+    # What a vocabulary lacks is unknown, and controls nothing.
+    reading = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
+    [beginning] = {row[0] for row in whole(tokenizer, ["a", "b"], Prompt())}
+    for text in (*controls, " ".join(controls), "a" + controls[0] * 3 + "b"):
+        [tokens] = PromptTokenizer(tokenizer, 1 << 30)([text], Prompt())
+        special = [place for place, one in enumerate(tokens.ids) if one in reading]
+        assert special == ([0] if beginning in reading else []), text

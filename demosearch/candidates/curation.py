@@ -14,7 +14,7 @@ import snowballstemmer
 
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import WORD, clean_word
-from demosearch.demonstration import Demonstration
+from demosearch.demonstration import Demonstration, control_token_in
 from demosearch.errors import UserError
 from demosearch.prompt import prepare
 
@@ -34,6 +34,7 @@ class Reason(StrEnum):
 
     NO_WORD = "no single word"
     LENGTH = f"not {FEWEST_WORDS} to {MOST_WORDS} words long"
+    CONTROL = "a control token in the sentence"
     EVALUATION = "sentence of a dev or test set"
     DUPLICATE = "sentence seen before"
     NEAR_DUPLICATE = "nearly the same sentence with the same word"
@@ -127,6 +128,8 @@ class Curation:
     def _of_sentence(self, sentence: str) -> Reason | None:
         if not FEWEST_WORDS <= len(sentence.split()) <= MOST_WORDS:
             return Reason.LENGTH
+        if control_token_in(sentence):
+            return Reason.CONTROL
         if sentence.casefold() in self._forbidden:
             return Reason.EVALUATION
         if _bare_words(sentence) in self._taken:

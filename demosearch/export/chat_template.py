@@ -8,11 +8,13 @@ the end of the prompt behind it, and prepares the text as `demosearch.prompt.pre
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from demosearch.errors import UserError
 from demosearch.prompt import Pooling, Preparation, Prompt
+from demosearch.tokens import PromptTokenizer, control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -24,11 +26,13 @@ _PREPARE = """\
 {%- set text = text | replace('"', "'") %}
 {%- if text and text[-1] == "?" %}{% set text = text[:-1] ~ "." %}{% endif %}
 """
+# Of `demosearch.tokens.without_control_tokens`.
+_BREAK_UP = "{{%- set text = text | replace({token}, {broken}) %}}\n"
 _TEMPLATE = """\
 {{%- for message in messages %}}
 {{%- if message["role"] == "user" %}}
 {{%- set text = message["content"] %}}
-{prepare}{{{{- {head} ~ text ~ {tail} -}}}}
+{prepare}{break_up}{{{{- {head} ~ text ~ {tail} -}}}}
 {{%- endif %}}
 {{%- endfor %}}
 """
@@ -64,7 +68,13 @@ def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
         )
     prepare = _PREPARE if prompt.template.preparation is Preparation.PAPER else ""
     head = "".join(tokenizer.convert_ids_to_tokens(_beginning(tokenizer))) + prompt.head
-    return _TEMPLATE.format(prepare=prepare, head=_literal(head), tail=_literal(prompt.tail))
+    break_up = "".join(
+        _BREAK_UP.format(token=_literal(token), broken=_literal(f"{token[0]} {token[1:]}"))
+        for token in control_tokens(tokenizer)
+    )
+    return _TEMPLATE.format(
+        prepare=prepare, break_up=break_up, head=_literal(head), tail=_literal(prompt.tail)
+    )
 
 
 def check_chat_template(
@@ -75,9 +85,11 @@ def check_chat_template(
     Raises:
         UserError: it does not, with the text.
     """
-    for text in texts:
+    tokenize = PromptTokenizer(tokenizer, sys.maxsize)
+    hostile = [f"a {token} b" for token in control_tokens(tokenizer)]
+    for text in (*texts, *hostile):
         message = [{"role": "user", "content": text}]
-        ours = tokenizer(prompt.render(text))["input_ids"]
+        ours = tokenize([prompt.prepare(text)], prompt)[0].ids
         theirs = tokenizer.apply_chat_template(message, return_dict=True)["input_ids"]
         if ours != theirs:
             raise UserError(

@@ -377,10 +377,14 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
 def _arguments(
     out: Path, settings: FinetuneSettings, device: str, processes: int, *, evaluated: bool
 ) -> Any:
+    import torch
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
 
     on_cpu = device == "cpu"
+    if torch.device(device).index is not None and processes == 1:
+        # The trainer takes the current GPU, and is not told of another.
+        torch.cuda.set_device(device)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(out / CHECKPOINTS),
         num_train_epochs=settings.epochs,

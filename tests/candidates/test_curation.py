@@ -24,6 +24,7 @@ def test_a_pair_is_prepared_and_flagged() -> None:
         ("A dog barks at night", "B2B", Reason.NO_WORD),
         ("Too short", "Word", Reason.LENGTH),
         ("word " * 41, "Long", Reason.LENGTH),
+        ("A dog <|endoftext|> barks", "Word", Reason.CONTROL),
         ("HELD out sentence", "Word", Reason.EVALUATION),
         ("was seen before.", "Other", Reason.DUPLICATE),
         ("Was the 'seen', before!", "Other", Reason.DUPLICATE),
