@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test lint types format docs benchmarks clean
+.PHONY: help quickstart test lint types format docs audit benchmarks clean
 
 help:
 	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
@@ -12,6 +12,7 @@ help:
 	@echo "make lint types   check the code"
 	@echo "make format       format the code"
 	@echo "make docs         build the documentation's pages into site/"
+	@echo "make audit        look for known weaknesses of what constraints.txt names"
 	@echo "make benchmarks   measure the figures of the README (hours on two cores)"
 
 $(VENV)/bin/python:
@@ -47,6 +48,10 @@ format: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
+
+audit: $(VENV)/bin/python
+	$(INSTALL) pip-audit
+	$(VENV)/bin/pip-audit -r constraints.txt --no-deps --disable-pip -s osv
 
 benchmarks: $(VENV)/.dev
 	$(VENV)/bin/python benchmarks/encoder.py

@@ -8,9 +8,11 @@ another program is checked as far as it goes without: its own line says how.
 from __future__ import annotations
 
 import ast
+import os
 import re
 import shlex
 import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -265,6 +267,48 @@ def test_every_page_is_in_the_site_and_every_link_leads_somewhere(
     assert {Path(page).stem for page in PAGES if page.startswith("docs/")} <= built | {"index"}
     nav = (REPOSITORY / "mkdocs.yml").read_text()
     assert all(Path(page).name in nav for page in PAGES if page.startswith("docs/"))
+
+
+STUBS = {
+    # Runs the command behind its own options, as one task.
+    "srun": 'while [[ $1 == --* ]]; do shift; done; export SLURM_PROCID=0; exec "$@"',
+    "torchrun": 'shift 4; exec demosearch "$@"',
+    "nvidia-smi": "echo GPU 0; echo GPU 1",
+    "demosearch": 'printf "%s\\n" "$*" >> commands; while [ $# -gt 1 ]; do if [ "$1" = --out ]; then out=$2;'
+    ' fi; shift; done; mkdir -p "$(dirname "$out")"; case $out in *.jsonl) touch "$out";; *) mkdir -p "$out";'
+    ' touch "$out/demonstrations.json";; esac',
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "given", "expected"),
+    [
+        ("slurm.sbatch", [], ["candidates", "run"]),
+        ("torchrun.sh", ["search", "llama-65b"], ["run"]),
+        ("torchrun.sh", ["finetune", "llama-13b"], ["finetune"]),
+    ],
+)
+def test_the_example_scripts_call_what_there_is(
+    script: str, given: list[str], expected: list[str], tmp_path: Path
+) -> None:
+    for name, text in STUBS.items():
+        (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:{os.environ['PATH']}",
+        "MODEL": "llama-13b",
+        "DATA": "DATA",
+        "TRAIN": "nli.csv",
+        "STORAGE": "sqlite:///s.db",
+    }
+    path = REPOSITORY / "pipelines" / script
+    subprocess.run(["bash", str(path), *given], check=True, cwd=tmp_path, env=environment)
+    called = [shlex.split(line) for line in (tmp_path / "commands").read_text().splitlines()]
+    assert [words[0] for words in called] == expected
+    for words in called:
+        build_parser().parse_args(words)
+    if script == "slurm.sbatch":
+        assert (tmp_path / "runs/llama-13b/demonstrations.json").exists()
 
 
 def test_the_readmes_links_lead_to_files() -> None:
