@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from demosearch import __version__, commands, tensor_parallel
@@ -438,6 +438,18 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
 
 
+def _at_least(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number that is not too small."""
+
+    def number(text: str) -> int:
+        value = int(text)
+        if value < least:
+            raise argparse.ArgumentTypeError(f"{value}: at least {least}")
+        return value
+
+    return number
+
+
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=["race", "exhaustive"], help="default: race")
     parser.add_argument(
@@ -449,7 +461,10 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="end after 10m, 5000-sentences, or 0.1 of an exhaustive search, with the best so far",
     )
     parser.add_argument(
-        "--patience", type=int, metavar="N", help="end after N candidates without a new best"
+        "--patience",
+        type=_at_least(1),
+        metavar="N",
+        help="end after N candidates without a new best",
     )
     parser.add_argument(
         "--storage", metavar="URL", help="Optuna storage that workers share (default: SQLite)"
@@ -467,11 +482,14 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="other models' demonstrations files, whose demonstrations are scored first",
     )
     parser.add_argument(
-        "--shots", type=int, metavar="K", help="look for up to K demonstrations (default: 1)"
+        "--shots",
+        type=_at_least(1),
+        metavar="K",
+        help="look for up to K demonstrations (default: 1)",
     )
     parser.add_argument(
         "--ensemble",
-        type=int,
+        type=_at_least(1),
         metavar="M",
         help="average the embeddings under up to M prompts (default: 1)",
     )
@@ -487,7 +505,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-extra-tokens",
-        type=int,
+        type=_at_least(0),
         metavar="N",
         help="leave out prompts that have more tokens than this beyond the plain one's",
     )

@@ -120,7 +120,7 @@ def candidates(arguments: Namespace) -> Any:
         read_candidates,
         write_candidates,
     )
-    from demosearch.datasets import Split, read_pairs
+    from demosearch.datasets import evaluation_sentences
     from demosearch.demonstration import DemonstrationsFile
     from demosearch.files import atomic_write
     from demosearch.models import Precision, resolve
@@ -148,9 +148,11 @@ def candidates(arguments: Namespace) -> Any:
     forbidden = [
         sentence
         for source in arguments.exclude
-        for sentence in read_pairs(source, Split.DEV, arguments.data).sentences()
+        for sentence in evaluation_sentences(source, arguments.data)
     ]
     like = models_of(DemonstrationsFile.read(arguments.like)) if arguments.like else []
+    if arguments.like and not like:
+        raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
     known = merge_candidates(read_candidates(path) for path in arguments.known)
     generated = generate(
         _validated(CandidateSettings, given),
@@ -183,13 +185,15 @@ def search(arguments: Namespace) -> dict[str, Any]:
     """`demosearch search`."""
     from demosearch import display
     from demosearch.candidates import read_candidates
-    from demosearch.datasets import Split, read_pairs, read_sets
+    from demosearch.datasets import Split, evaluation_sentences, read_sets
     from demosearch.models import parse_devices, resolve
     from demosearch.pipeline import center_texts, warm_demonstrations
     from demosearch.prompt import Prompt
     from demosearch.selection.limits import Budget
+    from demosearch.selection.measure import find_metric
     from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
+    metric = find_metric(arguments.metric or "spearman")
     resolve(arguments.model)
     template, *further = search_templates(arguments.template or DEFAULT_TEMPLATE)
     devices = parse_devices(arguments.devices)
@@ -198,7 +202,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     exclude = [
         sentence
         for source in arguments.exclude
-        for sentence in read_pairs(source, Split.TEST, arguments.data).sentences()
+        for sentence in evaluation_sentences(source, arguments.data)
     ]
     warm_start = warm_demonstrations(arguments.warm_start or ())
     centering = center_texts(arguments.center, dev)
@@ -212,7 +216,6 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch import selection
     from demosearch.replicas import open_encoder
 
-    metric = selection.find_metric(arguments.metric or "spearman")
     encoder = open_encoder(
         arguments.model,
         devices=devices,

@@ -141,12 +141,20 @@ class PromptRecord(_Strict):
 _IN_THE_METRIC = "in the search's metric, where that is not Spearman's"
 
 
-class DevRecord(_Strict):
-    """The pairs that chose, and what they said; gains are in the search's metric."""
+class SetRecord(_Strict):
+    """Which pairs."""
 
     name: str
     pairs: int = Field(ge=1)
     sha256: str = Field(description="of the sentences and scores, in order")
+
+
+class DevRecord(SetRecord):
+    """The pairs that chose, and what they said; gains are in the search's metric."""
+
+    sets: list[SetRecord] | None = Field(
+        None, description="of several, each; scores are their mean then"
+    )
     spearman: float = Field(description="Spearman x 100 of the chosen prompts")
     baseline_spearman: float = Field(
         description="Spearman x 100 without demonstration, at the last layer"

@@ -18,7 +18,7 @@ from demosearch.candidates.dictionary import wordnet_is_installed
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
 from demosearch.embedded import cache_folder, package_file
 from demosearch.errors import UserError
-from demosearch.evaluation.tasks import TASKS, Task, read_tasks
+from demosearch.evaluation.tasks import HUB, TASKS, Task, read_tasks
 from demosearch.models import KNOWN_BASELINES, KNOWN_MODELS
 
 # What an extra is for, in the order in which a user would miss it.
@@ -108,7 +108,9 @@ def _devices() -> Iterator[Finding]:
             f"cuda:{index}",
             f"{name}, {free / _GIB:.0f} of {total / _GIB:.0f} GiB free",
         )
-    if not count:
+    if torch.backends.mps.is_available():
+        yield Finding("devices", "mps", "Apple's GPU")
+    elif not count:
         advice = ""
         if shutil.which("nvidia-smi"):
             advice = "there is a driver but torch does not see a GPU: install a CUDA build of torch"
@@ -136,11 +138,11 @@ def _models() -> Iterator[Finding]:
 
 def _data() -> Iterator[Finding]:
     folder = os.environ.get(DATA_VARIABLE)
-    if not folder:
+    if not folder or folder == HUB:
         yield Finding(
             "data",
             DATA_VARIABLE,
-            "not set: stsb comes from the hub",
+            "stsb comes from the hub",
             f"set {DATA_VARIABLE} to a folder with stsb/ or SentEval's data",
         )
         return
@@ -195,16 +197,15 @@ def _sources() -> Iterator[Finding]:
 
 def _places() -> Iterator[Finding]:
     folder = cache_folder()
-    there = next(place for place in (folder, *folder.parents) if place.exists())
-    writable = os.access(there, os.W_OK)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    free = shutil.disk_usage(there).free
-    yield Finding(
-        "places",
-        "cache",
-        f"{folder}, {size / _GIB:.1f} GiB used, {free / _GIB:.0f} GiB free",
-        "" if writable else "it cannot be written: set DEMOSEARCH_CACHE to another folder",
-    )
+    advice = "it cannot be written: set DEMOSEARCH_CACHE to another folder"
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        free = shutil.disk_usage(there).free
+        found = f"{folder}, {size / _GIB:.1f} GiB used, {free / _GIB:.0f} GiB free"
+        yield Finding("places", "cache", found, "" if os.access(there, os.W_OK) else advice)
+    except OSError as error:
+        yield Finding("places", "cache", f"{folder}: {error.strerror}", advice)
     here = Path.cwd()
     yield Finding(
         "places",

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+import yaml
+
 from demosearch.errors import UserError
 
 
@@ -64,6 +66,18 @@ def read_json(path: str | Path, what: str) -> Any:
         return json.loads(read_text(path, what))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what} {path} is not JSON: {error}") from error
+
+
+def parse_yaml(text: str, what: str) -> Any:
+    """Return what YAML text says, by the safe loader.
+
+    Raises:
+        UserError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{what} is not YAML: {' '.join(str(error).split())}") from error
 
 
 def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:

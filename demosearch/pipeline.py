@@ -20,10 +20,11 @@ from demosearch.candidates.generate import CandidateSettings, Generated, generat
 from demosearch.datasets import Pairs, Split, read_sets
 from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
 from demosearch.errors import UserError, short
-from demosearch.files import atomic_write, read_json, read_text, write_json
+from demosearch.files import atomic_write, parse_yaml, read_json, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
+from demosearch.selection.measure import find_metric
 from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ AUTO: Literal["auto"] = "auto"
 # What may change when a run goes on: everything that was scored before still holds.
 _FREE = {
     *("description", "budget", "patience", "shots", "ensemble", "center"),
-    *("rounds", "round_size", "save_similarities"),
+    *("rounds", "save_similarities"),
 }
 DEFAULT_PIPELINE = "paper"
 PIPELINE_FILE = "pipeline.yaml"
@@ -172,7 +173,7 @@ def describe_pipelines() -> list[dict[str, Any]]:
     rows = []
     for name in pipeline_names():
         path = resource("pipelines", f"{name}.yaml")
-        value = _yaml(read_text(path, "pipeline"), f"pipeline {path}")
+        value = parse_yaml(read_text(path, "pipeline"), f"pipeline {path}")
         command = value.get("command", "run")
         rows.append({"name": name, "command": command, "description": value["description"]})
     return rows
@@ -214,7 +215,7 @@ def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
                 f"unknown pipeline '{name}'; known: {', '.join(pipeline_names())}, or a YAML file"
             )
         path = resource("pipelines", f"{name}.yaml")
-    value = _yaml(read_text(path, "pipeline"), f"pipeline {path}")
+    value = parse_yaml(read_text(path, "pipeline"), f"pipeline {path}")
     if not isinstance(value, dict):
         raise UserError(f"pipeline {path} holds no settings")
     if (found := value.pop("command", "run")) != command:
@@ -271,6 +272,7 @@ def run(
     source = resolve(model)
     template, *further = search_templates(pipeline.template)
     devices = parse_devices(pipeline.devices)
+    metric = find_metric(pipeline.metric)
     dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
     test = None
     if pipeline.test is not None:
@@ -293,9 +295,8 @@ def run(
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.evaluation import gain_on
     from demosearch.replicas import open_encoder
-    from demosearch.selection import Center, find_metric, search
+    from demosearch.selection import Center, search
 
-    metric = find_metric(pipeline.metric)
     encoder = open_encoder(
         model,
         devices=devices,
@@ -317,7 +318,7 @@ def run(
         templates=further,
         warm_start=warm_start,
         rounds=pipeline.rounds,
-        further=partial(_further, model, pipeline, devices, out, candidates, dev, test),
+        further=partial(_further, model, pipeline, devices, out, dev, test),
         layers=AUTO if auto else None,
         shots=pipeline.shots,
         ensemble=pipeline.ensemble,
@@ -388,20 +389,25 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
     settings = {"model": model, **pipeline.model_dump(mode="json")}
     path = out / PIPELINE_FILE
     if path.exists():
-        kept = _yaml(read_text(path, "pipeline"), str(path))
+        kept = parse_yaml(read_text(path, "pipeline"), str(path))
         if not isinstance(kept, dict):
             raise UserError(f"{path} holds no settings; choose another --out")
         for key in settings.keys() - _FREE:
-            # A setting that came later is absent from an older file, and empty by default.
-            if (kept.get(key) or None) != (settings[key] or None):
+            # A setting that came later is absent from an older file, where it had its default.
+            before = kept[key] if key in kept else _default(key)
+            if (before or None) != (settings[key] or None):
                 raise UserError(
-                    f"{out} holds another run ({key} was {_short(kept.get(key))}, now"
+                    f"{out} holds another run ({key} was {_short(before)}, now"
                     f" {_short(settings[key])}); choose another --out"
                 )
     elif out.is_dir() and (out / "study.db").exists():
         raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
     with atomic_write(path) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+
+
+def _default(setting: str) -> Any:
+    return Pipeline().model_dump(mode="json").get(setting)
 
 
 def _candidates(
@@ -442,28 +448,16 @@ def _further(
     pipeline: Pipeline,
     devices: list[str] | None,
     out: Path,
-    candidates: Sequence[Candidate],
     dev: Pairs,
     test: Pairs | None,
     number: int,
     like: Sequence[Demonstration],
+    known: Sequence[Demonstration],
 ) -> list[Candidate]:
     """Build the candidates of a further round near the best so far, and write them."""
-    settings = pipeline.candidates
-    wanted = settings.n_sentences + settings.n_dictionary or 1
-    share = settings.n_sentences / wanted
-    sentences = round(share * pipeline.round_size)
-    settings = settings.model_copy(
-        update={
-            "n_sentences": sentences,
-            "n_dictionary": pipeline.round_size - sentences,
-            # They order nothing, and would load the model once more.
-            "quality": False,
-        }
-    )
+    # The quality scores order nothing here, and would load the model once more.
+    settings = pipeline.candidates.model_copy(update={"quality": False})
     path = _round_file(out, number)
-    earlier = (_round_file(out, each) for each in range(2, number))
-    known = [one for file in earlier if file.exists() for one in read_candidates(file)]
     found = generate(
         settings,
         model=model,
@@ -472,10 +466,12 @@ def _further(
         data=pipeline.data,
         forbidden=_forbidden(dev, test),
         like=like,
-        known=[*candidates, *known],
+        like_count=pipeline.round_size,
+        known=known,
         seed=pipeline.seed + number - 1,
     ).candidates
-    write_candidates(path, found)
+    if found:
+        write_candidates(path, found)
     logger.info("round %d: %d candidates near the best so far, %s", number, len(found), path)
     return found
 
@@ -510,13 +506,6 @@ def _test_once(
     return scores
 
 
-def _yaml(text: str, what: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{what} is not YAML: {' '.join(str(error).split())}") from error
-
-
 def _set(value: dict[str, Any], change: str) -> None:
     key, separator, text = change.partition("=")
     if not separator or not key:
@@ -527,7 +516,7 @@ def _set(value: dict[str, Any], change: str) -> None:
         if not isinstance(inner, dict):
             raise UserError(f"--set {change}: '{parent}' holds no settings")
         value = inner
-    value[last] = _yaml(text, f"--set {change}")
+    value[last] = parse_yaml(text, f"--set {change}")
 
 
 def _short(value: Any) -> str:

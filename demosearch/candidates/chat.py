@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from demosearch.candidates.labeling import EXAMPLES, Label, majority
 from demosearch.candidates.prices import (
@@ -419,6 +420,8 @@ def _check_server(base_url: str | None) -> None:
         raise UserError(
             "the openai labeler needs its package; run: pip install 'demosearch[openai]'"
         )
+    if "@" in urlsplit(base_url or "").netloc:
+        raise UserError(f"--base-url holds a password; give it as {KEY_VARIABLE}")
     if not (base_url or key_is_set()):
         raise UserError(
             f"the openai labeler needs a key: set {KEY_VARIABLE} (or give a server of your own by"

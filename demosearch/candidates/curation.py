@@ -34,7 +34,7 @@ class Reason(StrEnum):
 
     NO_WORD = "no single word"
     LENGTH = f"not {FEWEST_WORDS} to {MOST_WORDS} words long"
-    CONTROL = "a control token in the sentence"
+    CONTROL = "a control character or token in the sentence"
     EVALUATION = "sentence of a dev or test set"
     DUPLICATE = "sentence seen before"
     NEAR_DUPLICATE = "nearly the same sentence with the same word"
@@ -128,7 +128,7 @@ class Curation:
     def _of_sentence(self, sentence: str) -> Reason | None:
         if not FEWEST_WORDS <= len(sentence.split()) <= MOST_WORDS:
             return Reason.LENGTH
-        if control_token_in(sentence):
+        if control_token_in(sentence) or not _is_text(sentence):
             return Reason.CONTROL
         if sentence.casefold() in self._forbidden:
             return Reason.EVALUATION
@@ -162,6 +162,15 @@ def stands_in(word: str, sentence: str) -> bool:
     """
     stems = _STEMMER.stemWords([word.casefold(), *_words(sentence)])
     return stems[0] in stems[1:]
+
+
+def _is_text(text: str) -> bool:
+    """Whether a text is without control characters and halves of characters."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return all(ord(character) >= 32 for character in text)
 
 
 _STEMMER = snowballstemmer.stemmer("english")

@@ -82,7 +82,7 @@ class CandidateSettings(BaseModel):
         None, description="requests a minute to the chat server"
     )
     max_cost: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="dollars that labeling may cost"
+        None, description="dollars that labeling may cost, and each further round"
     )
     price: str | None = Field(
         None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
@@ -146,6 +146,7 @@ def generate(
     data: str | None = None,
     forbidden: Iterable[str] = (),
     like: Sequence[Demonstration] = (),
+    like_count: int | None = None,
     known: Iterable[Demonstration] = (),
     seed: int = 0,
     show_progress: bool = False,
@@ -165,6 +166,7 @@ def generate(
         data: folder that `stsb-train` is looked for in.
         forbidden: dev and test sentences, which never become demonstrations.
         like: models of what is wanted, such as a search's best.
+        like_count: how many candidates to build after models; None is as many as without them.
         known: pairs that are not to come again.
         seed: decides which sentences and headwords are drawn.
         show_progress: draw a bar on standard error.
@@ -177,7 +179,7 @@ def generate(
     for one in (*like, *known):
         curation.knows(one)
     if like:
-        settings = _in_proportion(settings, like)
+        settings = _in_proportion(settings, like, like_count)
     of_sentences = [one for one in like if not is_of_dictionary(one)]
     of_dictionary = [one for one in like if is_of_dictionary(one)]
     pairs: list[Candidate] = []
@@ -187,7 +189,7 @@ def generate(
     labeled: list[Candidate] = []
     labeler: Labeler | None = None
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        labeler = _labeler(settings, model, precision, device)
+        labeler = _labeler(settings, model, precision, device, writes=bool(of_sentences))
         if of_sentences and isinstance(labeler, ChatLabeler):
             labeled = _written(labeler, of_sentences, settings.n_sentences, curation)
         else:
@@ -300,6 +302,8 @@ def _labeler(
     model: str | None,
     precision: Precision | None,
     device: str | None,
+    *,
+    writes: bool = False,
 ) -> Labeler:
     if settings.labeler is LabelerKind.OPENAI:
         return ChatLabeler(
@@ -310,7 +314,8 @@ def _labeler(
                 rate=settings.rate,
                 max_cost=settings.max_cost,
                 price=settings.price,
-                batch=settings.batch,
+                # Sentences are written by ordinary requests.
+                batch=settings.batch and not writes,
             )
         )
     name = settings.labeler_model or model
@@ -400,14 +405,18 @@ def _written(
     return kept
 
 
-def _in_proportion(settings: CandidateSettings, like: Sequence[Demonstration]) -> CandidateSettings:
-    """Return settings that ask for as many in all, of the sources that the models have."""
+def _in_proportion(
+    settings: CandidateSettings, like: Sequence[Demonstration], count: int | None
+) -> CandidateSettings:
+    """Return settings that ask for so many in all, of the sources that the models have."""
     sentences = 0 if settings.labeler is LabelerKind.NONE else settings.n_sentences
     pairs = 0 if settings.dictionary == NONE else settings.n_dictionary
-    total = sentences + pairs
-    # A source that is left out stays out.
+    total = sentences + pairs if count is None else count
     if sentences and pairs:
         sentences, pairs = shares(like, total)
+    else:
+        # A source that is left out stays out.
+        sentences, pairs = (total if sentences else 0), (total if pairs else 0)
     return settings.model_copy(update={"n_sentences": sentences, "n_dictionary": pairs})
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from demosearch.candidates.chat import FENCE, ChatLabeler, reason_of
@@ -75,7 +76,7 @@ def write_pairs(
     needed = -(-wanted // BATCH)
     found = 0
     failure = ""
-    with labeler.connected():
+    with labeler.connected(), _said_at_the_end(labeler):
         labeler.check_cost(needed * (len(INSTRUCTION) + len(shown)), needed, wanted * WORDS)
         for number in range(1, 2 * needed + 1):
             if not labeler.may_spend():
@@ -98,9 +99,17 @@ def write_pairs(
             for pair in parse_pairs(response.text):
                 found += 1
                 yield pair
-    labeler.say_cost()
     if not found:
         raise UserError(f"the chat model wrote no sentence{f': {failure}' if failure else ''}")
+
+
+@contextmanager
+def _said_at_the_end(labeler: ChatLabeler) -> Iterator[None]:
+    """Say what was used, also when the caller has enough before the last answer."""
+    try:
+        yield
+    finally:
+        labeler.say_cost()
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

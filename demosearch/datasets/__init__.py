@@ -1,6 +1,6 @@
 """Sentence pairs and tasks, from a file, a SentEval folder, or the hub."""
 
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.sources import Split, read_pairs, read_sets
+from demosearch.datasets.sources import Split, evaluation_sentences, read_pairs, read_sets
 
-__all__ = ["Pairs", "Split", "read_pairs", "read_sets"]
+__all__ = ["Pairs", "Split", "evaluation_sentences", "read_pairs", "read_sets"]

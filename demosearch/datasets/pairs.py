@@ -22,14 +22,14 @@ class Pairs:
         sentences1: first sentences, as they stand in the source.
         sentences2: second sentences, same length.
         scores: gold similarity, any scale on which more is more alike; each set may have its own.
-        sizes: how many pairs each set has, one set after the other; empty: they are one set.
+        sets: the sets that were joined, one after the other; empty: it is one.
     """
 
     name: str
     sentences1: tuple[str, ...]
     sentences2: tuple[str, ...]
     scores: tuple[float, ...]
-    sizes: tuple[int, ...] = ()
+    sets: tuple[Pairs, ...] = ()
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -39,12 +39,12 @@ class Pairs:
         """Hash of all sentences and scores in order, and of where sets end."""
         rows = zip(self.sentences1, self.sentences2, self.scores, strict=True)
         lines = [f"{first}\x1f{second}\x1f{score!r}" for first, second, score in rows]
-        return sha256([*lines, *(str(size) for size in self.sizes)])
+        return sha256([*lines, *(str(len(each)) for each in self.sets)])
 
     @property
     def set_sizes(self) -> tuple[int, ...]:
         """How many pairs each set has."""
-        return self.sizes or (len(self),)
+        return tuple(len(each) for each in self.sets) or (len(self),)
 
     @classmethod
     def joined(cls, sets: Sequence[Pairs]) -> Pairs:
@@ -56,7 +56,7 @@ class Pairs:
             tuple(text for each in sets for text in each.sentences1),
             tuple(text for each in sets for text in each.sentences2),
             tuple(score for each in sets for score in each.scores),
-            tuple(size for each in sets for size in each.set_sizes),
+            tuple(sets),
         )
 
     def sentences(self, indices: Sequence[int] | None = None) -> list[str]:

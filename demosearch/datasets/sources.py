@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -62,10 +63,31 @@ def read_sets(sources: str, split: Split, data: str | None = None) -> Pairs:
     Raises:
         UserError: as `read_pairs`, or a set is given twice.
     """
-    names = [sources] if Path(sources).exists() else [each.strip() for each in sources.split(",")]
+    names = [each.strip() for each in sources.split(",")]
+    if len(names) > 1 and Path(sources).expanduser().is_file():
+        # A file's name may hold a comma.
+        names = [sources]
+    if not all(names):
+        raise UserError(f"'{sources}' names no set at one of its commas")
     if len(set(names)) < len(names):
         raise UserError(f"{sources}: a set is given twice")
     return Pairs.joined([read_pairs(name, split, data) for name in names])
+
+
+def evaluation_sentences(source: str, data: str | None = None) -> list[str]:
+    """Return the sentences of a data set's dev pairs, and of its test pairs where it has some.
+
+    Args:
+        source: as `read_sets` takes it.
+        data: likewise.
+
+    Raises:
+        UserError: as `read_sets`.
+    """
+    found = read_sets(source, Split.DEV, data).sentences()
+    with suppress(UserError):
+        found += read_sets(source, Split.TEST, data).sentences()
+    return list(dict.fromkeys(found))
 
 
 def _read_stsb(split: Split, data: str | None) -> Pairs:

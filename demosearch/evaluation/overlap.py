@@ -27,9 +27,10 @@ def find_overlaps(file: DemonstrationsFile, data: dict[str, TaskData]) -> list[s
 def _overlaps(file: DemonstrationsFile, task: TaskData) -> Iterator[str]:
     if not isinstance(task, Classification):
         for pairs in task:
-            same = pairs.name.removesuffix(_OTHER_SPELLING) == file.dev.name and pairs.name in _STSB
-            if pairs.sha256 == file.dev.sha256 or same:
-                yield f"the demonstrations were chosen on it ({file.dev.name})"
+            for dev in file.dev.sets or [file.dev]:
+                same = pairs.name.removesuffix(_OTHER_SPELLING) == dev.name and pairs.name in _STSB
+                if pairs.sha256 == dev.sha256 or same:
+                    yield f"the demonstrations were chosen on it ({dev.name})"
     parts = [task] if isinstance(task, Classification) else task
     texts = {prepare(text).lower() for part in parts for text in part.sentences()}
     for prompt in file.prompts:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from demosearch.report.runs import BASELINE, FinishedRun
@@ -72,12 +73,15 @@ def race(run: FinishedRun) -> Figure:
     finalists = [one.id for one in run.file.ranking][:MOST_NAMES]
     words = dict(zip(run.trials["candidate"], run.trials["word"], strict=True))
     rungs = np.array(run.rungs)
-    for name, row in scores.iterrows():
-        if name in finalists or name == BASELINE:
-            continue
-        known = row.notna().to_numpy()
-        axes.plot(rungs[known], row[known], color=GREY, alpha=0.45, linewidth=0.7)
-        axes.plot(rungs[known][-1:], row[known][-1:], ".", color=GREY, alpha=0.45, markersize=3)
+    others = scores.drop(index=[*finalists, BASELINE], errors="ignore").to_numpy(dtype=float)
+    lines = [np.column_stack([rungs, row])[np.isfinite(row)] for row in others]
+    lines = [line for line in lines if len(line)]
+    if lines:
+        # One of each for all, as there may be thousands.
+        axes.add_collection(LineCollection(lines, colors=GREY, alpha=0.45, linewidths=0.7))
+        axes.plot(
+            *np.array([line[-1] for line in lines]).T, ".", color=GREY, alpha=0.45, markersize=3
+        )
     if BASELINE in scores.index:
         axes.plot(rungs, scores.loc[BASELINE], "--", color=ORANGE, label="no demonstration")
     for place, name in enumerate(name for name in finalists if name in scores.index):
@@ -138,8 +142,9 @@ def by_kind(run: FinishedRun) -> Figure:
     middle.scatter(words, table["score"], s=10, color=BLUE, alpha=0.5)
     middle.set_title("words of the sentence")
     if "word_in_sentence" in table and table["word_in_sentence"].notna().any():
-        there = table["word_in_sentence"].astype("boolean").fillna(value=False).astype(bool)
-        _strips(right, {"no": table.loc[~there, "score"], "yes": table.loc[there, "score"]})
+        known = table.dropna(subset=["word_in_sentence"])
+        there = known["word_in_sentence"].astype(bool)
+        _strips(right, {"no": known.loc[~there, "score"], "yes": known.loc[there, "score"]})
         right.set_title("word in its sentence")
     else:
         right.scatter(table["word"].astype(str).str.len(), table["score"], s=10, color=BLUE)

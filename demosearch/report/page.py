@@ -14,7 +14,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from demosearch import __version__
-from demosearch.demonstration import score_of
 from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
@@ -107,6 +106,7 @@ def _section(run: FinishedRun, pictures: dict[str, str]) -> dict[str, Any]:
         "share": file.search.sentences_encoded / file.search.sentences_exhaustive,
         "pictures": pictures,
         "rows": _rows(run),
+        "templates": run.trials["template"].nunique(),
         "left_out": max(0, len(run.trials) - MOST_ROWS),
         "settings": yaml.safe_dump(run.settings, sort_keys=False, allow_unicode=True),
     }
@@ -114,14 +114,17 @@ def _section(run: FinishedRun, pictures: dict[str, str]) -> dict[str, Any]:
 
 def _rows(run: FinishedRun) -> list[dict[str, Any]]:
     """Return the table of candidates, best first."""
-    rows = []
-    ours = {
-        name for one in run.file.prompts for name in ["+".join(d.id for d in one.demonstrations)]
+    chosen = {
+        ("+".join(one.id for one in prompt.demonstrations), prompt.template)
+        for prompt in run.file.prompts
     }
+    rows = []
     for row in run.trials.head(MOST_ROWS).to_dict("records"):
         reached = [rung for rung in run.rungs if rung <= (row["pairs"] or 0)]
         score = row[f"{run.file.search.metric}_{reached[-1]}"] if reached else None
         baseline = row["candidate"] == BASELINE
+        # The name of a template stands behind the ids where it is not the search's own.
+        is_chosen = (row["candidate"].partition("@")[0], row["template"]) in chosen
         rows.append(
             {
                 "word": "" if baseline else row["word"],
@@ -131,8 +134,9 @@ def _rows(run: FinishedRun) -> list[dict[str, Any]]:
                 "score": score,
                 "layer": row["layer"],
                 "tokens": row.get("tokens"),
-                "failure": row["failure"] if isinstance(row["failure"], str) else "",
-                "kind": "baseline" if baseline else "chosen" if row["candidate"] in ours else "",
+                "template": row["template"],
+                "failure": row["failure"],
+                "kind": "baseline" if baseline else "chosen" if is_chosen else "",
             }
         )
     return rows
@@ -148,7 +152,6 @@ def _models(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
             "interval": run.file.dev.gain_ci95,
             "layer": run.file.prompts[0].layer,
             "words": " | ".join(one.word for one in run.file.demonstrations),
-            "best": max(score_of(one) for one in run.file.ranking),
         }
         for run in runs
     ]

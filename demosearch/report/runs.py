@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
-from demosearch.candidates.file import read_candidates
+from demosearch.candidates.file import Candidate, read_candidates
 from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
-from demosearch.files import read_json, read_text
+from demosearch.files import parse_yaml, read_json, read_text
 from demosearch.models import KNOWN_MODELS
 from demosearch.pipeline import (
     CANDIDATES_FILE,
@@ -26,6 +26,8 @@ from demosearch.pipeline import (
 )
 
 BASELINE = "baseline"
+# Columns whose empty cells are empty texts.
+TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state")
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class FinishedRun:
         place = Path(place)
         is_file = place.suffix == ".json"
         folder = place.with_suffix(".study") if is_file else place
+        if is_file and place.name == DEMONSTRATIONS_FILE and not folder.is_dir():
+            folder = place.parent
         file = place if is_file else folder / DEMONSTRATIONS_FILE
         if not file.is_file():
             raise UserError(
@@ -78,8 +82,10 @@ class FinishedRun:
             DemonstrationsFile.read(file),
             trials,
             _table(folder / HISTORY_FILE),
-            read_json(evaluation, "evaluation")["test"] if evaluation.is_file() else None,
-            yaml.safe_load(read_text(settings, "pipeline")) if settings.is_file() else {},
+            read_json(evaluation, "evaluation").get("test") if evaluation.is_file() else None,
+            parse_yaml(read_text(settings, "pipeline"), str(settings))
+            if settings.is_file()
+            else {},
         )
 
     @property
@@ -102,9 +108,10 @@ class FinishedRun:
     @cached_property
     def rungs(self) -> list[int]:
         """How many pairs each rung has."""
-        prefix = f"{self.file.search.metric}_"
-        names = [name for name in self.trials if str(name).startswith(prefix)]
-        return sorted(int(str(name).removeprefix(prefix)) for name in names)
+        pattern = re.compile(rf"{re.escape(self.file.search.metric)}_(\d+)")
+        return sorted(
+            int(found[1]) for name in self.trials if (found := pattern.fullmatch(str(name)))
+        )
 
     @cached_property
     def by_rung(self) -> pd.DataFrame:
@@ -115,8 +122,12 @@ class FinishedRun:
 
     @property
     def first_scores(self) -> pd.DataFrame:
-        """The candidates with `score`, theirs on the first rung, where all of them meet."""
-        scored = self.trials[self.trials["candidate"] != BASELINE].set_index("candidate")
+        """The candidates with `score`, theirs on the first rung, where all of them meet.
+
+        Each is one demonstration under the search's own template.
+        """
+        plain = self.trials["candidate"].str.fullmatch(r"[0-9a-f]{12}")
+        scored = self.trials[plain].set_index("candidate")
         return scored.assign(score=self.by_rung[self.rungs[0]]).dropna(subset=["score"])
 
     @property
@@ -150,13 +161,23 @@ def read_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:
     A folder that holds runs of several models stands for all of them.
 
     Raises:
-        UserError: a folder holds none.
+        UserError: a folder holds none, or they were not chosen on the same pairs by one metric.
     """
     found: dict[Path, FinishedRun] = {}
     for folder in map(Path, folders):
         for place in _places(folder):
             found[place.resolve()] = FinishedRun.read(place)
-    return sorted(found.values(), key=lambda run: run.parameters or 0)
+    runs = sorted(found.values(), key=lambda run: run.parameters or 0)
+    for run in runs:
+        if (run.file.search.metric, run.file.dev.sha256) != (
+            runs[0].file.search.metric,
+            runs[0].file.dev.sha256,
+        ):
+            raise UserError(
+                f"{runs[0].folder} and {run.folder} were chosen on other pairs or by another metric;"
+                " their scores do not belong on one page"
+            )
+    return runs
 
 
 def _places(folder: Path) -> list[Path]:
@@ -171,14 +192,18 @@ def _places(folder: Path) -> list[Path]:
 def _with_what_is_known(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
     files = sorted(folder.glob(f"{Path(CANDIDATES_FILE).stem}*.jsonl"))
     rows = [one.model_dump() for file in files for one in read_candidates(file)]
-    known = pd.DataFrame(rows).drop(columns=["sentence", "word", "source"])
-    known = known.drop_duplicates("id").rename(columns={"id": "candidate"})
-    return trials.merge(known, on="candidate", how="left")
+    known = pd.DataFrame(rows).rename(columns={"id": "candidate"}).drop_duplicates("candidate")
+    # A person may have added columns, of any name.
+    ours = [name for name in Candidate.model_fields if name in known and name not in trials]
+    return trials.merge(known[["candidate", *ours]], on="candidate", how="left")
 
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        return pd.read_csv(path)
+        # A word may be "None" or "NA".
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        texts = [name for name in TEXTS if name in table]
+        return table.fillna(dict.fromkeys(texts, "")).astype(dict.fromkeys(texts, str))
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing; give the run's command again, which writes it without computing"

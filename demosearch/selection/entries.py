@@ -70,12 +70,19 @@ class Entries:
     ) -> list[Entry]:
         """Return every candidate under every template, and further templates without any."""
         found = []
-        for template in dict.fromkeys((self._own, *templates)):
+        for template in self._all(templates):
             if template != self._own:
                 found.append(self._entry(Prompt(template)))
             if template.takes_demonstrations:
                 found += [self._entry(Prompt(template, (one,))) for one in candidates]
         return self._short_enough(found)
+
+    def wordings(self, templates: Iterable[Template]) -> int:
+        """Return under how many templates a candidate is tried."""
+        return sum(template.takes_demonstrations for template in self._all(templates))
+
+    def _all(self, templates: Iterable[Template]) -> list[Template]:
+        return list(dict.fromkeys((self._own, *templates)))
 
     def longer(self, beam: Sequence[Entry], candidates: Sequence[Entry]) -> list[Entry]:
         """Return the beam's prompts with one more demonstration, in front and behind.

@@ -50,6 +50,11 @@ class Field:
         return list(self._known.values())
 
     @property
+    def wordings(self) -> int:
+        """Under how many templates a candidate is tried."""
+        return self._makes.wordings(self._templates)
+
+    @property
     def sha256(self) -> str:
         """Hash of the candidates' ids in their order."""
         return sha256(self._known)

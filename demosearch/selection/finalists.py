@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demosearch.demonstration import DevRecord, EstimateRecord, LayerRecord, Ranked, StepRecord
+from demosearch.demonstration import (
+    DevRecord,
+    EstimateRecord,
+    LayerRecord,
+    Ranked,
+    SetRecord,
+    StepRecord,
+)
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
@@ -172,6 +179,8 @@ class Finalists:
             name=dev.name,
             pairs=len(dev),
             sha256=dev.sha256,
+            sets=[SetRecord(name=one.name, pairs=len(one), sha256=one.sha256) for one in dev.sets]
+            or None,
             **_scored(self.measure, together),
             **_scored(self.measure, self.baseline[-1], "baseline_"),
             gain_ci95=gain,

@@ -204,7 +204,7 @@ class Measure:
             return float(ours - plain)
 
         gains = split_gains(gain, self._sets, self.seed)
-        return round(float(np.nanmean(gains)), 3), interval(gains)
+        return round(float(np.nanmean(gains)), 6), interval(gains)
 
     def best_of(
         self, systems: NDArray[np.float32]

@@ -230,8 +230,10 @@ class Race:
         if self.pareto:
             keys = [self._key(name, size) for name in standing]
             tokens = [self._entries[name].tokens for name in standing]
-            places = np.argsort(fronts(keys, tokens), kind="stable")
-            standing = [standing[place] for place in places]
+            found = fronts(keys, tokens)
+            standing = [standing[place] for place in np.argsort(found, kind="stable")]
+            # Of the first front nobody is left behind.
+            going_on = max(going_on, int(np.count_nonzero(found == 0)))
         return [
             name for place, name in enumerate(standing) if place < going_on or name in self._staying
         ]
@@ -320,7 +322,8 @@ class Race:
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
         self._was_cut = True
         done = [name for name in self._standing(names, self._pairs) if name != leader]
-        staying = [name for name in self._staying if name != leader and name not in done]
+        gone = {leader, *done, *self._study.failures}
+        staying = [name for name in self._staying if name not in gone]
         self._alive = [leader, *done, *sorted(staying)]
         self._rung = len(self._rungs) - 1
         return [name for name in self._alive if not self._study.outcome(name, self._pairs)]

@@ -39,8 +39,8 @@ AUTO: Literal["auto"] = "auto"
 MODELS = 10
 # What of a candidate the workers share.
 _PAIR = {"sentence", "word", "source"}
-# Makes the candidates of a round, given its number and the leading ones so far.
-Further = Callable[[int, list[Demonstration]], Sequence[Demonstration]]
+# Makes the candidates of a round, given its number, the leading ones so far, and all there are.
+Further = Callable[[int, list[Demonstration], list[Demonstration]], Sequence[Demonstration]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +127,9 @@ def search(
         warm_start: demonstrations, such as other models' best, that are scored first, and on all
             pairs whatever their standing; they are candidates like all others.
         rounds: how often candidates race: after the first time, those that `further` makes.
-        further: makes the candidates of a round, given its number, from 2, and the ten leading ones so
-            far. Of several workers one asks it, and the study keeps the answer.
+        further: makes the candidates of a round, given its number, from 2, the ten leading ones so far,
+            and all there are. Of several workers one asks it, and the study keeps the answer. A
+            UserError from it ends the rounds, not the search.
         layers: choose the layer too, among these indices into `hidden_states`; `auto` is all of them.
             All are scored from one pass. None is the prompt's layer alone.
         shots: look for up to so many demonstrations: the best prompts are extended by one more, in
@@ -175,7 +176,7 @@ def search(
     field = Field(makes, templates, dev, exclude)
     entries = field.enter([*warm_start, *candidates])
     field.check()
-    warm = {one.id for one in warm_start} & {one.id for one in field.candidates}
+    warm = {one.id for one in warm_start} & {entry.name for entry in entries}
     sets = len(dev.set_sizes)
     rungs = rung_sizes(len(dev), sets) if strategy is Strategy.RACE else [len(dev)]
     choices = _layers(encoder, prompt, layers)
@@ -285,12 +286,22 @@ def _another_round(
     """Let candidates race that are made after the leading ones; whether there were any."""
     leading = race.leaders([each for each in field.entries if each.prompt.demonstrations], MODELS)
     models = dict.fromkeys(entry.prompt.demonstrations[0] for entry in leading)
-    rows = study.once(
-        f"round:{number}",
-        lambda: [one.model_dump(include=_PAIR) for one in further(number, list(models))],
-    )
+    if not race.affords_pairs(rungs[-1]):
+        # Not even for one; what a search that was cut short would make is not to be kept.
+        return False
+    try:
+        rows = study.once(
+            f"round:{number}",
+            lambda: [
+                one.model_dump(include=_PAIR)
+                for one in further(number, list(models), field.candidates)
+            ],
+        )
+    except UserError as error:
+        logger.warning("there is no round %d: %s", number, error)
+        return False
     # The prompt without demonstration is known already.
-    planned = planned_pairs(len(rows), rungs, pareto=race.pareto) - rungs[-1]
+    planned = planned_pairs(len(rows) * field.wordings, rungs, pareto=race.pareto) - rungs[-1]
     if not rows or not race.affords_pairs(planned):
         return False
     more = field.enter([Demonstration.model_validate(row) for row in rows])

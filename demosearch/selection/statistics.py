@@ -113,7 +113,8 @@ def bootstrap_gains(
 def interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return the bounds of the middle 95% of values; nan are left out."""
     low, high = np.nanpercentile(values, [2.5, 97.5])
-    return round(float(low), 3), round(float(high), 3)
+    # A metric may count in hundredths.
+    return round(float(low), 6), round(float(high), 6)
 
 
 def split_gains(

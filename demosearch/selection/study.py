@@ -386,6 +386,8 @@ def _seconds(trial: FrozenTrial) -> float:
 
 
 def _hidden(storage: str) -> str:
-    """Return a storage URL without user and password."""
+    """Return a storage URL without user, password and options, of which one may be a password."""
     scheme, separator, rest = storage.partition("://")
-    return f"{scheme}{separator}{rest.rpartition('@')[2]}" if separator else storage
+    if not separator:
+        return "the storage"
+    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -25,6 +25,8 @@ def test_a_pair_is_prepared_and_flagged() -> None:
         ("Too short", "Word", Reason.LENGTH),
         ("word " * 41, "Long", Reason.LENGTH),
         ("A dog <|endoftext|> barks", "Word", Reason.CONTROL),
+        ("A dog \0 barks loudly", "Word", Reason.CONTROL),
+        ("A dog \ud83d barks loudly", "Word", Reason.CONTROL),
         ("HELD out sentence", "Word", Reason.EVALUATION),
         ("was seen before.", "Other", Reason.DUPLICATE),
         ("Was the 'seen', before!", "Other", Reason.DUPLICATE),

@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from demosearch.datasets import Split, read_pairs
+from demosearch.datasets import Split, evaluation_sentences, read_pairs, read_sets
 from demosearch.errors import UserError
 
 ROWS = [(f"first {row}", f'second "{row}", quoted', row % 6) for row in range(12)]
@@ -129,3 +129,39 @@ def test_starter_and_stsb_share_next_to_nothing(data: Path) -> None:
     for split in Split:
         stsb = {text.lower() for text in read_pairs("stsb", split, str(data)).sentences()}
         assert not starter & stsb, split
+
+
+def test_several_sets_are_one_value_with_its_parts(tmp_path: Path, frame: pd.DataFrame) -> None:
+    one, two = write(tmp_path / "one.csv", frame), write(tmp_path / "two.tsv", frame.iloc[:11])
+    pairs = read_sets(f"{one}, {two}", Split.DEV)
+    assert (pairs.name, pairs.set_sizes) == ("one+two", (12, 11))
+    assert [each.sha256 for each in pairs.sets] == [
+        read_pairs(str(path), Split.DEV).sha256 for path in (one, two)
+    ]
+    with_comma = write(tmp_path / "a,b.csv", frame)
+    assert read_sets(str(with_comma), Split.DEV).name == "a,b"
+
+
+@pytest.mark.parametrize(
+    ("sources", "message"),
+    [
+        ("starter,", "names no set at one of its commas"),
+        ("", "names no set"),
+        ("starter,starter", "a set is given twice"),
+        ("starter,nothing.csv", "no such file or folder: nothing.csv"),
+    ],
+)
+def test_a_list_of_sets_that_makes_no_sense_is_an_error(sources: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_sets(sources, Split.DEV)
+
+
+def test_sentences_of_the_test_set_are_kept_out_too(tmp_path: Path, frame: pd.DataFrame) -> None:
+    (tmp_path / "stsb").mkdir()
+    for name in ("dev", "test"):
+        write(
+            tmp_path / "stsb" / f"{name}.csv", frame.assign(sentence1=f"{name} " + frame.sentence1)
+        )
+    found = evaluation_sentences("stsb", str(tmp_path))
+    assert {"dev first 0", "test first 0"} <= set(found)
+    assert evaluation_sentences("starter") == read_pairs("starter", Split.DEV).sentences()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from demosearch.datasets import Pairs
 from demosearch.datasets.classification import Classification, Examples
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import DemonstrationsFile, SetRecord
 from demosearch.evaluation import find_overlaps
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
@@ -40,4 +40,16 @@ def test_a_demonstration_among_the_texts_is_found() -> None:
     data = {"mr": Classification("mr", Examples(texts, (0, 1)))}
     assert find_overlaps(demonstrations_file(), data) == [
         "mr: holds the demonstration 'A jockey riding a horse.'"
+    ]
+
+
+def test_each_of_several_sets_that_chose_is_found() -> None:
+    sets = [renamed(fake_pairs(20, seed), name) for seed, name in enumerate(("stsb-dev", "mine"))]
+    file = chosen_on(Pairs.joined(sets))
+    records = [SetRecord(name=one.name, pairs=len(one), sha256=one.sha256) for one in sets]
+    file = file.model_copy(update={"dev": file.dev.model_copy(update={"sets": records})})
+    data = {"a": [renamed(sets[1], "other")], "b": [sets[0]], "c": [fake_pairs(30, 9)]}
+    assert find_overlaps(file, data) == [
+        "a: the demonstrations were chosen on it (mine)",
+        "b: the demonstrations were chosen on it (stsb-dev)",
     ]

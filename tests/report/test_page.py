@@ -11,6 +11,7 @@ from demosearch.candidates import Candidate, write_candidates
 from demosearch.demonstration import ModelRecord
 from demosearch.errors import UserError
 from demosearch.report import FinishedRun, read_runs, write_report
+from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_pairs
 
 HOSTILE = '</td><script>alert("1")</script>'.replace('"', "'")
@@ -153,3 +154,58 @@ def test_a_folder_that_is_no_run_is_an_error(
         read_runs([tmp_path / "run"])
     with pytest.raises(UserError, match="no such folder"):
         read_runs([tmp_path / "none"])
+
+
+def test_the_chosen_row_is_that_of_the_chosen_template(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", templates=[TEMPLATES["knowledge"]])
+    page = Page(write_report(read_runs([folder]), tmp_path / "r.html")[0].read_text())
+    assert [found.get("class") for tag, found in page.tags if tag == "tr"].count("chosen") == 1
+    # Where templates race, the table says which.
+    assert {"prompteol", "knowledge"} <= set(page.cells)
+
+
+def test_words_that_look_like_nothing_are_words(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    table = (tmp_path / "run" / "trials.csv").read_text().replace(",W99,", ",None,")
+    (tmp_path / "run" / "trials.csv").write_text(table)
+    page = Page(write_report(read_runs([tmp_path / "run"]), tmp_path / "r.html")[0].read_text())
+    assert "None" in page.cells
+    assert "nan" not in page.cells
+
+
+def test_columns_that_a_person_added_do_not_matter(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    path = tmp_path / "run" / "candidates.jsonl"
+    path.write_text(path.read_text().replace("{", '{"pairs": 3, "spearman_note": "x", ', 1))
+    [run] = read_runs([tmp_path / "run"])
+    assert run.rungs[-1] == 240
+    assert write_report([run], tmp_path / "r.html")
+
+
+def test_runs_that_do_not_compare_are_not_shown_together(folder: Path, tmp_path: Path) -> None:
+    other = make_run(tmp_path / "other", "opt-1.3b", metric="pearson")
+    with pytest.raises(UserError, match="on other pairs or by another metric"):
+        read_runs([folder, other])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("pipeline.yaml", "a: [", "is not YAML"),
+        ("evaluation.json", "{", "is not JSON"),
+        ("trials.csv", "", "is no table"),
+    ],
+)
+def test_a_broken_file_is_named(
+    folder: Path, tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        read_runs([tmp_path / "run"])
+    assert name in str(error.value)
+
+
+def test_a_demonstrations_file_stands_for_the_run_around_it(folder: Path) -> None:
+    [run] = read_runs([folder / "demonstrations.json"])
+    assert run.folder == folder

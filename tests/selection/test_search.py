@@ -758,10 +758,11 @@ def test_a_prompt_of_every_length_is_found(tmp_path: Path) -> None:
     assert front[0].id == "baseline"
     assert front[-1].word == result.file.demonstrations[0].word == "W15"
     tokens = [one.tokens for one in front]
+    # All of the front on the last rung but one stayed in the race.
+    assert len(front) > 6
     scores = [one.spearman for one in front]
     assert tokens == sorted(set(tokens))
     assert scores == sorted(set(scores))
-    assert len(front) > 6
     study = open_study(tmp_path)
     assert [len(trial.values) for trial in study.best_trials] == [2] * len(study.best_trials)
     assert {trial.user_attrs["candidate"] for trial in study.best_trials} == {
@@ -788,8 +789,9 @@ def test_similarities_are_kept_on_request(tmp_path: Path) -> None:
 def test_a_further_round_is_made_after_the_best_and_joins_the_study(tmp_path: Path) -> None:
     asked: list[tuple[int, list[str]]] = []
 
-    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+    def further(number, leading, known):  # type: ignore[no-untyped-def]
         asked.append((number, [one.word for one in leading]))
+        assert {one.id for one in leading} <= {one.id for one in known}
         # The same ones again, and a little better ones.
         better = [int(one.word.lstrip("W")) - 4 for one in leading[:3]]
         return [*leading, *fake_candidates(better)]
@@ -816,7 +818,7 @@ def test_a_further_round_is_made_after_the_best_and_joins_the_study(tmp_path: Pa
 
 @pytest.mark.parametrize("calls", [3, 12, 17, 22])
 def test_a_kill_between_rounds_changes_nothing(tmp_path: Path, calls: int) -> None:
-    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+    def further(number, leading, known):  # type: ignore[no-untyped-def]
         return fake_candidates([int(one.word.lstrip("W")) - 3 for one in leading[:3]])
 
     arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
@@ -830,7 +832,7 @@ def test_a_kill_between_rounds_changes_nothing(tmp_path: Path, calls: int) -> No
 def test_two_lanes_make_a_further_round_once(tmp_path: Path) -> None:
     asked = []
 
-    def further(number: int, leading: list[Demonstration]) -> list[Demonstration]:
+    def further(number, leading, known):  # type: ignore[no-untyped-def]
         asked.append(number)
         return fake_candidates([1])
 
@@ -843,3 +845,43 @@ def test_two_lanes_make_a_further_round_once(tmp_path: Path) -> None:
 def test_rounds_without_what_makes_them_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="rounds 2"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, rounds=2)
+
+
+def test_a_further_round_that_cannot_be_made_ends_the_rounds_not_the_search(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def further(number, leading, known):  # type: ignore[no-untyped-def]
+        raise UserError("the server is gone")
+
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 3}
+    result = search(FakeEncoder(), **arguments, folder=tmp_path, further=further)
+    assert result.file.demonstrations[0].word == "W5"
+    assert "there is no round 2: the server is gone" in caplog.text
+    # Nothing was kept of it: it is made once the server is there.
+    result = search(
+        FakeEncoder(), **arguments, folder=tmp_path, further=lambda *_: fake_candidates([1])
+    )
+    assert result.file.demonstrations[0].word == "W1"
+
+
+def test_a_search_that_is_cut_short_makes_no_further_round(tmp_path: Path) -> None:
+    def further(number, leading, known):  # type: ignore[no-untyped-def]
+        raise AssertionError("nobody pays for what the budget has no room for")
+
+    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
+    search(FakeEncoder(), **arguments, folder=tmp_path, further=further, budget="0.3")
+
+
+def test_a_warm_start_that_is_too_long_is_left_out_like_others(tmp_path: Path) -> None:
+    long = Demonstration(sentence="word " * 60 + "end.", word="W2")
+    file = search(
+        FakeEncoder(),
+        fake_candidates(NOISES),
+        DEV,
+        folder=tmp_path,
+        warm_start=[long],
+        max_extra_tokens=30,
+        budget="0.3",
+    ).file
+    assert file.demonstrations[0].word != "W2"
+    assert file.carried_over is None
