@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from nbclient import NotebookClient
 
 from demosearch import Embedder, Encoder, Prompt, search
-from demosearch.candidates import CandidateSettings, generate
+from demosearch.candidates import CandidateSettings, generate, write_candidates
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.loading import load
 from demosearch.models import resolve
@@ -100,8 +100,21 @@ def small_run(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pat
     starter = read_pairs("starter", Split.DEV)
     dev = Pairs("starter-72", starter.sentences1[:72], starter.sentences2[:72], starter.scores[:72])
     settings = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=6)
-    result = search(encoder, generate(settings).candidates, dev, folder=folder)
+    candidates = generate(settings).candidates
+    write_candidates(folder / "candidates.jsonl", candidates)
+    result = search(encoder, candidates, dev, folder=folder)
     result.file.write(folder / "demonstrations.json")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def small_runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run twice, the second under another model's name."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("smollm2-135m", "opt-350m"):
+        shutil.copytree(small_run, folder / name)
+        path = folder / name / "demonstrations.json"
+        path.write_text(path.read_text().replace('"name": "smollm2-135m"', f'"name": "{name}"'))
     return folder
 
 
@@ -114,14 +127,16 @@ def test_a_search_improves_on_the_plain_prompt(small_run: Path) -> None:
     assert embedder.encode(["A test."]).shape == (1, 576)
 
 
-@pytest.mark.parametrize("name", ["search"])
-def test_notebooks_run_on_a_real_run(small_run: Path, name: str) -> None:
-    notebook = nbformat.read(REPOSITORY / "notebooks" / f"{name}.ipynb", as_version=4)
-    os.environ["DEMOSEARCH_RUN"] = str(small_run)
-    try:
-        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    finally:
-        del os.environ["DEMOSEARCH_RUN"]
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_notebooks_run_on_a_real_run(
+    small_run: Path, small_runs: Path, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    monkeypatch.setenv("DEMOSEARCH_RUN", str(small_run))
+    monkeypatch.setenv("DEMOSEARCH_RUNS", str(small_runs))
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
