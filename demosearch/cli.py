@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from demosearch import __version__, commands, tensor_parallel
@@ -438,18 +438,6 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
     parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
 
 
-def _at_least(least: int) -> Callable[[str], int]:
-    """Return what reads a whole number that is not too small."""
-
-    def number(text: str) -> int:
-        value = int(text)
-        if value < least:
-            raise argparse.ArgumentTypeError(f"{value}: at least {least}")
-        return value
-
-    return number
-
-
 def _search_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strategy", choices=["race", "exhaustive"], help="default: race")
     parser.add_argument(
@@ -462,7 +450,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--patience",
-        type=_at_least(1),
+        type=int,
         metavar="N",
         help="end after N candidates without a new best",
     )
@@ -483,13 +471,13 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--shots",
-        type=_at_least(1),
+        type=int,
         metavar="K",
         help="look for up to K demonstrations (default: 1)",
     )
     parser.add_argument(
         "--ensemble",
-        type=_at_least(1),
+        type=int,
         metavar="M",
         help="average the embeddings under up to M prompts (default: 1)",
     )
@@ -505,7 +493,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-extra-tokens",
-        type=_at_least(0),
+        type=int,
         metavar="N",
         help="leave out prompts that have more tokens than this beyond the plain one's",
     )

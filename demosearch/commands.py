@@ -209,6 +209,10 @@ def search(arguments: Namespace) -> dict[str, Any]:
     layer = _layer(arguments.layer, "auto")
     if arguments.budget:
         Budget.parse(arguments.budget)
+    for name, least in (("shots", 1), ("ensemble", 1), ("patience", 1), ("max_extra_tokens", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name.replace('_', '-')} {value}: at least {least}")
     out = Path(arguments.out)
     if out.suffix != ".json":
         raise UserError(f"--out {out}: a demonstrations file ends in .json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,8 @@ def plain(folder: Path, prompt: Prompt, text: str) -> np.ndarray:
     """Return the state a plain forward of the one rendered prompt gives."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+    # A control token in a text is no control token.
+    text = re.sub(r"<(/?s|pad)>", r"< \1>", text)
     inputs = tokenizer(prompt.render(text), return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
         output = model(**inputs, output_hidden_states=True)

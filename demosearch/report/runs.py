@@ -26,8 +26,8 @@ from demosearch.pipeline import (
 )
 
 BASELINE = "baseline"
-# Columns whose empty cells are empty texts.
-TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state")
+# All other columns hold numbers, an empty cell none.
+TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state", "ended")
 
 
 @dataclass(frozen=True)
@@ -200,10 +200,8 @@ def _with_what_is_known(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
 
 def _table(path: Path) -> pd.DataFrame:
     try:
-        # A word may be "None" or "NA".
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-        texts = [name for name in TEXTS if name in table]
-        return table.fillna(dict.fromkeys(texts, "")).astype(dict.fromkeys(texts, str))
+        # Texts as they stand: a word may be "None" or "NA".
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(
             f"{path} is missing; give the run's command again, which writes it without computing"
@@ -211,3 +209,6 @@ def _table(path: Path) -> pd.DataFrame:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no table: {error}") from error
+    for name in table.columns.difference(list(TEXTS)):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table
