@@ -159,6 +159,12 @@ def _add_candidates(subparsers: Subparsers) -> None:
     pairs.add_argument("--dictionary", metavar="D", help="wordnet, starter, none or a file")
     pairs.add_argument("--n-dictionary", type=int, metavar="N", help="dictionary pairs wanted")
     pairs.add_argument("--headwords", metavar="F", help="words that wordnet is asked for")
+    pairs.add_argument(
+        "--download",
+        action="store_true",
+        default=None,
+        help="fetch WordNet through NLTK where it is not installed",
+    )
     curation = parser.add_argument_group("curation")
     curation.add_argument(
         "--refuse-word-in-sentence",

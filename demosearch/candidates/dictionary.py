@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from demosearch.resources import resource
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
+
+logger = logging.getLogger(__name__)
 
 STARTER = "starter"
 WORDNET = "wordnet"
@@ -66,13 +69,16 @@ class Entry:
     topic: str | None = None
 
 
-def read_dictionary(name: str, headwords: str | None = None) -> tuple[str, list[Entry]]:
+def read_dictionary(
+    name: str, headwords: str | None = None, *, download: bool = False
+) -> tuple[str, list[Entry]]:
     """Return the source name and the entries of a dictionary.
 
     Args:
         name: `starter`, `wordnet`, or a file (CSV, TSV, JSONL, parquet) with the columns `word` and
             `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one.
         headwords: file of the words that WordNet is asked for; None is the shipped list.
+        download: fetch WordNet through NLTK where it is not installed.
 
     Raises:
         UserError: it is not there, or a row is malformed (named).
@@ -80,7 +86,7 @@ def read_dictionary(name: str, headwords: str | None = None) -> tuple[str, list[
     if name == STARTER:
         return STARTER, _read_file(resource("wordlists", "starter_dictionary.csv"))
     if name == WORDNET:
-        reader = open_wordnet()
+        reader = open_wordnet(download=download)
         try:
             return WORDNET, list(_wordnet_entries(reader, read_headwords(headwords)))
         finally:
@@ -177,11 +183,15 @@ def _wordnet_entries(reader: WordNetCorpusReader, headwords: Iterable[Headword])
             yield Entry(head.word, definition, head.pos, head.band, head.topic)
 
 
-def open_wordnet() -> WordNetCorpusReader:
+def open_wordnet(*, download: bool = False) -> WordNetCorpusReader:
     """Return NLTK's reader over WordNet, from NLTK's data folder or the system's package.
 
+    Args:
+        download: fetch it into NLTK's data folder where it is in neither.
+
     Raises:
-        UserError: NLTK or WordNet is not installed; the message says how to install it.
+        UserError: NLTK or WordNet is not installed, the message says how to install it; or it could
+            not be fetched.
     """
     try:
         import nltk
@@ -198,9 +208,16 @@ def open_wordnet() -> WordNetCorpusReader:
     else:
         return wordnet
     folder = _system_folder()
+    if folder is None and download:
+        logger.info("fetching WordNet into NLTK's data folder")
+        # It says by its answer whether that went well, and raises nothing.
+        if not nltk.download("wordnet", quiet=True):
+            raise UserError("WordNet could not be fetched: NLTK's server is out of reach")
+        wordnet.ensure_loaded()
+        return wordnet
     if folder is None:
         raise UserError(
-            "WordNet is not installed; run: apt-get install wordnet-base, or:"
+            "WordNet is not installed; add --download, or run: apt-get install wordnet-base, or:"
             " python -m nltk.downloader wordnet"
         )
     root: str = folder

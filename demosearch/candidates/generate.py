@@ -74,6 +74,9 @@ class CandidateSettings(BaseModel):
     headwords: str | None = Field(
         None, description="words that wordnet is asked for, instead of the shipped ones"
     )
+    download: bool = Field(
+        False, description="fetch WordNet through NLTK where it is not installed"
+    )
     base_url: str | None = Field(None, description="chat server instead of OPENAI_BASE_URL")
     votes: Annotated[int, Field(ge=1, le=25)] = Field(
         1, description="answers of the chat model a sentence; the majority's word is taken"
@@ -131,7 +134,8 @@ def resolved(settings: CandidateSettings, data: str | None) -> CandidateSettings
         sentences = STSB_TRAIN if _stsb_train_is_here(data) else STARTER
     name = settings.dictionary
     if name == AUTO:
-        name = dictionary.WORDNET if dictionary.wordnet_is_installed() else dictionary.STARTER
+        there = settings.download or dictionary.wordnet_is_installed()
+        name = dictionary.WORDNET if there else dictionary.STARTER
     return settings.model_copy(
         update={"labeler": labeler, "sentences": sentences, "dictionary": name}
     )
@@ -330,7 +334,9 @@ def _labeler(
 def _dictionary_pairs(
     settings: CandidateSettings, curation: Curation, models: Sequence[Demonstration], seed: int
 ) -> list[Candidate]:
-    source, entries = dictionary.read_dictionary(settings.dictionary, settings.headwords)
+    source, entries = dictionary.read_dictionary(
+        settings.dictionary, settings.headwords, download=settings.download
+    )
     ordered = entries_near(entries, models, seed) if models else _balanced_entries(entries, seed)
     kept: list[Candidate] = []
     for entry in ordered:

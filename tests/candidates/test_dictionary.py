@@ -58,6 +58,33 @@ def test_missing_wordnet_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> 
     assert not dictionary.wordnet_is_installed()
 
 
+def test_wordnet_is_fetched_only_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    fetched: list[str] = []
+
+    class Reader:
+        def ensure_loaded(self) -> None:
+            if not fetched:
+                raise LookupError("wordnet")
+
+    def download(name: str, **_: Any) -> bool:
+        fetched.append(name)
+        return True
+
+    reader = Reader()
+    monkeypatch.setattr(dictionary, "SYSTEM_FOLDERS", ())
+    monkeypatch.setattr(nltk.corpus, "wordnet", reader)
+    monkeypatch.setattr(nltk, "download", download)
+    with pytest.raises(UserError, match="add --download"):
+        dictionary.open_wordnet()
+    assert not fetched
+    assert dictionary.open_wordnet(download=True) is reader
+    assert fetched == ["wordnet"]
+    fetched.clear()
+    monkeypatch.setattr(nltk, "download", lambda *_, **__: False)
+    with pytest.raises(UserError, match="could not be fetched"):
+        dictionary.open_wordnet(download=True)
+
+
 def test_missing_nltk_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     original = builtins.__import__
 
