@@ -386,28 +386,31 @@ def warm_demonstrations(paths: Sequence[str]) -> list[Demonstration]:
 
 def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
     """Write the resolved settings into the run's folder, or compare them with what is there."""
-    settings = {"model": model, **pipeline.model_dump(mode="json")}
     path = out / PIPELINE_FILE
     if path.exists():
         kept = parse_yaml(read_text(path, "pipeline"), str(path))
         if not isinstance(kept, dict):
             raise UserError(f"{path} holds no settings; choose another --out")
-        for key in settings.keys() - _FREE:
-            # A setting that came later is absent from an older file, where it had its default.
-            before = kept[key] if key in kept else _default(key)
-            if (before or None) != (settings[key] or None):
+        # A setting that came later is absent from an older file, where it had its default.
+        before = _flat(kept.pop("model", None), checked(Pipeline, kept, path))
+        for key, value in _flat(model, pipeline).items():
+            if key not in _FREE and before[key] != value:
                 raise UserError(
-                    f"{out} holds another run ({key} was {_short(before)}, now"
-                    f" {_short(settings[key])}); choose another --out"
+                    f"{out} holds another run ({key} was {_short(before[key])}, now"
+                    f" {_short(value)}); choose another --out"
                 )
     elif out.is_dir() and (out / "study.db").exists():
         raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
+    settings = {"model": model, **pipeline.model_dump(mode="json")}
     with atomic_write(path) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
 
 
-def _default(setting: str) -> Any:
-    return Pipeline().model_dump(mode="json").get(setting)
+def _flat(model: str | None, pipeline: Pipeline) -> dict[str, Any]:
+    """Return settings by their dotted names."""
+    found = {"model": model, **pipeline.model_dump(mode="json")}
+    inner = found.pop("candidates")
+    return found | {f"candidates.{key}": value for key, value in inner.items()}
 
 
 def _candidates(

@@ -189,3 +189,22 @@ def test_several_sets_are_given_with_commas(
     test = result.test["test"]
     assert test["gain"] == pytest.approx(test["score"] - test["baseline_score"], abs=1e-5)
     assert test["score"] != test["spearman"]
+
+
+def test_a_run_of_an_earlier_version_goes_on(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = run(str(tiny("opt")), settings, out)
+    kept = yaml.safe_load((out / "pipeline.yaml").read_text())
+    # Settings that an earlier version did not have.
+    for key in ("metric", "rounds", "round_size", "pareto"):
+        del kept[key]
+    del kept["candidates"]["download"]
+    (out / "pipeline.yaml").write_text(yaml.safe_dump(kept))
+    assert run(str(tiny("opt")), settings, out).file == first.file
+    other = settings.model_copy(
+        update={"candidates": settings.candidates.model_copy(update={"n_dictionary": 7})}
+    )
+    with pytest.raises(UserError, match=r"candidates\.n_dictionary was 6, now 7"):
+        run(str(tiny("opt")), other, out)
