@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import logging
 import re
@@ -33,7 +34,11 @@ SYSTEM_FOLDERS = (
     "/opt/homebrew/opt/wordnet/dict",
 )
 
+# Files by which StarDict's and dictd's dictionaries are known.
+GLOSSARIES = (".ifo", ".index")
+
 _POS = {"noun": "n", "verb": "v", "adjective": "a", "adverb": "r"}
+_TAG = re.compile(r"<[^<>]*>")
 _COLUMNS = {"word": ("word", "headword", "term"), "definition": ("definition", "gloss", "sentence")}
 
 # The names of WordNet's lexicographer files in the order of their numbers (lexnames(5WN)): NLTK reads
@@ -76,7 +81,8 @@ def read_dictionary(
 
     Args:
         name: `starter`, `wordnet`, or a file (CSV, TSV, JSONL, parquet) with the columns `word` and
-            `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one.
+            `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one; or a
+            StarDict or dictd dictionary by its `.ifo` or `.index` file.
         headwords: file of the words that WordNet is asked for; None is the shipped list.
         download: fetch WordNet through NLTK where it is not installed.
 
@@ -94,7 +100,8 @@ def read_dictionary(
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"no dictionary '{name}': give wordnet, starter or a file")
-    return f"dictionary:{path.stem}", _read_file(path)
+    read = _read_glossary if path.suffix in GLOSSARIES else _read_file
+    return f"dictionary:{path.stem}", read(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,35 @@ def _read_file(path: Path) -> list[Entry]:
         word, definition = (_column(row, wanted, place) for wanted in ("word", "definition"))
         pos = row.get("pos")
         entries.append(Entry(word, definition, pos if isinstance(pos, str) and pos else None))
+    if not entries:
+        raise UserError(f"dictionary {path} has no entries")
+    return entries
+
+
+def _read_glossary(path: Path) -> list[Entry]:
+    """Return the entries of a StarDict or dictd dictionary, each with its first definition."""
+    try:
+        from pyglossary.glossary_v2 import Glossary
+    except (ImportError, SyntaxError):
+        # A version for a later Python is a syntax error for this one.
+        raise UserError(
+            f"{path.name} needs a reader; run: pip install 'demosearch[stardict]'"
+        ) from None
+    # It speaks of every format whose packages are not there.
+    logging.getLogger("pyglossary").setLevel(logging.CRITICAL)
+    Glossary.init()
+    glossary = Glossary()
+    try:
+        found_entries = list(glossary) if glossary.directRead(str(path)) else []
+    except Exception as error:  # whatever a file that is none may make of its reader
+        raise UserError(f"dictionary {path} cannot be read: {error}") from error
+    entries = []
+    for found in found_entries:
+        lines = html.unescape(_TAG.sub("\n", found.defi)).splitlines()
+        # A line that only names the part of speech is no definition.
+        glosses = (clean_gloss(line) for line in lines)
+        if first := next((gloss for gloss in glosses if len(gloss.split()) > 1), None):
+            entries.append(Entry(found.l_term[0], first))
     if not entries:
         raise UserError(f"dictionary {path} has no entries")
     return entries
