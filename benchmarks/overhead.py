@@ -38,6 +38,10 @@ class Stub:
         """Return the layer."""
         return self.layers if layer is None else layer
 
+    def prompt_tokens(self, prompt: Prompt) -> int:
+        """Return the words of a prompt."""
+        return len(" ".join(prompt.parts).split())
+
     def compare(
         self,
         texts: Sequence[str],

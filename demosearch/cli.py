@@ -455,10 +455,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="end after 10m, 5000-sentences, or 0.1 of an exhaustive search, with the best so far",
     )
     parser.add_argument(
-        "--patience",
-        type=int,
-        metavar="N",
-        help="end after N candidates without a new best",
+        "--patience", type=int, metavar="N", help="end after N candidates without a new best"
     )
     parser.add_argument(
         "--storage", metavar="URL", help="Optuna storage that workers share (default: SQLite)"
@@ -476,10 +473,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         help="other models' demonstrations files, whose demonstrations are scored first",
     )
     parser.add_argument(
-        "--shots",
-        type=int,
-        metavar="K",
-        help="look for up to K demonstrations (default: 1)",
+        "--shots", type=int, metavar="K", help="look for up to K demonstrations (default: 1)"
     )
     parser.add_argument(
         "--ensemble",

@@ -120,7 +120,6 @@ def candidates(arguments: Namespace) -> Any:
         read_candidates,
         write_candidates,
     )
-    from demosearch.datasets import evaluation_sentences
     from demosearch.demonstration import DemonstrationsFile
     from demosearch.files import atomic_write
     from demosearch.models import Precision, resolve
@@ -145,11 +144,6 @@ def candidates(arguments: Namespace) -> Any:
     }
     if arguments.model is not None:
         resolve(arguments.model)
-    forbidden = [
-        sentence
-        for source in arguments.exclude
-        for sentence in evaluation_sentences(source, arguments.data)
-    ]
     like = models_of(DemonstrationsFile.read(arguments.like)) if arguments.like else []
     if arguments.like and not like:
         raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
@@ -160,7 +154,7 @@ def candidates(arguments: Namespace) -> Any:
         precision=Precision(arguments.precision) if arguments.precision else None,
         device=arguments.device,
         data=arguments.data,
-        forbidden=forbidden,
+        forbidden=_excluded(arguments),
         like=like,
         known=known,
         seed=arguments.seed,
@@ -185,7 +179,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     """`demosearch search`."""
     from demosearch import display
     from demosearch.candidates import read_candidates
-    from demosearch.datasets import Split, evaluation_sentences, read_sets
+    from demosearch.datasets import Split, read_sets
     from demosearch.models import parse_devices, resolve
     from demosearch.pipeline import center_texts, warm_demonstrations
     from demosearch.prompt import Prompt
@@ -199,11 +193,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     devices = parse_devices(arguments.devices)
     found = read_candidates(arguments.candidates)
     dev = read_sets(arguments.dev, Split.DEV, arguments.data)
-    exclude = [
-        sentence
-        for source in arguments.exclude
-        for sentence in evaluation_sentences(source, arguments.data)
-    ]
+    exclude = _excluded(arguments)
     warm_start = warm_demonstrations(arguments.warm_start or ())
     centering = center_texts(arguments.center, dev)
     layer = _layer(arguments.layer, "auto")
@@ -258,6 +248,14 @@ def search(arguments: Namespace) -> dict[str, Any]:
         display.show_search(result.file)
         display.show_files(out, out.with_suffix(".study"))
     return result.file.model_dump(mode="json")
+
+
+def _excluded(arguments: Namespace) -> list[str]:
+    """Return the sentences of the sets that `--exclude` names."""
+    from demosearch.datasets import evaluation_sentences
+
+    found = (evaluation_sentences(source, arguments.data) for source in arguments.exclude)
+    return [sentence for sentences in found for sentence in sentences]
 
 
 def embed(arguments: Namespace) -> dict[str, Any]:

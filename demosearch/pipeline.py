@@ -24,7 +24,6 @@ from demosearch.files import atomic_write, parse_yaml, read_json, read_text, wri
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
-from demosearch.selection.measure import find_metric
 from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
 if TYPE_CHECKING:
@@ -272,6 +271,9 @@ def run(
     source = resolve(model)
     template, *further = search_templates(pipeline.template)
     devices = parse_devices(pipeline.devices)
+    # Here, because listing pipelines must not wait for Optuna.
+    from demosearch.selection.measure import find_metric
+
     metric = find_metric(pipeline.metric)
     dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
     test = None

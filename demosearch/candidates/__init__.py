@@ -7,10 +7,9 @@ from demosearch.candidates.file import (
     write_candidates,
 )
 from demosearch.candidates.generate import CandidateSettings, Generated, generate
-from demosearch.candidates.nearby import MODELS, models_of
+from demosearch.candidates.nearby import models_of
 
 __all__ = [
-    "MODELS",
     "Candidate",
     "CandidateSettings",
     "Generated",

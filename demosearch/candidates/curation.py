@@ -160,8 +160,17 @@ def stands_in(word: str, sentence: str) -> bool:
     >>> stands_in("Riding", "A jockey rides a horse.")
     True
     """
-    stems = _STEMMER.stemWords([word.casefold(), *_words(sentence)])
-    return stems[0] in stems[1:]
+    return _STEMMER.stemWord(word.casefold()) in stems(sentence)
+
+
+def stems(text: str) -> list[str]:
+    """Return the stems of a text's words, in their order.
+
+    >>> stems("Two riders, riding")
+    ['two', 'rider', 'ride']
+    """
+    found: list[str] = _STEMMER.stemWords(_words(text))
+    return found
 
 
 def _is_text(text: str) -> bool:

@@ -8,10 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 import numpy as np
-import snowballstemmer
 
+from demosearch.candidates.curation import stems
 from demosearch.candidates.dictionary import STARTER, WORDNET, Entry
-from demosearch.candidates.labeling import WORD
 from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.prompt import prepare
 
@@ -19,8 +18,6 @@ T = TypeVar("T")
 
 # So many of the best are models of what is wanted.
 MODELS = 10
-
-_STEMMER = snowballstemmer.stemmer("english")
 
 
 def models_of(file: DemonstrationsFile) -> list[Demonstration]:
@@ -93,16 +90,16 @@ def sentences_near(
         models: labeled sentences.
         seed: of the order of those equally near.
     """
-    stems = {text: frozenset(_stems(text)) for text in sentences}
-    counts = Counter(stem for each in stems.values() for stem in each)
+    of_sentence = {text: frozenset(stems(text)) for text in sentences}
+    counts = Counter(stem for each in of_sentence.values() for stem in each)
     rarity = {stem: math.log(len(sentences) / count) + 1e-9 for stem, count in counts.items()}
-    wanted = {one.sentence: frozenset(_stems(one.sentence)) for one in models}
+    wanted = {one.sentence: frozenset(stems(one.sentence)) for one in models}
 
     def weight(found: Iterable[str]) -> float:
         return sum(rarity.get(stem, 0.0) for stem in found)
 
     def distance(text: str, model: str) -> float:
-        ours, theirs = stems[text], wanted[model]
+        ours, theirs = of_sentence[text], wanted[model]
         common = weight(ours & theirs) / (weight(ours | theirs) or 1.0)
         return 1.0 - common + _lengths_apart(text, model)
 
@@ -135,8 +132,3 @@ def _nearest_first(
 def _lengths_apart(first: str, second: str) -> float:
     """Return how unlike two texts are in length: 1 where one has e times the words of the other."""
     return abs(math.log((len(first.split()) or 1) / (len(second.split()) or 1)))
-
-
-def _stems(text: str) -> list[str]:
-    found: list[str] = _STEMMER.stemWords([word.casefold() for word in WORD.findall(text)])
-    return found

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
-from demosearch.report.runs import BASELINE, FinishedRun
+from demosearch.report.runs import FinishedRun
+from demosearch.selection.entries import BASELINE
 
 INK = "#5f6368"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#9aa0a6"

@@ -17,7 +17,8 @@ from demosearch import __version__
 from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
-from demosearch.report.runs import BASELINE, FinishedRun
+from demosearch.report.runs import FinishedRun
+from demosearch.selection.entries import BASELINE
 
 DPI = 150
 # Rows of the table of candidates; a page of ten thousand would be slow to open.

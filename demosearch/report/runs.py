@@ -25,7 +25,6 @@ from demosearch.pipeline import (
     TRIALS_FILE,
 )
 
-BASELINE = "baseline"
 # All other columns hold numbers, an empty cell none.
 TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state", "ended")
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from demosearch.candidates.nearby import MODELS
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import (
     Demonstration,
@@ -35,8 +36,6 @@ logger = logging.getLogger(__name__)
 
 STUDY_NAME = "demosearch"
 AUTO: Literal["auto"] = "auto"
-# So many leading candidates are what those of the next round are made after.
-MODELS = 10
 # What of a candidate the workers share.
 _PAIR = {"sentence", "word", "source"}
 # Makes the candidates of a round, given its number, the leading ones so far, and all there are.
