@@ -6,13 +6,14 @@ import argparse
 import json
 import logging
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
 
 from demosearch import __version__, commands, tensor_parallel
-from demosearch.errors import UserError
+from demosearch.errors import UserError, failure_of_the_machine
 
 DESCRIPTION = """\
 Find the in-context demonstrations that make a language model the best sentence encoder.
@@ -25,7 +26,10 @@ examples:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 2 for a user's mistake, 130 if interrupted."""
+    """Run one command and return its exit status.
+
+    0, 2 for what the user can mend, 130 if interrupted.
+    """
     parser = build_parser()
     arguments = parser.parse_args(argv)
     _quiet_others()
@@ -42,12 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f"demosearch: {error}", style="red", markup=False, soft_wrap=True)
         return 2
     except KeyboardInterrupt:
+        # Who presses it once more, while threads come to their end, wants out at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         console.print("demosearch: interrupted; the same command goes on where it stopped")
         return 130
     except BrokenPipeError:
         # Whoever read our output has left; without this Python complains once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except Exception as error:
+        if not (reason := failure_of_the_machine(error)):
+            raise
+        console.print(
+            f"demosearch: {reason}; once that is mended the same command goes on where it stopped",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
+        return 2
     finally:
         tensor_parallel.dismiss()
     return 0
@@ -458,7 +474,9 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         "--patience", type=int, metavar="N", help="end after N candidates without a new best"
     )
     parser.add_argument(
-        "--storage", metavar="URL", help="Optuna storage that workers share (default: SQLite)"
+        "--storage",
+        metavar="URL|F.log",
+        help="a database that workers share, or a journal file on a shared disk (default: SQLite)",
     )
     parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
     parser.add_argument(

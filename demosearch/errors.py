@@ -2,10 +2,67 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+from collections.abc import Iterator
+
+# What a disk or a folder may answer to a write; other errors of these kinds are mistakes of ours.
+_OF_THE_DISK = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EROFS,
+    errno.EACCES,
+    errno.EPERM,
+    errno.EIO,
+    errno.EFBIG,
+    errno.ESTALE,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+}
+
 
 def short(text: str) -> str:
     """Return the beginning of a text that is too long for one line of an error."""
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def reason_of(error: BaseException | None) -> str:
+    """Return in one line why something failed."""
+    # What the driver said; SQLAlchemy puts the statement and a link behind it.
+    said = getattr(error, "orig", None) or error
+    if isinstance(said, OSError) and said.strerror:
+        place = f": {said.filename}" if said.filename else ""
+        return f"{said.strerror}{place}"
+    lines = str(said).strip().splitlines()
+    return lines[0] if lines else type(said).__name__
+
+
+def failure_of_the_machine(error: BaseException) -> str | None:
+    """Return in one line what the machine refused: room, rights, memory, its database.
+
+    None is another error.
+    """
+    for each in _chain(error):
+        if isinstance(each, MemoryError):
+            return "out of memory"
+        if isinstance(each, OSError) and each.errno in _OF_THE_DISK:
+            return reason_of(each)
+        if isinstance(each, sqlite3.OperationalError) or _is_of_a_database(each):
+            return f"the database: {reason_of(each)}"
+    return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an error and what caused it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_of_a_database(error: BaseException) -> bool:
+    """Whether SQLAlchemy says that a database could not do its part; it is not imported for that."""
+    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
 
 
 class UserError(Exception):

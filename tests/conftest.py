@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from demosearch.candidates.dictionary import wordnet_is_installed
+from tests.postgresql import PostgreSQL, binaries
 from tests.tiny import FAMILIES, save_tiny_model
 
 # What lands must not hang on chance; `--hypothesis-profile=random` looks further.
@@ -28,7 +29,11 @@ DATA = Path(os.environ.get("DEMOSEARCH_DATA") or REPOSITORY.parent / "shared" / 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out tests whose data is not here; where DEMOSEARCH_REQUIRE_... is set, that fails."""
-    here = {"data": DATA.is_dir(), "wordnet": wordnet_is_installed()}
+    here = {
+        "data": DATA.is_dir(),
+        "postgresql": binaries() is not None,
+        "wordnet": wordnet_is_installed(),
+    }
     for marker, there in here.items():
         if there:
             continue
@@ -43,6 +48,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def data() -> Path:
     """The folder of real evaluation data."""
     return DATA
+
+
+@pytest.fixture
+def postgresql() -> Iterator[PostgreSQL]:
+    """A running PostgreSQL server with an empty database."""
+    with PostgreSQL() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

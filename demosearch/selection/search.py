@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -203,44 +204,45 @@ def search(
     }
     settings |= {key: value for key, value in rarely.items() if value is not None}
     folder.mkdir(parents=True, exist_ok=True)
-    study = CandidateStudy(
+    opened = CandidateStudy(
         storage or f"sqlite:///{folder / 'study.db'}",
         study_name,
         settings,
         metric=measure.metric.name,
         pareto=pareto,
     )
-    # Whatever was found for the machine that began is used by all that go on.
-    encoder.token_budget = study.token_budget(encoder.token_budget)
-    planned = planned_pairs(len(entries), rungs, pareto=pareto)
-    with bar("searching", planned, show=show_progress) as progress:
-        objective = Objective(encoder, measure)
-        race = Race(
-            objective,
-            study,
-            makes.baseline,
-            rungs,
-            choices,
-            encoder.resolve_layer(None),
-            limits,
-            pareto,
-            _Leader(progress).report,
-        )
-        race.run(entries, warm)
-        if further:
-            for number in range(2, rounds + 1):
-                if not _another_round(number, field, race, study, further, rungs, progress):
-                    break
-        choice = Choice(race, field.entries, choices, objective, progress)
-        raced = len(field.entries) + 1 + choice.lengthen(makes, shots, rungs)
-        if ensemble > 1:
-            choice.combine(ensemble, folder)
-        mean = choice.center(center.texts, folder) if center else None
-    for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
-        with atomic_write(folder / name) as written:
-            table.to_csv(written, index=False)
-    if save_similarities:
-        study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
+    with closing(opened) as study:
+        # Whatever was found for the machine that began is used by all that go on.
+        encoder.token_budget = study.token_budget(encoder.token_budget)
+        planned = planned_pairs(len(entries), rungs, pareto=pareto)
+        with bar("searching", planned, show=show_progress) as progress:
+            objective = Objective(encoder, measure)
+            race = Race(
+                objective,
+                study,
+                makes.baseline,
+                rungs,
+                choices,
+                encoder.resolve_layer(None),
+                limits,
+                pareto,
+                _Leader(progress).report,
+            )
+            race.run(entries, warm)
+            if further:
+                for number in range(2, rounds + 1):
+                    if not _another_round(number, field, race, study, further, rungs, progress):
+                        break
+            choice = Choice(race, field.entries, choices, objective, progress)
+            raced = len(field.entries) + 1 + choice.lengthen(makes, shots, rungs)
+            if ensemble > 1:
+                choice.combine(ensemble, folder)
+            mean = choice.center(center.texts, folder) if center else None
+        for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
+            with atomic_write(folder / name) as written:
+                table.to_csv(written, index=False)
+        if save_similarities:
+            study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
     file = DemonstrationsFile(
         model=encoder.record,
         prompts=[prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in choice.prompts],

@@ -13,7 +13,6 @@ import base64
 import hashlib
 import json
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -28,10 +27,10 @@ import pandas as pd
 from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from demosearch.errors import UserError, short
 from demosearch.selection.entries import Entry
+from demosearch.selection.storage import close_storage, hidden, open_storage
 from demosearch.selection.workers import Claims
 
 if TYPE_CHECKING:
@@ -46,12 +45,8 @@ _SIMILARITIES = "similarities"
 _ARTIFACT = "artifact_sha256"
 # Texts longer than this do not fit MySQL's column.
 _LONGEST_TEXT = 60_000
-# Seconds that a worker waits for another's write before SQLite gives up.
-_PATIENCE_OF_SQLITE = 60
 # Seconds between looks at what another worker makes for all.
 _PAUSE = 0.5
-# Tries to open a storage that others may be making.
-_OPENINGS = 6
 
 
 class Strategy(StrEnum):
@@ -94,7 +89,7 @@ class CandidateStudy:
     """An Optuna study whose trials are candidates on rungs.
 
     Args:
-        storage: an Optuna storage URL.
+        storage: an Optuna storage URL, or the path of a journal file, `*.log`.
         name: the study's name.
         settings: what must be alike for two runs to share scores.
         metric: what scores are called.
@@ -114,22 +109,21 @@ class CandidateStudy:
         pareto: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        self._storage = open_storage(storage)
+        self._study = optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            directions=["maximize", "minimize"] if pareto else ["maximize"],
+            # What is scored next is never asked of a sampler.
+            sampler=optuna.samplers.RandomSampler(seed=0),
+            pruner=optuna.pruners.NopPruner(),
+            load_if_exists=True,
+        )
         try:
-            self._study = optuna.create_study(
-                storage=_open(storage),
-                study_name=name,
-                directions=["maximize", "minimize"] if pareto else ["maximize"],
-                # What is scored next is never asked of a sampler.
-                sampler=optuna.samplers.RandomSampler(seed=0),
-                pruner=optuna.pruners.NopPruner(),
-                load_if_exists=True,
-            )
-        except (SQLAlchemyError, ValueError, ImportError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"cannot open the study storage {_hidden(storage)}: {reason}"
-            ) from error
-        self._check_settings(settings, storage)
+            self._check_settings(settings, storage)
+        except UserError:
+            self.close()
+            raise
         self._metric = metric
         self._pareto = pareto
         self._budget: int | None = None
@@ -138,6 +132,10 @@ class CandidateStudy:
         self._read = 0
         # Why candidates could not be scored, by name.
         self.failures: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close the storage; what was read stays."""
+        close_storage(self._storage)
 
     def token_budget(self, found: int) -> int:
         """Return the study's tokens a pass; the first to ask decides.
@@ -333,28 +331,10 @@ class CandidateStudy:
         if differing:
             key = differing[0]
             raise UserError(
-                f"study '{self._study.study_name}' in {_hidden(storage)} was made with another"
+                f"study '{self._study.study_name}' in {hidden(storage)} was made with another"
                 f" {key} ({short(repr(kept.get(key)))}, now {short(repr(wanted.get(key)))}); use another output"
                 " folder or study name"
             )
-
-
-def _open(storage: str) -> optuna.storages.BaseStorage:
-    """Return an open storage, made where it is not there yet.
-
-    Of several workers that start at once more than one finds it missing and makes its tables; those
-    that come too late fail, and find them at the next try.
-    """
-    if storage.startswith("sqlite:"):
-        options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
-    else:
-        options = {"pool_pre_ping": True}
-    for attempt in range(1, _OPENINGS):
-        try:
-            return optuna.storages.RDBStorage(storage, engine_kwargs=options)
-        except DBAPIError:
-            time.sleep(attempt * random.uniform(0.1, 0.3))  # noqa: S311 - no secret
-    return optuna.storages.RDBStorage(storage, engine_kwargs=options)
 
 
 def _texts(begin: int, similarities: NDArray[np.float32]) -> Iterator[tuple[str, str]]:
@@ -383,11 +363,3 @@ def _outcome(trial: FrozenTrial) -> Outcome:
 
 def _seconds(trial: FrozenTrial) -> float:
     return round(trial.duration.total_seconds(), 3) if trial.duration else 0.0
-
-
-def _hidden(storage: str) -> str:
-    """Return a storage URL without user, password and options, of which one may be a password."""
-    scheme, separator, rest = storage.partition("://")
-    if not separator:
-        return "the storage"
-    return f"{scheme}{separator}{rest.rpartition('@')[2].partition('?')[0]}"

@@ -27,6 +27,18 @@ def study(tmp_path: Path) -> optuna.Study:
     return optuna.create_study(storage=f"sqlite:///{tmp_path / 'claims.db'}")
 
 
+@pytest.fixture(
+    params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
+)
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Every kind of storage in turn."""
+    if request.param == "postgresql":
+        return str(request.getfixturevalue("postgresql").url)
+    if request.param == "journal":
+        return str(tmp_path / "study.log")
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
 def dead_process() -> tuple[int, float]:
     """Return the number of a process that is no more."""
     process = multiprocessing.get_context("spawn").Process(target=int)
@@ -129,8 +141,9 @@ def stuck_worker(folder: Path, storage: str) -> None:
     search(encoder, fake_candidates(NOISES), DEV, folder=folder, storage=storage)
 
 
-def test_three_processes_share_a_study_and_score_nothing_twice(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+def test_three_processes_share_a_study_and_score_nothing_twice(
+    tmp_path: Path, storage: str
+) -> None:
     context = multiprocessing.get_context("spawn")
     folders = [tmp_path / name for name in "abc"]
     running = [context.Process(target=worker, args=(folder, storage)) for folder in folders]
@@ -153,8 +166,7 @@ def test_three_processes_share_a_study_and_score_nothing_twice(tmp_path: Path) -
         pd.testing.assert_frame_equal(table, other)
 
 
-def test_what_a_killed_worker_held_is_taken_over(tmp_path: Path) -> None:
-    storage = f"sqlite:///{tmp_path / 'study.db'}"
+def test_what_a_killed_worker_held_is_taken_over(tmp_path: Path, storage: str) -> None:
     process = multiprocessing.get_context("spawn").Process(
         target=stuck_worker, args=(tmp_path, storage)
     )
