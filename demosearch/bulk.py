@@ -61,8 +61,17 @@ def read_texts(source: str, column: str | None = None) -> Iterator[str]:
         column: the column that holds the text; None is `text` or `sentence`.
 
     Raises:
-        UserError: the file cannot be read, or a row has no such column.
+        UserError: the file cannot be read or is empty, or a row has no such column.
     """
+    empty = True
+    for text in _texts(source, column):
+        empty = False
+        yield text
+    if empty:
+        raise UserError(f"{source} holds no text to embed")
+
+
+def _texts(source: str, column: str | None) -> Iterator[str]:
     if source == STDIN:
         yield from (line.rstrip("\r\n") for line in sys.stdin)
         return

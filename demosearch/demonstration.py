@@ -7,7 +7,6 @@ embeddings it was chosen for can be made again without this package's templates.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -26,7 +25,7 @@ from pydantic import (
 from safetensors import SafetensorError
 
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, read_text, write_json
+from demosearch.files import atomic_write, read_json, write_json
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
 _UNIT_SEPARATOR = "\x1f"
@@ -323,11 +322,7 @@ class DemonstrationsFile(_Strict):
         Raises:
             UserError: not readable, not JSON, another format version, or a wrong field (named).
         """
-        text = read_text(path, "demonstrations file")
-        try:
-            value = json.loads(text)
-        except ValueError as error:
-            raise UserError(f"demonstrations file {path} is not JSON: {error}") from error
+        value = read_json(path, "demonstrations file")
         found = value.get("format") if isinstance(value, dict) else None
         if found != FORMAT:
             raise UserError(

@@ -6,6 +6,8 @@ import errno
 import sqlite3
 from collections.abc import Iterator
 
+# Of a message, in characters.
+_LONGEST = 800
 # What a disk or a folder may answer to a write; other errors of these kinds are mistakes of ours.
 _OF_THE_DISK = {
     errno.ENOSPC,
@@ -71,6 +73,13 @@ class UserError(Exception):
     The message is one line: the rule, what came, where (file and row), and what to do. The command
     line prints it without a traceback and exits with status 2.
     """
+
+    def __init__(self, message: str) -> None:
+        # What came, or what another library said of it, may be long, or many lines.
+        line = " ".join(message.split())
+        if len(line) > _LONGEST:
+            line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+        super().__init__(line)
 
 
 class DeviceLostError(UserError):

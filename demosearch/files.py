@@ -92,7 +92,7 @@ def parse_yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
     except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{what} is not YAML: {' '.join(str(error).split())}") from error
+        raise UserError(f"{what} is not YAML: {error}") from error
 
 
 def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:

@@ -8,14 +8,12 @@ front.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch.demonstration import first_error
 from demosearch.errors import UserError
-from demosearch.files import read_text
+from demosearch.files import parse_yaml, read_text
 from demosearch.prompt import DEMONSTRATIONS, PROMPTEOL, TEXT, Pooling, Preparation, Template
 
 DEFAULT_TEMPLATE = PROMPTEOL.name
@@ -212,10 +210,7 @@ def read_template(path: str | Path) -> Template:
     Raises:
         UserError: the file is unreadable, no YAML, or a field or placeholder is missing (named).
     """
-    try:
-        value: Any = yaml.safe_load(read_text(path, "template"))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"template {path} is not YAML: {' '.join(str(error).split())}") from error
+    value = parse_yaml(read_text(path, "template"), f"template {path}")
     try:
         file = TemplateFile.model_validate(value)
     except ValidationError as error:

@@ -18,13 +18,18 @@ from demosearch.candidates.dictionary import wordnet_is_installed
 from tests.postgresql import PostgreSQL, binaries
 from tests.tiny import FAMILIES, save_tiny_model
 
-# What lands must not hang on chance; `--hypothesis-profile=random` looks further.
-settings.register_profile("random", deadline=None)
+# What lands must not hang on chance; `make fuzz` looks further.
+settings.register_profile("fuzz", deadline=None, max_examples=50_000)
 settings.register_profile("fixed", derandomize=True, deadline=None)
 settings.load_profile("fixed")
 
 REPOSITORY = Path(__file__).parent.parent
 DATA = Path(os.environ.get("DEMOSEARCH_DATA") or REPOSITORY.parent / "shared" / "data")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take how often each command is killed."""
+    parser.addoption("--kills", type=int, default=5, help="kills a command in tests/test_kills.py")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

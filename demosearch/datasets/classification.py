@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from demosearch.errors import UserError
 from demosearch.files import sha256
+
+# Ten folds need an example each.
+FEWEST_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
@@ -67,3 +71,22 @@ class Classification:
         """Return the distinct texts, in order."""
         texts = [text for part in self.parts for text in (*part.texts, *(part.others or ()))]
         return list(dict.fromkeys(texts))
+
+    def check(self, source: str) -> Classification:
+        """Return the task if a classifier can be trained and scored on it.
+
+        Args:
+            source: names its files in errors.
+
+        Raises:
+            UserError: too few examples to train on, of one class only, or a part is empty.
+        """
+        if len(self.train) < FEWEST_EXAMPLES:
+            raise UserError(
+                f"{source}: {len(self.train)} examples; at least {FEWEST_EXAMPLES} are needed"
+            )
+        if len(set(self.train.labels)) == 1:
+            raise UserError(f"{source}: all examples are of one class")
+        if not all(len(part) for part in self.parts):
+            raise UserError(f"{source}: one of its parts holds no example")
+        return self

@@ -7,13 +7,14 @@ and label, which decides what falls into which fold.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
-from demosearch.errors import UserError
+from demosearch.errors import UserError, short
 from demosearch.files import read_text
 
 # genre, file, year, id, score, sentence1, sentence2; some rows carry licence columns after these.
@@ -97,7 +98,11 @@ def read_sts_subset(folder: Path, year: str, subset: str) -> Pairs:
 
 
 def read_sick(folder: Path) -> Pairs | None:
-    """Read SICK's relatedness test set, or return None if the folder has none."""
+    """Read SICK's relatedness test set, or return None if the folder has none.
+
+    Raises:
+        UserError: a row has too few fields or a score that is no number, or the pairs rank nothing.
+    """
     path = folder / "SICK" / "SICK_test_annotated.txt"
     if not path.is_file():
         return None
@@ -109,7 +114,7 @@ def read_sick(folder: Path) -> Pairs | None:
         if len(fields) < 4:
             raise UserError(f"{path}, line {number}: {len(fields)} fields, at least 4 are needed")
         rows.append((fields[1], fields[2], _number(fields[3], path, number)))
-    return _pairs("sickr", rows)
+    return _pairs("sickr", rows).check(str(path))
 
 
 def read_opposites(folder: Path, name: str, files: Sequence[str]) -> Classification | None:
@@ -122,19 +127,22 @@ def read_opposites(folder: Path, name: str, files: Sequence[str]) -> Classificat
 
     Returns:
         The task, whose every part is tested on in turn; None if a file is not there.
+
+    Raises:
+        UserError: there are too few examples, or all are of one class.
     """
     paths = [folder / name / file for file in files]
     if not all(path.is_file() for path in paths):
         return None
     examples = [(line, "", label) for label, path in enumerate(paths) for _, line in _lines(path)]
-    return Classification(name.lower(), _examples(examples))
+    return Classification(name.lower(), _examples(examples)).check(str(folder / name))
 
 
 def read_sst(folder: Path) -> Classification | None:
     """Read SST with two classes: a text and its label a line, tab-separated.
 
     Raises:
-        UserError: a line is malformed.
+        UserError: a line is malformed, or the task is too small.
     """
 
     def parse(line: str) -> _Row:
@@ -145,31 +153,35 @@ def read_sst(folder: Path) -> Classification | None:
 
     files = [f"SST/binary/sentiment-{part}" for part in ("train", "dev", "test")]
     parts = _parts(folder, files, parse)
-    return Classification("sst2", *parts) if parts else None
+    return Classification("sst2", *parts).check(str(folder / "SST")) if parts else None
 
 
 def read_trec(folder: Path) -> Classification | None:
     """Read TREC: lines of `TYPE:subtype question`; the coarse types are the classes.
 
     Raises:
-        UserError: a type is unknown.
+        UserError: a type is unknown, or the task is too small.
     """
 
     def parse(line: str) -> _Row:
         kind = line.partition(":")[0]
         if kind not in _TREC_TYPES:
-            raise ValueError(f"unknown question type {kind!r}")
+            raise ValueError(f"unknown question type {short(kind)!r}")
         return line.partition(" ")[2], "", _TREC_TYPES.index(kind)
 
     parts = _parts(folder, ["TREC/train_5500.label", "TREC/TREC_10.label"], parse)
-    return Classification("trec", parts[0], test=parts[1]) if parts else None
+    return (
+        Classification("trec", parts[0], test=parts[1]).check(str(folder / "TREC"))
+        if parts
+        else None
+    )
 
 
 def read_mrpc(folder: Path) -> Classification | None:
     """Read MRPC: a header, then label, two ids and two texts, tab-separated.
 
     Raises:
-        UserError: a line is malformed.
+        UserError: a line is malformed, or the task is too small.
     """
 
     def parse(line: str) -> _Row:
@@ -180,7 +192,11 @@ def read_mrpc(folder: Path) -> Classification | None:
 
     files = [f"MRPC/msr_paraphrase_{part}.txt" for part in ("train", "test")]
     parts = _parts(folder, files, parse, header=True, pairs=True)
-    return Classification("mrpc", parts[0], test=parts[1]) if parts else None
+    return (
+        Classification("mrpc", parts[0], test=parts[1]).check(str(folder / "MRPC"))
+        if parts
+        else None
+    )
 
 
 def _parts(
@@ -238,9 +254,12 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _number(value: str, path: Path, number: int) -> float:
     try:
-        return float(value)
+        score = float(value)
+        if not math.isfinite(score):
+            raise ValueError
     except ValueError:
         raise UserError(f"{path}, line {number}: score {value!r} is not a number") from None
+    return score
 
 
 def _pairs(name: str, rows: list[tuple[str, str, float]]) -> Pairs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord, first_error
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, read_text, write_json
+from demosearch.files import atomic_write, read_json, write_json
 from demosearch.selection.statistics import spearman
 
 if TYPE_CHECKING:
@@ -142,12 +141,9 @@ class Evaluation:
         """
         path = Path(path)
         try:
-            value = json.loads(read_text(path, "result"))
-            result = Result.model_validate(value)
+            result = Result.model_validate(read_json(path, "result"))
         except ValidationError as error:
             raise UserError(f"result {path}: {first_error(error)}") from error
-        except ValueError as error:
-            raise UserError(f"result {path} is not JSON: {error}") from error
         beside = path.with_suffix(".npz")
         if not beside.is_file():
             return cls(result, {})

@@ -66,7 +66,10 @@ class Task:
 def _yearly(year: str) -> Callable[[Path], list[Pairs]]:
     def read(folder: Path) -> list[Pairs]:
         subsets = senteval.sts_subsets(folder, year)
-        return [senteval.read_sts_subset(folder, year, subset) for subset in subsets]
+        found = [senteval.read_sts_subset(folder, year, subset) for subset in subsets]
+        if found and not any(map(len, found)):
+            raise UserError(f"{folder / 'STS' / f'{year}-en-test'}: no pair has a gold score")
+        return found
 
     return read
 
@@ -74,7 +77,9 @@ def _yearly(year: str) -> Callable[[Path], list[Pairs]]:
 def _stsb(split: str) -> Callable[[Path], list[Pairs]]:
     def read(folder: Path) -> list[Pairs]:
         file = senteval.find_stsb(folder, split)
-        return [] if file is None else [senteval.read_stsb(file, f"stsb-{split}-senteval")]
+        if file is None:
+            return []
+        return [senteval.read_stsb(file, f"stsb-{split}-senteval").check(str(file))]
 
     return read
 
