@@ -57,7 +57,10 @@ def failure_of_the_machine(error: BaseException) -> str | None:
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
     """Yield an error and what caused it."""
-    while error is not None:
+    seen: set[int] = set()
+    # What is raised again while it is handled may be its own cause's cause.
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         yield error
         error = error.__cause__ or error.__context__
 

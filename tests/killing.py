@@ -6,14 +6,17 @@ file below its folder, so that the moments at which files are written are among 
 
 from __future__ import annotations
 
+import io
 import json
 import multiprocessing
 import os
 import random
+import resource
 import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +68,27 @@ class Ended:
     said: str
 
 
-def run(arguments: Sequence[str], folder: Path, moment: Moment | None = None) -> Ended:
-    """Run a command in a folder, in a process of its own that may be killed."""
+def run(
+    arguments: Sequence[str],
+    folder: Path,
+    moment: Moment | None = None,
+    room: int | None = None,
+) -> Ended:
+    """Run a command in a folder, in a process of its own.
+
+    Args:
+        arguments: of `demosearch`.
+        folder: where it works.
+        moment: when it is killed; None is never.
+        room: bytes that a file may hold; what is written beyond fails as on a full disk.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     notes = folder.parent / f"{folder.name}.notes"
     notes.mkdir(exist_ok=True)
     (notes / "touches").write_text("")
-    process = _CONTEXT.Process(target=_call, args=(list(arguments), folder, notes, moment))
+    said = notes / "said"
+    said.unlink(missing_ok=True)
+    process = _CONTEXT.Process(target=_call, args=(list(arguments), folder, notes, moment, room))
     started = time.monotonic()
     process.start()
     process.join(moment.seconds if moment and not moment.touch else SECONDS)
@@ -85,14 +102,13 @@ def run(arguments: Sequence[str], folder: Path, moment: Moment | None = None) ->
         process.exitcode,
         time.monotonic() - started,
         len((notes / "touches").read_text()),
-        (notes / "said").read_text(),
+        said.read_text() if said.exists() else "",
     )
 
 
-def _call(arguments: list[str], folder: Path, notes: Path, moment: Moment | None) -> None:
-    said = os.open(notes / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    for stream in (1, 2):
-        os.dup2(said, stream)
+def _call(
+    arguments: list[str], folder: Path, notes: Path, moment: Moment | None, room: int | None
+) -> None:
     os.chdir(folder)
     os.environ["DEMOSEARCH_CACHE"] = str(folder / "cache")
     touches = os.open(notes / "touches", os.O_WRONLY | os.O_APPEND)
@@ -105,7 +121,8 @@ def _call(arguments: list[str], folder: Path, notes: Path, moment: Moment | None
         if event == "open" and not values[2] & _WRITING:
             return
         counted += 1
-        os.write(touches, b".")
+        if room is None:
+            os.write(touches, b".")
         if moment and counted == moment.touch:
             # Unlike Python, the system does not wait for a better moment.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -114,7 +131,17 @@ def _call(arguments: list[str], folder: Path, notes: Path, moment: Moment | None
     sys.addaudithook(count)
     from demosearch.cli import main
 
-    sys.exit(main(arguments))
+    said = io.StringIO()
+    with redirect_stderr(said), redirect_stdout(said):
+        if room is not None:
+            # Python takes no notice of the signal, so that writing fails with an error.
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+        try:
+            status = main(arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, [resource.RLIM_INFINITY] * 2)
+            (notes / "said").write_text(said.getvalue())
+    sys.exit(status)
 
 
 def survive(

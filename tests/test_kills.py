@@ -1,4 +1,4 @@
-"""What is killed at random moments goes on where it was, and comes to the same end.
+"""What is killed at random moments, or finds the disk full, goes on and comes to the same end.
 
 Five kills a command here, 25 by `make soak`.
 """
@@ -6,7 +6,13 @@ Five kills a command here, 25 by `make soak`.
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +23,15 @@ from safetensors.numpy import load_file
 
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
-from tests.killing import survive
+from tests.killing import run, survive
 
 
-@pytest.fixture
-def kills(request: pytest.FixtureRequest) -> int:
-    return int(request.config.getoption("--kills"))
+@dataclass(frozen=True)
+class Case:
+    """A command, given the folder it works in, and what must be the same whenever it has ended."""
+
+    arguments: Callable[[Path], list[str]]
+    result: Callable[[Path], object]
 
 
 @pytest.fixture
@@ -53,82 +62,79 @@ def without(value: object, *names: str) -> object:
     return [without(each, *names) for each in value] if isinstance(value, list) else value
 
 
-def test_a_run(model: str, pairs: tuple[str, str], tmp_path: Path, kills: int) -> None:
-    def arguments(folder: Path) -> list[str]:
-        dev, test = pairs
-        changes = (
-            "candidates.labeler=local",
-            "candidates.n_sentences=4",
-            "candidates.n_dictionary=8",
-        )
-        return [
-            "run", "--quiet", "--model", model, "--pipeline", "quickstart", "--dev", dev,
-            "--test", test, "--ensemble", "2", "--layer", "auto", "--center", "dev",
-            "--out", str(folder / "run"), *(word for one in changes for word in ("--set", one)),
-        ]  # fmt: skip
+def visible(folder: Path) -> set[str]:
+    """Return the names of what is no hidden file."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
+@pytest.fixture
+def a_run(model: str, pairs: tuple[str, str]) -> Case:
+    dev, test = pairs
+    changes = ("candidates.labeler=local", "candidates.n_sentences=4", "candidates.n_dictionary=8")
+    fixed = [
+        "run", "--quiet", "--model", model, "--pipeline", "quickstart", "--dev", dev,
+        "--test", test, "--ensemble", "2", "--layer", "auto", "--center", "dev",
+        *(word for one in changes for word in ("--set", one)),
+    ]  # fmt: skip
 
     def result(folder: Path) -> object:
-        run = folder / "run"
-        study = optuna.load_study(study_name="demosearch", storage=f"sqlite:///{run / 'study.db'}")
+        out = folder / "run"
+        study = optuna.load_study(study_name="demosearch", storage=f"sqlite:///{out / 'study.db'}")
         scored = [(one.user_attrs["candidate"], one.user_attrs["pairs"]) for one in study.trials]
         assert len(scored) == len(set(scored))
-        names = {path.name for path in run.iterdir() if not path.name.startswith(".")}
         return (
-            names,
-            (run / "candidates.jsonl").read_text(),
-            pd.read_csv(run / "trials.csv").drop(columns="seconds").to_csv(),
+            visible(out),
+            (out / "candidates.jsonl").read_text(),
+            pd.read_csv(out / "trials.csv").drop(columns="seconds").to_csv(),
             *(
-                without(json.loads((run / name).read_text()), "seconds")
+                without(json.loads((out / name).read_text()), "seconds")
                 for name in ("demonstrations.json", "evaluation.json")
             ),
         )
 
-    survive(arguments, tmp_path / "work", result, kills)
+    return Case(lambda folder: [*fixed, "--out", str(folder / "run")], result)
 
 
-def test_candidates(model: str, tmp_path: Path, kills: int) -> None:
-    def arguments(folder: Path) -> list[str]:
-        return [
-            "candidates", "--quiet", "--model", model, "--labeler", "local", "--n-sentences", "20",
-            "--dictionary", "starter", "--n-dictionary", "20", "--out", str(folder / "c.jsonl"),
-        ]  # fmt: skip
+@pytest.fixture
+def candidates(model: str) -> Case:
+    fixed = [
+        "candidates", "--quiet", "--model", model, "--labeler", "local", "--n-sentences", "20",
+        "--dictionary", "starter", "--n-dictionary", "20",
+    ]  # fmt: skip
+    return Case(
+        lambda folder: [*fixed, "--out", str(folder / "c.jsonl")],
+        lambda folder: (folder / "c.jsonl").read_text(),
+    )
 
-    def result(folder: Path) -> object:
-        return (folder / "c.jsonl").read_text()
 
-    survive(arguments, tmp_path / "work", result, kills)
-
-
-@pytest.mark.parametrize("ending", ["npy", "parquet"])
-def test_embed(model: str, tmp_path: Path, kills: int, ending: str) -> None:
-    lines = tmp_path / "lines.txt"
+def embed(model: str, folder: Path, ending: str) -> Case:
+    lines = folder / "lines.txt"
     lines.write_text("".join(f"Line number {row} of many.\n" for row in range(9000)))
-
-    def arguments(folder: Path) -> list[str]:
-        out = str(folder / f"vectors.{ending}")
-        return ["embed", "--quiet", "--model", model, str(lines), "--out", out]
 
     def result(folder: Path) -> object:
         # Nothing else is left beside it.
         names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
         return names, (folder / f"vectors.{ending}").read_bytes()
 
-    survive(arguments, tmp_path / "work", result, kills)
+    fixed = ["embed", "--quiet", "--model", model, str(lines), "--out"]
+    return Case(lambda folder: [*fixed, str(folder / f"vectors.{ending}")], result)
 
 
-def test_evaluate(model: str, pairs: tuple[str, str], tmp_path: Path, kills: int) -> None:
-    file = tmp_path / "best.json"
+@pytest.fixture
+def embed_npy(model: str, tmp_path: Path) -> Case:
+    return embed(model, tmp_path, "npy")
+
+
+@pytest.fixture
+def embed_parquet(model: str, tmp_path: Path) -> Case:
+    return embed(model, tmp_path, "parquet")
+
+
+@pytest.fixture
+def evaluate(model: str, pairs: tuple[str, str], tmp_path: Path) -> Case:
     found = demonstrations_file()
-    found = found.model_copy(
-        update={"model": found.model.model_copy(update={"name": model, "source": model})}
-    )
-    found.write(file)
-
-    def arguments(folder: Path) -> list[str]:
-        return [
-            "evaluate", "--quiet", "--demonstrations", str(file), "--tasks", ",".join(pairs),
-            "--out", str(folder / "result.json"),
-        ]  # fmt: skip
+    record = found.model.model_copy(update={"name": model, "source": model})
+    found.model_copy(update={"model": record}).write(tmp_path / "best.json")
 
     def result(folder: Path) -> object:
         details = np.load(folder / "result.npz", allow_pickle=False)
@@ -138,29 +144,87 @@ def test_evaluate(model: str, pairs: tuple[str, str], tmp_path: Path, kills: int
             {name: details[name].tolist() for name in details.files},
         )
 
-    survive(arguments, tmp_path / "work", result, kills)
+    fixed = [
+        "evaluate", "--quiet", "--demonstrations", str(tmp_path / "best.json"),
+        "--tasks", ",".join(pairs),
+    ]  # fmt: skip
+    return Case(lambda folder: [*fixed, "--out", str(folder / "result.json")], result)
 
 
-def test_finetune(model: str, pairs: tuple[str, str], tmp_path: Path, kills: int) -> None:
+@pytest.fixture
+def finetune(model: str, pairs: tuple[str, str], tmp_path: Path) -> Case:
     rows = [
         {"sent0": f"A man {row} walks", "sent1": f"He {row} walks", "hard_neg": f"Nobody {row}"}
         for row in range(48)
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "nli.csv", index=False)
-
-    def arguments(folder: Path) -> list[str]:
-        settings = ("batch_size=8", "eval_steps=2", "warmup_steps=1", "lora_r=4")
-        return [
-            "finetune", "--quiet", "--model", model, "--train", str(tmp_path / "nli.csv"),
-            "--dev", pairs[0], "--precision", "fp32", "--out", str(folder / "adapter"),
-            *(word for one in settings for word in ("--set", one)),
-        ]  # fmt: skip
+    settings = ("batch_size=8", "eval_steps=2", "warmup_steps=1", "lora_r=4")
+    fixed = [
+        "finetune", "--quiet", "--model", model, "--train", str(tmp_path / "nli.csv"),
+        "--dev", pairs[0], "--precision", "fp32",
+        *(word for one in settings for word in ("--set", one)),
+    ]  # fmt: skip
 
     def result(folder: Path) -> object:
         adapter = folder / "adapter"
-        names = {path.name for path in adapter.iterdir() if not path.name.startswith(".")}
         training = json.loads((adapter / "training.json").read_text())
         weights = load_file(adapter / "adapter_model.safetensors")
-        return names, training["best_step"], {name: each.tolist() for name, each in weights.items()}
+        values = {name: each.tolist() for name, each in weights.items()}
+        return visible(adapter), training["best_step"], values
 
-    survive(arguments, tmp_path / "work", result, kills)
+    return Case(lambda folder: [*fixed, "--out", str(folder / "adapter")], result)
+
+
+@pytest.fixture(
+    params=["a_run", "candidates", "embed_npy", "embed_parquet", "evaluate", "finetune"]
+)
+def case(request: pytest.FixtureRequest) -> Case:
+    """Every command that works long, in turn."""
+    found = request.getfixturevalue(request.param)
+    assert isinstance(found, Case)
+    return found
+
+
+def test_what_is_killed_comes_to_the_same_end(
+    case: Case, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    kills = int(request.config.getoption("--kills"))
+    survive(case.arguments, tmp_path / "work", case.result, kills)
+
+
+def test_a_full_disk_is_one_line_and_loses_nothing(case: Case, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    whole = run(case.arguments(work / "whole"), work / "whole")
+    assert whole.status == 0, whole.said
+    full = work / "full"
+    rooms = [0, 3_000, 12_000, 50_000, 200_000, None]
+    refused = 0
+    while (ended := run(case.arguments(full), full, room=rooms.pop(0))).status:
+        assert ended.status == 2, ended.said
+        assert "Traceback" not in ended.said
+        said = [line for line in ended.said.splitlines() if line.startswith("demosearch: ")]
+        assert len(said) == 1, ended.said
+        refused += 1
+    assert refused
+    assert case.result(full) == case.result(work / "whole")
+
+
+def test_pressing_ctrl_c_twice_ends_it_without_a_traceback(a_run: Case, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "demosearch", *a_run.arguments(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "DEMOSEARCH_CACHE": str(tmp_path / "cache")},
+    )
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "run" / "study.db").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for _ in range(2):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in said
+    ended = run(a_run.arguments(tmp_path), tmp_path)
+    assert ended.status == 0, ended.said

@@ -240,7 +240,7 @@ def _understood(error: Exception, out: Path) -> Exception:
             " gradient_checkpointing=true fewer of their states, --precision nf4 smaller weights"
         )
     # torch and safetensors have words of their own for a disk that takes no more.
-    full = ("unexpected pos", "PytorchStreamWriter", "No space", "os error 28")
+    full = ("unexpected pos", "PytorchStreamWriter", "I/O error")
     if isinstance(error, OSError) or any(word in text for word in full):
         return UserError(f"cannot write to {out}: {text}; the last whole checkpoint is kept")
     return error

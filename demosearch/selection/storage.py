@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
+import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import event
+from sqlalchemy import event, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity import stop_after_delay as after
@@ -95,6 +97,7 @@ def _open_database(url: str) -> optuna.storages.BaseStorage:
     that come too late fail, and find them at the next try.
     """
     if url.startswith("sqlite:"):
+        _make_sqlite(url)
         options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
     else:
         options = {"pool_pre_ping": True}
@@ -110,6 +113,24 @@ def _open_database(url: str) -> optuna.storages.BaseStorage:
         # Only now: what was wrong from the start is not waited for.
         event.listen(database.engine, "do_connect", _connect_patiently)
     return database
+
+
+def _make_sqlite(url: str) -> None:
+    """Make the file of a SQLite database that is not there yet.
+
+    Its tables are made one by one, and a kill or a full disk in between would leave some without what
+    belongs to them. So they are made elsewhere, and all are there at once.
+    """
+    name = make_url(url).database
+    if not name or name == ":memory:" or Path(name).exists():
+        return
+    path = Path(name)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder) / path.name
+        close_storage(optuna.storages.RDBStorage(f"sqlite:///{made}"))
+        # Another worker may have been faster.
+        with suppress(FileExistsError):
+            path.hardlink_to(made)
 
 
 def _connect_patiently(

@@ -10,7 +10,7 @@ import pytest
 
 from demosearch import search
 from demosearch.errors import UserError
-from demosearch.selection.storage import open_storage
+from demosearch.selection.storage import close_storage, open_storage
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.postgresql import PostgreSQL
 
@@ -84,3 +84,20 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
     assert "the study's database is away, waiting for it: connection" in caplog.text
     assert found.ranking == search(alone, candidates, dev, folder=tmp_path / "alone").file.ranking
     assert encoder.encoded == alone.encoded
+
+
+def test_a_kill_while_the_tables_are_made_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+
+    def kill(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("optuna.storages._rdb.storage._VersionManager", kill)
+        with pytest.raises(KeyboardInterrupt):
+            open_storage(url)
+    assert not list(tmp_path.iterdir())
+    close_storage(open_storage(url))
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]

@@ -1,0 +1,127 @@
+"""Workers that share a study in a database, some of them killed: what comes out, and how fast.
+
+    python -m benchmarks.workers --storage postgresql://USER@HOST/DATABASE [--workers 4] [--kills 5]
+
+Searches among random candidates with a tiny seeded model, first by one worker, then by several, of
+which one is killed at random moments and another one started in its place. Checks that every
+candidate was scored on its rungs once, and that the winner and all scores are the lone worker's;
+prints seconds and candidates a second from the first trial to the last, when all workers have
+started. Each has one thread, so more workers than cores share the cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import random
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import optuna
+
+from demosearch import Encoder, search
+from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.demonstration import Demonstration, DemonstrationsFile
+from tests.tiny import save_tiny_model
+
+CONTEXT = multiprocessing.get_context("spawn")
+
+
+def main() -> None:
+    """Measure, check and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--storage", required=True)
+    parser.add_argument("--candidates", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--kills", type=int, default=5)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    os.environ |= {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    generator = random.Random(arguments.seed)
+    run = f"workers-{int(time.time())}"
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        save_tiny_model("llama", folder / "model")
+        found = {}
+        for workers, kills in ((1, 0), (arguments.workers, arguments.kills)):
+            study = f"{run}-{workers}"
+            target = (folder, arguments.storage, study, arguments.candidates)
+            work(target, workers, kills, generator)
+            found[workers] = report(folder, arguments.storage, study, workers, kills)
+    alone, together = found.values()
+    assert together == alone, "several workers came to another result than one"
+    print("the same winner, the same scores")
+
+
+def work(
+    target: tuple[Path, str, str, int], workers: int, kills: int, generator: random.Random
+) -> None:
+    """Let workers come to the end, after one of them was killed so many times."""
+    running = [start(target, number) for number in range(workers)]
+    for kill in range(kills):
+        time.sleep(generator.uniform(8, 20))
+        victim = generator.randrange(workers)
+        running[victim].kill()
+        running[victim].join()
+        running[victim] = start(target, workers + kill)
+    for process in running:
+        process.join()
+        assert process.exitcode == 0, "a worker failed"
+
+
+def start(target: tuple[Path, str, str, int], number: int) -> multiprocessing.process.BaseProcess:
+    """Return a worker that has been started."""
+    process = CONTEXT.Process(target=worker, args=(*target, number))
+    process.start()
+    return process
+
+
+def worker(folder: Path, storage: str, study: str, count: int, number: int) -> None:
+    """Search, and leave the result in a file of its own."""
+    dev = read_pairs("starter", Split.DEV)
+    result = search(
+        Encoder.load(str(folder / "model"), precision="fp32"),
+        candidates(count, dev),
+        dev,
+        folder=folder / study / str(number),
+        storage=storage,
+        study_name=study,
+    )
+    result.file.write(folder / study / f"{number}.json")
+
+
+def candidates(count: int, dev: Pairs) -> list[Demonstration]:
+    """Return random demonstrations: words of the dev pairs in random order."""
+    words = sorted({word for text in dev.sentences() for word in text.split()})
+    generator = np.random.default_rng(0)
+    return [
+        Demonstration(sentence=" ".join(generator.choice(words, 9)), word=generator.choice(words))
+        for _ in range(count)
+    ]
+
+
+def report(folder: Path, storage: str, study: str, workers: int, kills: int) -> list[object]:
+    """Print what a search took; return its ranking, which every worker that ended must share."""
+    trials = optuna.load_study(study_name=study, storage=storage).trials
+    keys = [(trial.user_attrs["candidate"], trial.user_attrs["pairs"]) for trial in trials]
+    files = [DemonstrationsFile.read(path) for path in sorted((folder / study).glob("*.json"))]
+    assert len(files) == workers
+    assert all(file.ranking == files[0].ranking for file in files)
+    begin = min(trial.datetime_start for trial in trials if trial.datetime_start)
+    seconds = (
+        max(t.datetime_complete for t in trials if t.datetime_complete) - begin
+    ).total_seconds()
+    print(
+        f"workers {workers}, kills {kills}: {len(trials)} trials,"
+        f" {len(keys) - len(set(keys))} twice, {len({key for key, _ in keys}) - 1} candidates,"
+        f" {seconds:.0f} s, {len(trials) / seconds:.1f} trials a second",
+        flush=True,
+    )
+    return [files[0].prompts, files[0].ranking]
+
+
+if __name__ == "__main__":
+    main()

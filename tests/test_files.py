@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from demosearch.errors import UserError
+from demosearch.files import atomic_write
+
+
+def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("first")
+    with pytest.raises(KeyError), atomic_write(path) as file:
+        file.write("second")
+        raise KeyError
+    assert path.read_text() == "first"
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_what_killed_processes_left_is_swept_after_a_while(tmp_path: Path) -> None:
+    for name in (".a.json.dead.tmp", ".a.json.new.tmp", ".b.json.dead.tmp"):
+        (tmp_path / name).write_text("")
+        if "dead" in name:
+            os.utime(tmp_path / name, (time.time() - 7200, time.time() - 7200))
+    with atomic_write(tmp_path / "a.json") as file:
+        file.write("{}")
+    names = {each.name for each in tmp_path.iterdir()}
+    # What another worker may be writing stays, and so does what belongs to another file.
+    assert names == {"a.json", ".a.json.new.tmp", ".b.json.dead.tmp"}
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file/x\.json: "),
+        atomic_write(tmp_path / "file" / "x.json"),
+    ):
+        pass
