@@ -4,11 +4,13 @@ VENV ?= .venv
 PYTHON ?= python3
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test lint types format docs audit benchmarks clean
+.PHONY: help quickstart test soak fuzz lint types format docs audit benchmarks clean
 
 help:
 	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
 	@echo "make test         install what tests need, then run them"
+	@echo "make soak         kill every long command 25 times at random moments (half an hour)"
+	@echo "make fuzz         look all night for input that no parser expects"
 	@echo "make lint types   check the code"
 	@echo "make format       format the code"
 	@echo "make docs         build the documentation's pages into site/"
@@ -34,6 +36,12 @@ quickstart: $(VENV)/.quickstart
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest
+
+soak: $(VENV)/.dev
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/test_kills.py --kills 25 -n 2
+
+fuzz: $(VENV)/.dev
+	$(VENV)/bin/python -m pytest tests/test_bad_input.py -k whatever --hypothesis-profile fuzz -n 2
 
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .

@@ -187,6 +187,7 @@ SMALL = {
 HERE = (
     (r"--devices \S+", "--devices cpu"),
     (r"postgresql://\S+", "sqlite:///shared.db"),
+    (r"/shared/(\S+\.log)", r"\1"),
     (r"--base-url \S+", ""),
 )
 

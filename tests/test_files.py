@@ -14,9 +14,13 @@ def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None
     path = tmp_path / "deep" / "file.txt"
     with atomic_write(path) as file:
         file.write("first")
-    with pytest.raises(KeyError), atomic_write(path) as file:
-        file.write("second")
-        raise KeyError
+    def stumble() -> None:
+        with atomic_write(path) as file:
+            file.write("second")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stumble()
     assert path.read_text() == "first"
     assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
 

@@ -122,9 +122,9 @@ def _make_sqlite(url: str) -> None:
     belongs to them. So they are made elsewhere, and all are there at once.
     """
     name = make_url(url).database
-    if not name or name == ":memory:" or Path(name).exists():
+    path = Path(name or "")
+    if not name or name == ":memory:" or path.exists() or not path.parent.is_dir():
         return
-    path = Path(name)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
         close_storage(optuna.storages.RDBStorage(f"sqlite:///{made}"))
