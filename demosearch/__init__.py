@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from demosearch.encoder import Encoder
     from demosearch.errors import UserError
     from demosearch.prompt import Prompt
-    from demosearch.selection import search
+    from demosearch.selection.search import search
 
 __version__ = "0.1.0"
 __all__ = ["Demonstration", "Embedder", "Encoder", "Prompt", "UserError", "search"]
@@ -23,7 +23,7 @@ _HOMES = {
     "Encoder": "demosearch.encoder",
     "Prompt": "demosearch.prompt",
     "UserError": "demosearch.errors",
-    "search": "demosearch.selection",
+    "search": "demosearch.selection.search",
 }
 
 

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from demosearch import __version__, commands, tensor_parallel
 from demosearch.errors import UserError, failure_of_the_machine
+from demosearch.selection.defaults import STUDY_NAME
 
 DESCRIPTION = """\
 Find the in-context demonstrations that make a language model the best sentence encoder.
@@ -478,7 +479,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         metavar="URL|F.log",
         help="a database that workers share, or a journal file on a shared disk (default: SQLite)",
     )
-    parser.add_argument("--study", default="demosearch", metavar="NAME", help="the study's name")
+    parser.add_argument("--study", default=STUDY_NAME, metavar="NAME", help="the study's name")
     parser.add_argument(
         "--template",
         metavar="T[,T...]|all",

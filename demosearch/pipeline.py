@@ -24,6 +24,7 @@ from demosearch.files import atomic_write, parse_yaml, read_json, read_text, wri
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
+from demosearch.selection.defaults import AUTO, STUDY_NAME
 from demosearch.templates import DEFAULT_TEMPLATE, search_templates
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 LAST = "last"
 DEV_TEXTS = "dev"
-STUDY_NAME = "demosearch"
-AUTO: Literal["auto"] = "auto"
 # What may change when a run goes on: everything that was scored before still holds.
 _FREE = {
     *("description", "budget", "patience", "shots", "ensemble", "center"),
@@ -297,7 +296,7 @@ def run(
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.evaluation import gain_on
     from demosearch.replicas import open_encoder
-    from demosearch.selection import Center, search
+    from demosearch.selection.search import Center, search
 
     encoder = open_encoder(
         model,

@@ -1,9 +1,16 @@
 """The selector: which demonstration makes this model the best encoder on these pairs."""
 
-from demosearch.selection.measure import Measure, Metric, find_metric
-from demosearch.selection.objective import Objective, SentenceEncoder
-from demosearch.selection.search import STUDY_NAME, Center, SearchResult, search
-from demosearch.selection.study import Strategy
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from demosearch.selection.defaults import STUDY_NAME
+    from demosearch.selection.measure import Measure, Metric, find_metric
+    from demosearch.selection.objective import Objective, SentenceEncoder
+    from demosearch.selection.search import Center, SearchResult
+    from demosearch.selection.study import Strategy
 
 __all__ = [
     "STUDY_NAME",
@@ -15,5 +22,23 @@ __all__ = [
     "SentenceEncoder",
     "Strategy",
     "find_metric",
-    "search",
 ]
+
+# Options are known to be right before Optuna is imported. (`search` itself is its module's name here.)
+_HOMES = {
+    "STUDY_NAME": "defaults",
+    "Center": "search",
+    "Measure": "measure",
+    "Metric": "measure",
+    "Objective": "objective",
+    "SearchResult": "search",
+    "SentenceEncoder": "objective",
+    "Strategy": "study",
+    "find_metric": "measure",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'demosearch.selection' has no attribute '{name}'")
+    return getattr(import_module(f"demosearch.selection.{_HOMES[name]}"), name)

@@ -23,6 +23,7 @@ from demosearch.files import atomic_write
 from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, Template
 from demosearch.selection.choice import Choice
+from demosearch.selection.defaults import AUTO, STUDY_NAME
 from demosearch.selection.entries import BASELINE, Entries, Entry
 from demosearch.selection.field import Field
 from demosearch.selection.limits import Budget, Limits
@@ -35,8 +36,6 @@ from demosearch.versions import versions
 
 logger = logging.getLogger(__name__)
 
-STUDY_NAME = "demosearch"
-AUTO: Literal["auto"] = "auto"
 # What of a candidate the workers share.
 _PAIR = {"sentence", "word", "source"}
 # Makes the candidates of a round, given its number, the leading ones so far, and all there are.
