@@ -207,8 +207,8 @@ def search(arguments: Namespace) -> dict[str, Any]:
     if out.suffix != ".json":
         raise UserError(f"--out {out}: a demonstrations file ends in .json")
 
-    from demosearch import selection
     from demosearch.replicas import open_encoder
+    from demosearch.selection import search as selector
 
     encoder = open_encoder(
         arguments.model,
@@ -218,7 +218,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
         adapter=arguments.adapter,
         allow_pickle=arguments.allow_pickle,
     )
-    result = selection.search(
+    result = selector.search(
         encoder,
         found,
         dev,
@@ -229,7 +229,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
         layers="auto" if layer == "auto" else None,
         shots=1 if arguments.shots is None else arguments.shots,
         ensemble=1 if arguments.ensemble is None else arguments.ensemble,
-        center=selection.Center(*centering) if centering else None,
+        center=selector.Center(*centering) if centering else None,
         metric=metric,
         max_extra_tokens=arguments.max_extra_tokens,
         pareto=arguments.pareto,
