@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 from demosearch import __version__, commands, tensor_parallel
+from demosearch.completion import SHELLS, PrintCompletion
 from demosearch.errors import UserError, failure_of_the_machine
 from demosearch.selection.defaults import STUDY_NAME
 
@@ -78,6 +79,12 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"demosearch {__version__}")
+    parser.add_argument(
+        "--print-completion",
+        action=PrintCompletion,
+        choices=SHELLS,
+        help="print a script by which the shell completes commands and options",
+    )
     subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_run(subparsers)
     _add_candidates(subparsers)

@@ -14,6 +14,7 @@ def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None
     path = tmp_path / "deep" / "file.txt"
     with atomic_write(path) as file:
         file.write("first")
+
     def stumble() -> None:
         with atomic_write(path) as file:
             file.write("second")
