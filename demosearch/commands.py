@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from demosearch import tensor_parallel
 from demosearch.errors import UserError
+from demosearch.files import check_writable
 
 if TYPE_CHECKING:
     from demosearch.baselines import Baseline
@@ -131,6 +132,7 @@ def candidates(arguments: Namespace) -> Any:
         return [one.model_dump(exclude_none=True) for one in found]
     if not arguments.out:
         raise UserError("give --out FILE for the candidates (or --show FILE)")
+    check_writable(arguments.out)
     if arguments.merge:
         merged = merge_candidates(read_candidates(path) for path in arguments.merge)
         write_candidates(arguments.out, merged)
@@ -206,6 +208,7 @@ def search(arguments: Namespace) -> dict[str, Any]:
     out = Path(arguments.out)
     if out.suffix != ".json":
         raise UserError(f"--out {out}: a demonstrations file ends in .json")
+    check_writable(out)
 
     from demosearch.replicas import open_encoder
     from demosearch.selection import search as selector
@@ -262,7 +265,7 @@ def embed(arguments: Namespace) -> dict[str, Any]:
     """`demosearch embed`."""
     from demosearch.bulk import check_input, check_output, embed_file, read_texts
 
-    check_output(arguments.out)
+    check_writable(check_output(arguments.out))
     check_input(arguments.input)
     count = embed_file(
         _embedder(arguments),
@@ -284,8 +287,10 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
     from demosearch.evaluation.overlap import find_overlaps
     from demosearch.evaluation.tasks import find_tasks, read_tasks
 
-    if arguments.out and Path(arguments.out).suffix != ".json":
-        raise UserError(f"--out {arguments.out}: a result file ends in .json")
+    if arguments.out:
+        if Path(arguments.out).suffix != ".json":
+            raise UserError(f"--out {arguments.out}: a result file ends in .json")
+        check_writable(arguments.out)
     tasks = find_tasks(arguments.tasks)
     data = read_tasks(tasks, arguments.data or os.environ.get(DATA_VARIABLE))
     overlaps: list[str] = []
@@ -340,6 +345,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     from demosearch.prompt import Prompt
 
     resolve(arguments.model)
+    check_writable(arguments.out)
     value, path = read_pipeline(arguments.pipeline, "finetune")
     if arguments.precision:
         value["precision"] = arguments.precision
@@ -402,6 +408,7 @@ def export(arguments: Namespace) -> dict[str, Any]:
 
     DemonstrationsFile.read(arguments.file)
     check_folder(arguments.out)
+    check_writable(arguments.out)
 
     from demosearch.export import export_sentence_transformer, export_vllm
 

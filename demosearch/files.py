@@ -61,6 +61,20 @@ def _sweep(path: Path) -> None:
                 left.unlink()
 
 
+def check_writable(path: str | Path) -> None:
+    """Check before long work that a file or folder can be made in the end.
+
+    Raises:
+        UserError: the folder it would lie in, or the first above it that is there, takes no file.
+    """
+    path = Path(path)
+    above = next(each for each in path.absolute().parents if each.exists())
+    if not above.is_dir():
+        raise UserError(f"cannot write {path}: {above} is no folder")
+    if not os.access(above, os.W_OK):
+        raise UserError(f"cannot write {path}: the folder {above} cannot be written to")
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as indented JSON, atomically."""
     with atomic_write(path) as file:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from demosearch.errors import UserError
-from demosearch.files import atomic_write
+from demosearch.files import atomic_write, check_writable
 
 
 def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
@@ -45,3 +45,17 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         atomic_write(tmp_path / "file" / "x.json"),
     ):
         pass
+
+
+def test_a_folder_that_takes_no_file_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "new" / "deep" / "file.json")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*x\.json: .*file is no folder"):
+        check_writable(tmp_path / "file" / "new" / "x.json")
+    # As on a file system that is mounted read-only; a superuser may write anywhere else.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match=r"x\.json: the folder .* cannot be written to"):
+        check_writable(tmp_path / "new" / "x.json")
