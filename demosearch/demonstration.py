@@ -337,6 +337,14 @@ class DemonstrationsFile(_Strict):
         return file
 
 
+def standing(file: DemonstrationsFile) -> str:
+    """Return in words how many of the others scored on all pairs may be as good as the best."""
+    others, close = len(file.ranking) - 1, len(file.dev.indistinguishable)
+    if not close:
+        return f"ahead of each of the {others} others scored on all pairs, beyond the 95% interval"
+    return f"not to be told apart from {close} of the {others} others scored on all pairs"
+
+
 def arrays_path(path: str | Path) -> Path:
     """Return where a demonstrations file's arrays lie."""
     return Path(path).with_suffix(".safetensors")

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from demosearch.demonstration import DemonstrationsFile, score_of
+from demosearch.demonstration import DemonstrationsFile, score_of, standing
 
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
@@ -114,11 +114,8 @@ def show_search(file: DemonstrationsFile) -> None:
     alone = len(file.prompts) == 1 and file.postprocess is None
     if dev.runner_up_ci95 is not None and alone:
         ahead = score_of(file.ranking[0]) - score_of(file.ranking[1])
-        close = len(dev.indistinguishable)
-        _line(
-            f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)};"
-            f" {close} of {len(file.ranking) - 1} others cannot be told apart from it"
-        )
+        _line(f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)}")
+        _line(standing(file))
     if file.pareto is not None:
         _line("score by extra tokens:")
         for one in file.pareto:
