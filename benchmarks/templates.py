@@ -47,9 +47,7 @@ def main() -> None:
         for label, shown in (("no", ()), ("yes", best)):
             tried = Prompt(template=find_template(name), demonstrations=shown)
             rows[name, label] = {
-                split: similarities(
-                    encoder, pairs, tried, arguments.folder / f"{name}-{label}-{split}.npy"
-                )
+                split: similarities(Objective(encoder, pairs), tried, arguments.folder)
                 for split, pairs in sets.items()
             }
     plain = next(iter(rows.values()))
@@ -66,12 +64,12 @@ def main() -> None:
     show(["template", "demonstration", "layer", *header], table)
 
 
-def similarities(encoder: Encoder, pairs: Pairs, prompt: Prompt, path: Path) -> NDArray[np.float32]:
+def similarities(objective: Objective, prompt: Prompt, folder: Path) -> NDArray[np.float32]:
     """Return the cosines of all pairs at all layers, (layers, pairs), from a file if it is there."""
+    path = folder / f"{objective.key([prompt])}.npy"
     if not path.exists():
-        found = Objective(encoder, pairs).similarities(
-            prompt, layers=list(range(encoder.layers + 1))
-        )
+        layers = list(range(objective.encoder.layers + 1))
+        found = objective.similarities(prompt, layers=layers)
         with atomic_write(path, "wb") as file:
             np.save(file, found)
     return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)

@@ -64,6 +64,8 @@ def work(
     for kill in range(kills):
         time.sleep(generator.uniform(8, 20))
         victim = generator.randrange(workers)
+        if not running[victim].is_alive():
+            break
         running[victim].kill()
         running[victim].join()
         running[victim] = start(target, workers + kill)
@@ -108,6 +110,7 @@ def report(folder: Path, storage: str, study: str, workers: int, kills: int) -> 
     trials = optuna.load_study(study_name=study, storage=storage).trials
     keys = [(trial.user_attrs["candidate"], trial.user_attrs["pairs"]) for trial in trials]
     files = [DemonstrationsFile.read(path) for path in sorted((folder / study).glob("*.json"))]
+    assert len(keys) == len(set(keys)), "a candidate was scored twice on a rung"
     assert len(files) == workers
     assert all(file.ranking == files[0].ranking for file in files)
     begin = min(trial.datetime_start for trial in trials if trial.datetime_start)
@@ -115,8 +118,8 @@ def report(folder: Path, storage: str, study: str, workers: int, kills: int) -> 
         max(t.datetime_complete for t in trials if t.datetime_complete) - begin
     ).total_seconds()
     print(
-        f"workers {workers}, kills {kills}: {len(trials)} trials,"
-        f" {len(keys) - len(set(keys))} twice, {len({key for key, _ in keys}) - 1} candidates,"
+        f"workers {workers}, kills {kills}: {len(trials)} trials, none twice,"
+        f" {len({key for key, _ in keys}) - 1} candidates,"
         f" {seconds:.0f} s, {len(trials) / seconds:.1f} trials a second",
         flush=True,
     )

@@ -345,7 +345,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     from demosearch.prompt import Prompt
 
     resolve(arguments.model)
-    check_writable(arguments.out)
+    check_writable(arguments.out, folder=True)
     value, path = read_pipeline(arguments.pipeline, "finetune")
     if arguments.precision:
         value["precision"] = arguments.precision
@@ -408,7 +408,7 @@ def export(arguments: Namespace) -> dict[str, Any]:
 
     DemonstrationsFile.read(arguments.file)
     check_folder(arguments.out)
-    check_writable(arguments.out)
+    check_writable(arguments.out, folder=True)
 
     from demosearch.export import export_sentence_transformer, export_vllm
 

@@ -56,18 +56,20 @@ def failure_of_the_machine(error: BaseException) -> str | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what caused it."""
+    """Yield an error and what it was said to be caused by.
+
+    What was merely being handled when it was raised is no cause: the error may be a mistake of ours.
+    """
     seen: set[int] = set()
-    # What is raised again while it is handled may be its own cause's cause.
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         yield error
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
 
 
 def _is_of_a_database(error: BaseException) -> bool:
     """Whether SQLAlchemy says that a database could not do its part; it is not imported for that."""
-    return any(kind.__name__ == "OperationalError" for kind in type(error).__mro__)
+    return any(kind.__name__ == "DBAPIError" for kind in type(error).__mro__)
 
 
 class UserError(Exception):

@@ -31,7 +31,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(path)
+        sweep(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
@@ -44,7 +44,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes the file private; what replaces `path` gets an ordinary file's mode.
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     except BaseException:
         with suppress(OSError):
@@ -52,23 +52,31 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
-def _sweep(path: Path) -> None:
+def sweep(path: Path) -> None:
     """Delete what killed processes left half written beside a file."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        # Another worker may have been faster.
-        with suppress(FileNotFoundError):
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        # Another worker may have been faster, or it is another user's.
+        with suppress(OSError):
             if time.time() - left.stat().st_mtime > _STALE:
                 left.unlink()
 
 
-def check_writable(path: str | Path) -> None:
+def check_writable(path: str | Path, *, folder: bool = False) -> None:
     """Check before long work that a file or folder can be made in the end.
 
+    Args:
+        path: what will be written.
+        folder: it is a folder, and files are written into it.
+
     Raises:
-        UserError: the folder it would lie in, or the first above it that is there, takes no file.
+        UserError: a folder stands where a file belongs, or the folder it would lie in, or the first
+            above it that is there, takes no file.
     """
     path = Path(path)
-    above = next(each for each in path.absolute().parents if each.exists())
+    if not folder and path.is_dir():
+        raise UserError(f"cannot write {path}: it is a folder")
+    here = path.absolute()
+    above = next(each for each in (*([here] if folder else []), *here.parents) if each.exists())
     if not above.is_dir():
         raise UserError(f"cannot write {path}: {above} is no folder")
     if not os.access(above, os.W_OK):
@@ -139,7 +147,8 @@ def sha256(parts: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _umask() -> int:
+def umask() -> int:
+    """Return the mode bits that new files are not to have."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

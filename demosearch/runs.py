@@ -63,7 +63,7 @@ def run_models(
         models: known names, hub ids or folders.
         pipeline: the settings of all.
         out: gets a folder a model, `demonstrations/MODEL.json`, `models.csv` and `report.html`.
-        storage: Optuna storage URL; None is a file in each folder.
+        storage: Optuna storage URL or journal file (`*.log`); None is a file in each folder.
         study_name: of every folder's study; in one storage the models' names stand behind it.
         show_progress: draw bars on standard error.
 

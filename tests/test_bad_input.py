@@ -62,11 +62,6 @@ def json_lines(*rows: object) -> bytes:
     return lines(*(json.dumps(row) for row in rows))
 
 
-def as_parquet(rows: list[dict[str, Any]], path: Path) -> bytes:
-    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
-    return path.read_bytes()
-
-
 PAIRS = [{"sentence1": f"a {row}", "sentence2": "b", "score": float(row)} for row in range(12)]
 TRIPLETS = [{"sent0": f"a {row}", "sent1": "b", "hard_neg": "c"} for row in range(4)]
 CANDIDATES = [{"sentence": f"Sentence {row}.", "word": "Word"} for row in range(3)]

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration, DemonstrationsFile, standing
 from demosearch.errors import UserError
 from tests.examples import demonstrations_file
 
@@ -87,3 +87,20 @@ def test_what_is_no_demonstrations_file_is_said_in_one_line(tmp_path: Path, text
         DemonstrationsFile.read(tmp_path / "d.json")
     assert "d.json" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("close", "words"),
+    [
+        (0, "ahead of each of the 2 others scored on all pairs, beyond the 95% interval"),
+        (1, "not to be told apart from 1 of the 2 others scored on all pairs"),
+    ],
+)
+def test_the_best_is_said_to_be_ahead_only_where_it_is(close: int, words: str) -> None:
+    file = demonstrations_file()
+    ranking = [
+        file.ranking[0].model_copy(update={"id": str(place), "spearman": 70.0 - place})
+        for place in range(3)
+    ]
+    dev = file.dev.model_copy(update={"indistinguishable": [one.id for one in ranking[1:][:close]]})
+    assert standing(file.model_copy(update={"ranking": ranking, "dev": dev})) == words

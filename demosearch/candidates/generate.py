@@ -87,7 +87,7 @@ class CandidateSettings(BaseModel):
     max_cost: Annotated[float, Field(gt=0)] | None = Field(
         None, description="dollars that labeling may cost, and each further round"
     )
-    price: Annotated[str, Field(pattern=r"^[0-9.]+,[0-9.]+$")] | None = Field(
+    price: Annotated[str, Field(pattern=r"^\s*\d*\.?\d+\s*,\s*\d*\.?\d+\s*$")] | None = Field(
         None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
     )
     batch: bool = Field(False, description="use the Batch API: half the price, within a day")

@@ -150,7 +150,7 @@ def search(
         patience: end when so many candidates in a row were scored on all pairs without a new best.
         seed: decides which pairs are looked at first, and the resampling.
         exclude: sentences that must not be demonstrations besides those of `dev`, i.e. the test's.
-        storage: Optuna storage URL; None is a SQLite file in `folder`.
+        storage: Optuna storage URL or journal file (`*.log`); None is a SQLite file in `folder`.
         study_name: the study's name in the storage.
         show_progress: draw a bar with the best score so far on standard error.
 

@@ -30,7 +30,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from demosearch.errors import UserError, short
 from demosearch.selection.entries import Entry
-from demosearch.selection.storage import close_storage, hidden, open_storage
+from demosearch.selection.storage import close_storage, hidden, open_storage, reported
 from demosearch.selection.workers import Claims
 
 if TYPE_CHECKING:
@@ -110,16 +110,17 @@ class CandidateStudy:
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._storage = open_storage(storage)
-        self._study = optuna.create_study(
-            storage=self._storage,
-            study_name=name,
-            directions=["maximize", "minimize"] if pareto else ["maximize"],
-            # What is scored next is never asked of a sampler.
-            sampler=optuna.samplers.RandomSampler(seed=0),
-            pruner=optuna.pruners.NopPruner(),
-            load_if_exists=True,
-        )
         try:
+            with reported(storage):
+                self._study = optuna.create_study(
+                    storage=self._storage,
+                    study_name=name,
+                    directions=["maximize", "minimize"] if pareto else ["maximize"],
+                    # What is scored next is never asked of a sampler.
+                    sampler=optuna.samplers.RandomSampler(seed=0),
+                    pruner=optuna.pruners.NopPruner(),
+                    load_if_exists=True,
+                )
             self._check_settings(settings, storage)
         except UserError:
             self.close()

@@ -6,20 +6,24 @@ import threading
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 
 from demosearch import search
 from demosearch.errors import UserError
+from demosearch.selection import storage
 from demosearch.selection.storage import close_storage, open_storage
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.postgresql import PostgreSQL
 
 
 @pytest.mark.parametrize(
-    ("storage", "message"),
+    ("given", "message"),
     [
         ("nosuchdb://me:secret@host/db", "cannot open the study storage nosuchdb://host/db: "),
         ("study.txt", "storage study.txt: no URL, and no journal file, whose name ends in .log"),
+        ("postgresql://host/db?password=se@cret", "storage postgresql://host/db: "),
+        ("postgresql://me:sec@ret@host/db", "postgresql://...: an @ in a user's name or password"),
         # A mistyped URL.
         ("postgresql:/me:secret@host", "cannot open the study storage given: no URL"),
         ("sqlite:////no/such/folder/study.db", "unable to open database file"),
@@ -30,11 +34,11 @@ from tests.postgresql import PostgreSQL
         ),
     ],
 )
-def test_what_cannot_be_opened_is_one_line_without_its_password(storage: str, message: str) -> None:
+def test_what_cannot_be_opened_is_one_line_without_its_password(given: str, message: str) -> None:
     with pytest.raises(UserError) as error:
-        open_storage(storage)
+        open_storage(given)
     assert message in str(error.value)
-    assert "secret" not in str(error.value)
+    assert not any(part in str(error.value) for part in ("secret", "cret@", "@cret", "ret@"))
     assert "\n" not in str(error.value)
 
 
@@ -70,17 +74,20 @@ def test_a_database_that_is_away_for_a_while_is_waited_for(
 ) -> None:
     caplog.set_level(logging.WARNING)
 
-    def take_away() -> None:
-        postgresql.stop()
-        threading.Thread(target=bring_back).start()
-
     def bring_back() -> None:
         time.sleep(2)
         postgresql.start()
 
+    helper = threading.Thread(target=bring_back)
+
+    def take_away() -> None:
+        postgresql.stop()
+        helper.start()
+
     candidates, dev = fake_candidates([30, 80, 5, 60, 20, 70]), fake_pairs(240)
     encoder, alone = Interrupted(take_away), FakeEncoder()
     found = search(encoder, candidates, dev, folder=tmp_path, storage=postgresql.url).file
+    helper.join()
     assert "the study's database is away, waiting for it: connection" in caplog.text
     assert found.ranking == search(alone, candidates, dev, folder=tmp_path / "alone").file.ranking
     assert encoder.encoded == alone.encoded
@@ -100,4 +107,44 @@ def test_a_kill_while_the_tables_are_made_leaves_none(
             open_storage(url)
     assert not list(tmp_path.iterdir())
     close_storage(open_storage(url))
+    assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+
+
+def test_half_a_line_of_a_journal_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    candidates, dev = fake_candidates([30, 80, 5, 60, 20, 70]), fake_pairs(240)
+    encoder, again = FakeEncoder(), FakeEncoder()
+    # A relative path in a folder, whose lock a killed worker may have left.
+    whole = search(encoder, candidates, dev, folder=tmp_path, storage="runs/study.log").file
+    journal = tmp_path / "runs" / "study.log"
+    with journal.open("ab") as file:
+        file.write(b'{"op_code": 4, "worker_id": "x", "study_')
+    found = search(again, candidates, dev, folder=tmp_path, storage="runs/study.log").file
+    assert not again.encoded
+    assert found.ranking == whole.ranking
+    assert journal.read_bytes().endswith(b"}\n")
+
+
+def test_a_lock_that_was_left_is_broken_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(storage, "_GRACE", 3)
+    optuna.create_study(storage=open_storage("runs/study.log"), study_name="first")
+    journal = tmp_path / "runs" / "study.log"
+    journal.with_name("study.log.lock").symlink_to(journal)
+    optuna.create_study(storage=open_storage("runs/study.log"), study_name="second")
+    assert not journal.with_name("study.log.lock").is_symlink()
+
+
+def test_a_file_system_without_hard_links_does_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    close_storage(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
