@@ -32,6 +32,8 @@ EXTRAS = {
     "evaluate": "transfer tasks, BERT and sentence-transformers models",
     "finetune": "contrastive fine-tuning",
     "quantization": "weights in 8 and 4 bits",
+    "postgresql": "studies in a PostgreSQL database",
+    "mysql": "studies in a MySQL database",
     "mteb": "the embedder in MTEB",
     "notebooks": "running the notebooks",
 }

@@ -53,15 +53,33 @@ def test_real_tree_has_the_published_sizes(data: Path) -> None:
 
 def test_opposites_are_sorted_as_senteval_sorts_them(tmp_path: Path) -> None:
     (tmp_path / "CR").mkdir()
-    (tmp_path / "CR" / "custrev.neg").write_text("bad  thing here\n\nbad\n")
+    (tmp_path / "CR" / "custrev.neg").write_text("bad  thing here\n\nbad\n" + "so bad it is\n" * 5)
     (tmp_path / "CR" / "custrev.pos").write_text("good\n good thing\n")
     task = senteval.read_opposites(tmp_path, "CR", ["custrev.neg", "custrev.pos"])
     assert task is not None
-    assert task.train.texts == ("", "bad", "good", "good thing", "bad thing here")
-    assert task.train.labels == (0, 0, 1, 1, 0)
+    assert task.train.texts[:5] == ("", "bad", "good", "good thing", "bad thing here")
+    assert task.train.labels[:5] == (0, 0, 1, 1, 0)
+    assert task.train.texts[5:] == ("so bad it is",) * 5
     assert task.classes == 2
     assert task.test is None
     assert senteval.read_opposites(tmp_path, "MR", ["a", "b"]) is None
+
+
+@pytest.mark.parametrize(
+    ("negative", "positive", "message"),
+    [
+        ("bad\n" * 4, "good\n" * 5, "CR: 9 examples; at least 10 are needed"),
+        ("bad\n" * 12, "", "CR: all examples are of one class"),
+    ],
+)
+def test_what_trains_no_classifier_is_refused(
+    tmp_path: Path, negative: str, positive: str, message: str
+) -> None:
+    (tmp_path / "CR").mkdir()
+    (tmp_path / "CR" / "custrev.neg").write_text(negative)
+    (tmp_path / "CR" / "custrev.pos").write_text(positive)
+    with pytest.raises(UserError, match=message):
+        senteval.read_opposites(tmp_path, "CR", ["custrev.neg", "custrev.pos"])
 
 
 def test_trec_is_latin_1_and_has_coarse_types(tmp_path: Path) -> None:
