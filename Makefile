@@ -9,7 +9,7 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 
 help:
 	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
 	@echo "make test         install what tests need, then run them"
-	@echo "make soak         kill every long command 25 times at random moments (half an hour)"
+	@echo "make soak         kill every long command 25 times at random moments (long)"
 	@echo "make fuzz         look all night for input that no parser expects"
 	@echo "make lint types   check the code"
 	@echo "make format       format the code"

@@ -5,7 +5,7 @@
 Searches among random candidates with a tiny seeded model, first by one worker, then by several, of
 which one is killed at random moments and another one started in its place. Checks that every
 candidate was scored on its rungs once, and that the winner and all scores are the lone worker's;
-prints seconds and candidates a second from the first trial to the last, when all workers have
+prints seconds and trials a second from the first trial to the last, when all workers have
 started. Each has one thread, so more workers than cores share the cores.
 """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from demosearch.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.demonstration import Demonstration
@@ -18,16 +19,12 @@ __all__ = ["Demonstration", "Embedder", "Encoder", "Prompt", "UserError", "searc
 
 # Names are imported when they are asked for: `demosearch --help` must not wait for torch.
 _HOMES = {
-    "Demonstration": "demosearch.demonstration",
-    "Embedder": "demosearch.embedder",
-    "Encoder": "demosearch.encoder",
-    "Prompt": "demosearch.prompt",
-    "UserError": "demosearch.errors",
-    "search": "demosearch.selection.search",
+    "Demonstration": "demonstration",
+    "Embedder": "embedder",
+    "Encoder": "encoder",
+    "Prompt": "prompt",
+    "UserError": "errors",
+    "search": "selection.search",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'demosearch' has no attribute '{name}'")
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     _quiet_others()
-    from demosearch.progress import console, log_to_console
+    from demosearch.progress import complain, console, log_to_console
 
     quiet = arguments.quiet or tensor_parallel.follows()
     log_to_console(logging.WARNING if quiet else logging.INFO)
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     except UserError as error:
-        console.print(f"demosearch: {error}", style="red", markup=False, soft_wrap=True)
+        complain(str(error))
         return 2
     except KeyboardInterrupt:
         # Who presses it once more, while threads come to their end, wants out at once.
@@ -59,12 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         if not (reason := failure_of_the_machine(error)):
             raise
-        console.print(
-            f"demosearch: {reason}; once that is mended the same command goes on where it stopped",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
+        complain(f"{reason}; once that is mended the same command goes on where it stopped")
         return 2
     finally:
         tensor_parallel.dismiss()

@@ -337,8 +337,13 @@ class DemonstrationsFile(_Strict):
         return file
 
 
-def standing(file: DemonstrationsFile) -> str:
-    """Return in words how many of the others scored on all pairs may be as good as the best."""
+def standing(file: DemonstrationsFile) -> str | None:
+    """Return in words how many of the others scored on all pairs may be as good as the best.
+
+    None where that was not compared, or the result is more than the best of them.
+    """
+    if file.dev.runner_up_ci95 is None or len(file.prompts) > 1 or file.postprocess is not None:
+        return None
     others, close = len(file.ranking) - 1, len(file.dev.indistinguishable)
     if not close:
         return f"ahead of each of the {others} others scored on all pairs, beyond the 95% interval"

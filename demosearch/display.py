@@ -111,11 +111,10 @@ def show_search(file: DemonstrationsFile) -> None:
             f"{', centered' if step.centered else ''}:"
             f" {score_of(step):.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
         )
-    alone = len(file.prompts) == 1 and file.postprocess is None
-    if dev.runner_up_ci95 is not None and alone:
+    if dev.runner_up_ci95 is not None and (words := standing(file)):
         ahead = score_of(file.ranking[0]) - score_of(file.ranking[1])
         _line(f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)}")
-        _line(standing(file))
+        _line(words)
     if file.pareto is not None:
         _line("score by extra tokens:")
         for one in file.pareto:

@@ -259,7 +259,8 @@ def run(
         model: known name, hub id or folder.
         pipeline: the settings.
         out: the run's folder.
-        storage: Optuna storage URL or journal file (`*.log`), shared by all who work on the study; None is in the folder.
+        storage: Optuna storage URL or journal file (`*.log`), shared by all who work on the study;
+            None is in the folder.
         study_name: the study's name in the storage.
         show_progress: draw bars on standard error.
 

@@ -20,6 +20,11 @@ from rich.progress import (
 console = Console(stderr=True)
 
 
+def complain(message: str) -> None:
+    """Say in one red line why a command ends."""
+    console.print(f"demosearch: {message}", style="red", markup=False, soft_wrap=True)
+
+
 class Bar:
     """A bar that shows how much is done, and the best value so far."""
 

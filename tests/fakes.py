@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, ModelRecord
@@ -82,6 +84,18 @@ def fake_pairs(number: int, seed: int = 0) -> Pairs:
         tuple(f"second {gap} {row}" for row, gap in enumerate(gaps)),
         tuple(float(5 - gap) for gap in gaps),
     )
+
+
+def write_fake_pairs(path: Path, number: int, seed: int = 0) -> str:
+    """Write `fake_pairs` whose sentences begin with the file's name; return the path as text."""
+    pairs = fake_pairs(number, seed)
+    table = {
+        "sentence1": [f"{path.stem} {text}" for text in pairs.sentences1],
+        "sentence2": [f"{path.stem} {text}" for text in pairs.sentences2],
+        "score": pairs.scores,
+    }
+    pd.DataFrame(table).to_csv(path, index=False)
+    return str(path)
 
 
 def fake_candidates(noises: Sequence[int | str]) -> list[Demonstration]:

@@ -102,5 +102,11 @@ def test_the_best_is_said_to_be_ahead_only_where_it_is(close: int, words: str) -
         file.ranking[0].model_copy(update={"id": str(place), "spearman": 70.0 - place})
         for place in range(3)
     ]
-    dev = file.dev.model_copy(update={"indistinguishable": [one.id for one in ranking[1:][:close]]})
+    dev = file.dev.model_copy(
+        update={
+            "indistinguishable": [one.id for one in ranking[1:][:close]],
+            "runner_up_ci95": (0.0, 2.0),
+        }
+    )
+    assert standing(file) is None
     assert standing(file.model_copy(update={"ranking": ranking, "dev": dev})) == words

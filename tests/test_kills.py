@@ -22,7 +22,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from tests.examples import demonstrations_file
-from tests.fakes import fake_pairs
+from tests.fakes import write_fake_pairs
 from tests.killing import run, survive
 
 
@@ -42,17 +42,11 @@ def model(tiny: Callable[[str], Path]) -> str:
 @pytest.fixture
 def pairs(tmp_path: Path) -> tuple[str, str]:
     """Dev and test pairs as files."""
-    names = []
-    for seed, name in enumerate(("dev", "test")):
-        found = fake_pairs(60, seed)
-        table = {
-            "sentence1": [f"{name} {text}" for text in found.sentences1],
-            "sentence2": [f"{name} {text}" for text in found.sentences2],
-            "score": found.scores,
-        }
-        pd.DataFrame(table).to_csv(tmp_path / f"{name}.csv", index=False)
-        names.append(str(tmp_path / f"{name}.csv"))
-    return names[0], names[1]
+    dev, test = (
+        write_fake_pairs(tmp_path / f"{name}.csv", 60, seed)
+        for seed, name in enumerate(("dev", "test"))
+    )
+    return dev, test
 
 
 def without(value: object, *names: str) -> object:

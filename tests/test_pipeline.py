@@ -11,26 +11,18 @@ import yaml
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.pipeline import Pipeline, load_pipeline, pipeline_names, run
-from tests.fakes import fake_pairs
+from tests.fakes import write_fake_pairs
 
 SMALL = ["candidates.n_sentences=0", "candidates.n_dictionary=6", "candidates.labeler=none"]
 
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> tuple[str, str]:
-    paths = []
-    for name, seed in (("dev", 0), ("test", 1)):
-        pairs = fake_pairs(24, seed)
-        frame = pd.DataFrame(
-            {
-                "sentence1": [f"{name} {text}" for text in pairs.sentences1],
-                "sentence2": [f"{name} {text}" for text in pairs.sentences2],
-                "score": pairs.scores,
-            }
-        )
-        frame.to_csv(tmp_path / f"{name}.csv", index=False)
-        paths.append(str(tmp_path / f"{name}.csv"))
-    return paths[0], paths[1]
+    dev, test = (
+        write_fake_pairs(tmp_path / f"{name}.csv", 24, seed)
+        for seed, name in enumerate(("dev", "test"))
+    )
+    return dev, test
 
 
 @pytest.fixture

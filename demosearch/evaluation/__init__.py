@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from demosearch.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.evaluation.comparison import Comparison, compare
@@ -47,8 +48,4 @@ _HOMES = {
     "read_tasks": "tasks",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'demosearch.evaluation' has no attribute '{name}'")
-    return getattr(import_module(f"demosearch.evaluation.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from demosearch.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.selection.defaults import STUDY_NAME
@@ -37,8 +38,4 @@ _HOMES = {
     "find_metric": "measure",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'demosearch.selection' has no attribute '{name}'")
-    return getattr(import_module(f"demosearch.selection.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

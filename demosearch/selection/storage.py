@@ -144,6 +144,9 @@ class _WholeLines(JournalFileSymlinkLock):
         """Drop what stands behind the last line feed."""
         with self._journal.open("rb+") as file:
             end = file.seek(0, os.SEEK_END)
+            file.seek(max(0, end - 1))
+            if file.read() in (b"", b"\n"):
+                return
             start = end
             while start:
                 begin = max(0, start - (1 << 16))
@@ -153,8 +156,7 @@ class _WholeLines(JournalFileSymlinkLock):
                     start = begin + found + 1
                     break
                 start = begin
-            if start < end:
-                file.truncate(start)
+            file.truncate(start)
 
 
 def _open_database(storage: str) -> optuna.storages.BaseStorage:
