@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 RESAMPLES = 1000
 AVERAGE = "average"
 PUBLISHED = Path(__file__).with_name("published.csv")
-_AVERAGES = {STS: "STS avg.", TRANSFER: "transfer avg."}
+_NAMES = {STS: "STS", TRANSFER: "transfer"}
+_AVERAGES = {group: f"{name} avg." for group, name in _NAMES.items()}
 _BOLD = {"markdown": "**{}**", "latex": r"\textbf{{{}}}"}
 
 
@@ -49,7 +50,9 @@ class Difference(BaseModel):
 
     system: str
     base: str
-    task: str = Field(description="a task, or 'sts average', 'transfer average'")
+    task: str = Field(
+        description="a task; 'sts average'; 'sts mean of 4', where the systems share some tasks only"
+    )
     difference: float = Field(description="x 100; above 0 where the system is better than the base")
     ci95: tuple[float, float] = Field(description="by paired bootstrap over pairs or examples")
     significant: bool = Field(description="the interval leaves out 0")
@@ -111,6 +114,21 @@ class Comparison:
             for difference in self._against(base, resampled_base, name, other)
         ]
 
+    @cached_property
+    def _parts(self) -> dict[str, tuple[str, ...]]:
+        """Return the tasks that all systems have of a group, where that is some and not all of it."""
+        shared = {
+            group: tuple(
+                task
+                for task in members
+                if all(task in each.result.tasks for each in self.evaluations)
+            )
+            for group, members in GROUPS.items()
+        }
+        return {
+            group: tasks for group, tasks in shared.items() if 1 < len(tasks) < len(GROUPS[group])
+        }
+
     def _against(
         self,
         base: Evaluation,
@@ -120,16 +138,17 @@ class Comparison:
     ) -> list[Difference]:
         drawn: dict[str, NDArray[np.float64]] = {}
         points: dict[str, float] = {}
-        for task in base.result.tasks:
+        for task in sorted(base.result.tasks, key=_place):
             if not _comparable(base, other, task):
                 continue
             points[task] = other.result.tasks[task].score - base.result.tasks[task].score
             if task not in resampled_base:
                 resampled_base[task] = self._resampled(base, task)
             drawn[task] = self._resampled(other, task) - resampled_base[task]
-        for group, members in GROUPS.items():
+        means = {f"{group} {AVERAGE}": members for group, members in GROUPS.items()}
+        means |= {_part(group, tasks): tasks for group, tasks in self._parts.items()}
+        for title, members in means.items():
             if all(task in drawn for task in members):
-                title = f"{group} {AVERAGE}"
                 points[title] = float(np.mean([points[task] for task in members]))
                 drawn[title] = np.mean([drawn[task] for task in members], axis=0)
         found = []
@@ -196,6 +215,8 @@ class Comparison:
         for group, title in _AVERAGES.items():
             if any(group in row.average for row in self.rows):
                 columns[title] = [row.average.get(group) for row in self.rows]
+        for group, tasks in self._parts.items():
+            columns[_part(_NAMES[group], tasks)] = [_mean(row, tasks) for row in self.rows]
         columns |= {task: [row.scores.get(task) for row in self.rows] for task in own}
         names = [
             _escaped(row.system) if form is TableFormat.LATEX else row.system for row in self.rows
@@ -280,7 +301,27 @@ def _comparable(first: Evaluation, second: Evaluation, task: str) -> bool:
 
 
 def _title(task: str) -> str:
-    return TASKS[task].title if task in TASKS else task
+    if task in TASKS:
+        return TASKS[task].title
+    group, _, rest = task.partition(" ")
+    if group not in _NAMES:
+        return task
+    return _AVERAGES[group] if rest == AVERAGE else f"{_NAMES[group]} {rest}"
+
+
+def _place(task: str) -> int:
+    """Return where a task stands in a table."""
+    return list(TASKS).index(task) if task in TASKS else len(TASKS)
+
+
+def _part(group: str, tasks: Sequence[str]) -> str:
+    return f"{group} mean of {len(tasks)}"
+
+
+def _mean(row: Row, tasks: Sequence[str]) -> float | None:
+    if not row.scores.keys() >= set(tasks):
+        return None
+    return float(np.mean([row.scores[task] for task in tasks]))
 
 
 def _number(value: float, best: float, frame: str) -> str:

@@ -108,6 +108,52 @@ def test_tables_hold_the_scores_and_mark_the_best(files: list[Path]) -> None:
     assert value["rows"][2]["source"].startswith("arXiv 2307.16645")
 
 
+def of_tasks(name: str, noise: float, *tasks: str) -> Evaluation:
+    """Return a system with several tasks, each of its own noise."""
+    several = [
+        evaluation(name, noise, seed=seed, task=task) for seed, task in enumerate(tasks, start=5)
+    ]
+    first = several[0]
+    results = {task: one for each in several for task, one in each.result.tasks.items()}
+    details = {task: one for each in several for task, one in each.details.items()}
+    return Evaluation(first.result.model_copy(update={"tasks": results}), details)
+
+
+def test_the_mean_is_over_the_tasks_that_all_systems_have(tmp_path: Path) -> None:
+    tasks = ("sickr", "stsb-dev", "sts12", "stsb")
+    of_tasks("poor", 4, *tasks).write(tmp_path / "poor.json")
+    of_tasks("good", 1, "sts13", *tasks).write(tmp_path / "good.json")
+    comparison = compare([tmp_path / "poor.json", tmp_path / "good.json"], published="OPT-66B*ICL")
+    shared = ("sts12", "stsb", "sickr")
+    poor, good = (
+        np.mean([each.result.tasks[task].score for task in shared])
+        for each in comparison.evaluations
+    )
+    table = comparison.text(TableFormat.MARKDOWN).splitlines()
+    assert table[0] == (
+        "| system | STS12 | STS13 | STS14 | STS15 | STS16 | STS-B | SICK-R | STS-B dev"
+        " | STS avg. | STS mean of 3 |"
+    )
+    assert table[2].endswith(f" | {poor:.2f} |")
+    assert table[3].endswith(f"{good:.2f}** |")
+    published = comparison.rows[2].scores
+    assert table[4].endswith(f" | {np.mean([published[task] for task in shared]):.2f} |")
+    # In the tables' order, not the file's.
+    assert [one.task for one in comparison.differences] == [
+        "sts12", "stsb", "sickr", "stsb-dev", "sts mean of 3",
+    ]  # fmt: skip
+    mean = comparison.differences[-1]
+    assert mean.difference == pytest.approx(good - poor)
+    assert mean.ci95[0] < mean.difference < mean.ci95[1]
+    widths = [one.ci95[1] - one.ci95[0] for one in comparison.differences]
+    assert widths[-1] < min(widths[:-1])
+    assert f"| good, mean | STS mean of 3 | {mean.difference:+.2f}* |" in "\n".join(table)
+
+
+def test_one_shared_task_has_no_mean(files: list[Path]) -> None:
+    assert "mean of" not in compare(files).text(TableFormat.MARKDOWN)
+
+
 def test_only_the_same_data_is_compared(files: list[Path]) -> None:
     value = json.loads(files[1].read_text())
     value["tasks"]["stsb"]["sha256"] = "other"
