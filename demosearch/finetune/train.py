@@ -188,6 +188,11 @@ def finetune(
                 trainer.train(resume_from_checkpoint=resume)
             except (OSError, RuntimeError, SafetensorError) as error:
                 raise _understood(error, out) from error
+        if not trainer.state.global_step:
+            raise UserError(
+                f"there are no {settings.batch_size} training rows of which no two share a text;"
+                " lower batch_size"
+            )
         training = Training(
             model=model,
             revision=revision,
@@ -394,6 +399,8 @@ def _arguments(
         warmup_steps=settings.warmup_steps,
         # A premise that stands twice in a batch would be its own negative.
         batch_sampler=BatchSamplers.NO_DUPLICATES,
+        # What is left over has few negatives, or none.
+        dataloader_drop_last=True,
         logging_steps=1,
         # A loss that is no number has to be seen, not passed over.
         logging_nan_inf_filter=False,
@@ -469,7 +476,7 @@ def _say_estimate(
     if student.device.type == "cuda":
         most = torch.cuda.max_memory_allocated() * (settings.mini_batch_size or here) / tried
         held = f", at most {most / 2**30:.1f} GiB in all"
-    steps = settings.max_steps or -(-len(rendered) // settings.batch_size) * settings.epochs
+    steps = settings.max_steps or len(rendered) // settings.batch_size * settings.epochs
     # Gradient caching goes forward twice.
     passes = 4 / 3 if settings.mini_batch_size else 1.0
     seconds = (time.monotonic() - started) * here / tried * passes * steps

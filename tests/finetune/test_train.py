@@ -114,6 +114,14 @@ def test_bad_input_is_named(
 
 
 @pytest.mark.data
+def test_rows_that_all_share_a_text_are_no_batch(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    rows = [("The same premise", *row[1:]) for row in TRIPLETS]
+    with pytest.raises(UserError, match="no 8 training rows of which no two share a text; lower"):
+        finetune(str(tiny("llama")), rows, tmp_path / "a", settings=SETTINGS, device="cpu")
+
+
 def test_the_papers_column_names_are_read(data: Path) -> None:
     triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
     assert len(triplets) == 13300
