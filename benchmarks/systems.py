@@ -1,0 +1,81 @@
+"""What a sentence costs under each kind of system that `demosearch evaluate` takes.
+
+    python benchmarks/systems.py best.json --data SentEval/data [--sentences 400] [--repeats 3]
+
+The sentences are a random sample of those of the STS tasks at hand. The systems take turns; the median
+is printed, and how many times the prompt without demonstration it is. The classifiers of the transfer
+tasks are not in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from measure import machine, median, medians, show
+
+from demosearch import Embedder
+from demosearch.baselines import open_baseline
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.evaluation import find_tasks, read_tasks
+
+SEED = 0
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("demonstrations", type=Path)
+    parser.add_argument("--data", default="../shared/data/senteval")
+    parser.add_argument("--reference", default="all-minilm-l6-v2", help="a trained encoder")
+    parser.add_argument("--sentences", type=int, default=400)
+    parser.add_argument("--repeats", type=int, default=3)
+    arguments = parser.parse_args()
+
+    texts = sample(arguments.data, arguments.sentences)
+    found = DemonstrationsFile.read(arguments.demonstrations)
+    model, precision = found.model.name, found.model.precision
+
+    def plain(template: str) -> Embedder:
+        return Embedder.without_demonstrations(model, precision=precision, template=template)
+
+    best = Embedder.load(arguments.demonstrations, precision=precision)
+    last = Embedder.load(arguments.demonstrations, precision=precision, layer=best.encoder.layers)
+    systems: dict[str, Callable[[list[str]], object]] = {
+        "no demonstration, last layer": plain("prompteol").encode,
+        "best demonstration, last layer": last.encode,
+        f"best demonstration, layer {found.prompts[0].layer}": best.encode,
+        "mean pooling, last layer": plain("mean").encode,
+        arguments.reference: open_baseline(arguments.reference).encode,
+    }
+    for encode in systems.values():
+        encode(texts[:20])
+    sides: dict[str, Callable[[], object]] = {
+        name: partial(encode, texts) for name, encode in systems.items()
+    }
+    seconds = {name: median(each) for name, each in medians(sides, arguments.repeats).items()}
+    unit = next(iter(seconds.values()))
+    print(machine(), f"\n{len(texts)} sentences, median of {arguments.repeats}\n")
+    show(
+        ("system", "ms a sentence", "ratio"),
+        [
+            (name, f"{1000 * each / len(texts):.1f}", f"{each / unit:.2f}")
+            for name, each in seconds.items()
+        ],
+    )
+
+
+def sample(folder: str, number: int) -> list[str]:
+    """Return distinct sentences of the STS tasks."""
+    data = read_tasks(find_tasks("sts"), folder).values()
+    subsets = [pairs for one in data if isinstance(one, list) for pairs in one]
+    every = list(dict.fromkeys(text for pairs in subsets for text in pairs.sentences()))
+    chosen = np.random.default_rng(SEED).permutation(len(every))[:number]
+    return [every[row] for row in chosen]
+
+
+if __name__ == "__main__":
+    main()
