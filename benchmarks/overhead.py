@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, ModelRecord
+from demosearch.selection.storage import open_storage
 
 
 class Stub:
@@ -89,7 +90,7 @@ def measure(number: int, dev: Pairs, storage: str | None) -> tuple[object, ...]:
             started = time.perf_counter()
             search(Stub(), candidates, dev, folder=folder, storage=url, study_name=name)
             seconds.append(time.perf_counter() - started)
-        trials = len(optuna.load_study(study_name=name, storage=url).trials)
+        trials = len(optuna.load_study(study_name=name, storage=open_storage(url)).trials)
     whole, again = seconds
     return number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
 

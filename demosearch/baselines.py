@@ -110,6 +110,11 @@ class Baseline:
         self.method = method
         self.template = template
 
+    @property
+    def arithmetic(self) -> str:
+        """The kind of device and the number format in which states are computed."""
+        return f"{self.student.device.type}, {self.student.dtype}".replace("torch.", "")
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides an embedding, as JSON takes it."""
         template = self.template

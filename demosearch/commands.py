@@ -292,10 +292,11 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
             raise UserError(f"--out {arguments.out}: a result file ends in .json")
         check_writable(arguments.out)
     tasks = find_tasks(arguments.tasks)
-    data = read_tasks(tasks, arguments.data or os.environ.get(DATA_VARIABLE))
+    folder = arguments.data or os.environ.get(DATA_VARIABLE)
+    data = read_tasks(tasks, folder)
     overlaps: list[str] = []
     if arguments.demonstrations:
-        overlaps = find_overlaps(DemonstrationsFile.read(arguments.demonstrations), data)
+        overlaps = find_overlaps(DemonstrationsFile.read(arguments.demonstrations), data, folder)
     for overlap in overlaps:
         logger.warning("this flatters: %s", overlap)
     system = _system(arguments)

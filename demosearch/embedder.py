@@ -151,6 +151,11 @@ class Embedder:
         )
         return cls(encoder, [Prompt(each, layer=layer) for each in templates])
 
+    @property
+    def arithmetic(self) -> str:
+        """What decides an embedding's last digits: the kind of device, the number format."""
+        return self.encoder.arithmetic
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides an embedding, as JSON takes it: model, adapter, prompts."""
         encoder = self.encoder
@@ -161,6 +166,7 @@ class Embedder:
                 prompt.record(encoder.resolve_layer(prompt.layer), weight).model_dump()
                 for prompt, weight in zip(self.prompts, self.weights, strict=True)
             ],
+            "method": "mean" if self.prompts[0].template.name == "mean" else "prompt",
             **({} if self.mean is None else {"mean": mean_sha256(self.mean)}),
         }
 

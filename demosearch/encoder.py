@@ -86,6 +86,11 @@ class Encoder:
         self._split = False
         use_packed_attention(model)
 
+    @property
+    def arithmetic(self) -> str:
+        """The kind of device and the number format in which states are computed."""
+        return f"{self.model.device.type}, {self.model.dtype}".replace("torch.", "")
+
     def prompt_tokens(self, prompt: Prompt) -> int:
         """Return how many tokens a prompt has without a text."""
         return self._tokenize.length(prompt)

@@ -335,17 +335,31 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
 
 
+# What besides the weights decides the states of a folder's model.
+_TOKENIZER = (
+    "tokenizer*.json", "tokenizer.model", "spiece.model", "vocab.*", "merges.txt",
+    "added_tokens.json", "special_tokens_map.json",
+)  # fmt: skip
+_SETTINGS = ("*.json", "*.txt", "*.model", "*.jinja")
+
+
 def folder_hash(folder: Path, config: str = "config.json", *, deep: bool = False) -> str:
-    """Return a cheap content hash: the config, and the size, first and last MiB of each weight.
+    """Return a cheap content hash: configuration and tokenizer, and of each weight file its ends.
+
+    Of a weight file the size, the first and the last MiB are taken.
 
     Args:
         folder: a model's or an adapter's.
         config: the file that says what the weights are.
-        deep: weights lie in folders below, too.
+        deep: it has modules in folders below, each with settings of its own.
     """
     digest = hashlib.sha256((folder / config).read_bytes())
     edge = 1 << 20
     found = folder.rglob if deep else folder.glob
+    names = _SETTINGS if deep else _TOKENIZER
+    for path in sorted({path for name in names for path in found(name)}):
+        digest.update(path.relative_to(folder).as_posix().encode())
+        digest.update(path.read_bytes())
     for path in sorted([*found("*.safetensors"), *found("*.bin")]):
         size = path.stat().st_size
         digest.update(f"{path.relative_to(folder).as_posix()}:{size}".encode())

@@ -69,6 +69,8 @@ class Replicas:
         except BaseException:
             self.close()
             raise
+        # Alike on all, or their states would not go together.
+        self.arithmetic: str = found[0][4]
         self.record: ModelRecord = found[0][0]
         self.adapter: AdapterRecord | None = found[0][1]
         self.layers: int = found[0][2]
@@ -198,14 +200,20 @@ _encoder: Encoder | None = None
 
 def _start(
     name: str, device: str, threads: int, options: dict[str, Any]
-) -> tuple[ModelRecord, AdapterRecord | None, int, int]:
+) -> tuple[ModelRecord, AdapterRecord | None, int, int, str]:
     global _encoder
     import torch
 
     if device == "cpu":
         torch.set_num_threads(threads)
     _encoder = Encoder.load(name, device=device, **options)
-    return _encoder.record, _encoder.adapter, _encoder.layers, _encoder.token_budget
+    return (
+        _encoder.record,
+        _encoder.adapter,
+        _encoder.layers,
+        _encoder.token_budget,
+        _encoder.arithmetic,
+    )
 
 
 def _with_budget(

@@ -28,6 +28,7 @@ class FakeEncoder:
     layers = 3
     lanes = 1
     adapter = None
+    arithmetic = "cpu, float32"
     record = ModelRecord(name="fake", source="tests", revision="1", precision="fp32")
 
     def __init__(self) -> None:

@@ -21,6 +21,20 @@ from demosearch.files import read_text
 _STSB_SCORE, _STSB_FIRST, _STSB_SECOND = 4, 5, 6
 # Coarse question types, in the order of their class indices.
 _TREC_TYPES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
+# As SentEval has them. STS13's SMT is left out as everywhere: its licence keeps it out.
+STS_SUBSETS = {
+    "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
+    "STS13": ("FNWN", "OnWN", "headlines"),
+    "STS14": ("OnWN", "deft-forum", "deft-news", "headlines", "images", "tweet-news"),
+    "STS15": ("answers-forums", "answers-students", "belief", "headlines", "images"),
+    "STS16": (
+        "answer-answer",
+        "headlines",
+        "plagiarism",
+        "postediting",
+        "question-question",
+    ),
+}
 # label, id, id, text, text
 _MRPC_LABEL, _MRPC_FIRST, _MRPC_SECOND = 0, 3, 4
 # Text, second text (empty where there is one only), class index.
@@ -62,17 +76,15 @@ def read_stsb(path: Path, name: str) -> Pairs:
     return _pairs(name, rows)
 
 
-def sts_subsets(folder: Path, year: str) -> list[str]:
-    """Return the names of the subsets of STS12..STS16, sorted; empty if the folder is not there.
-
-    STS13's SMT is left out as everywhere: its licence keeps it out of SentEval.
-    """
-    place = folder / "STS" / f"{year}-en-test"
-    names = (
-        path.name.removeprefix("STS.input.").removesuffix(".txt")
-        for path in place.glob("STS.input.*.txt")
-    )
-    return sorted(name for name in names if name != "SMT")
+def lacking_sts_files(folder: Path, year: str) -> list[str]:
+    """Return the files of STS12..STS16 that are not there, as paths in the folder."""
+    place = Path("STS") / f"{year}-en-test"
+    files = [
+        place / f"STS.{kind}.{subset}.txt"
+        for subset in STS_SUBSETS[year]
+        for kind in ("input", "gs")
+    ]
+    return [file.as_posix() for file in files if not (folder / file).is_file()]
 
 
 def read_sts_subset(folder: Path, year: str, subset: str) -> Pairs:

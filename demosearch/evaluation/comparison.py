@@ -139,7 +139,7 @@ class Comparison:
         drawn: dict[str, NDArray[np.float64]] = {}
         points: dict[str, float] = {}
         for task in sorted(base.result.tasks, key=_place):
-            if not _comparable(base, other, task):
+            if task not in other.result.tasks or _not_comparable(base, other, task):
                 continue
             points[task] = other.result.tasks[task].score - base.result.tasks[task].score
             if task not in resampled_base:
@@ -181,31 +181,57 @@ class Comparison:
                 scores[place] = 100 * values.mean()
         return scores
 
+    @cached_property
+    def notes(self) -> list[str]:
+        """What a reader of the table has to know: what is not compared, and what flatters."""
+        base, *others = self.evaluations
+        found = [
+            f"{name}: {overlap}"
+            for name, each in zip(self.names, self.evaluations, strict=True)
+            for overlap in each.result.overlaps
+        ]
+        for name, other in zip(self.names[1:], others, strict=True):
+            shared = sorted(base.result.tasks.keys() & other.result.tasks.keys(), key=_place)
+            found += [
+                f"{name}: {_title(task)} is not compared: {reason}"
+                for task in shared
+                if (reason := _not_comparable(base, other, task))
+            ]
+        return found
+
     def text(self, form: TableFormat) -> str:
-        """Return the table, and in Markdown the differences, as text."""
+        """Return the scores and the differences as text.
+
+        In CSV a difference and its interval are further columns. Notes are in all but CSV.
+        """
         scores = self._scores(form)
         match form:
             case TableFormat.JSON:
                 return json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
             case TableFormat.CSV:
-                return str(scores.to_csv())
+                return str(scores.join(self._difference_columns()).to_csv())
             case TableFormat.LATEX:
-                return str(
-                    scores.rename_axis(None).to_latex(column_format="l" + "r" * scores.shape[1])
-                )
+                tables = [_latex(scores)]
+                if self.differences:
+                    tables += [f"% {self._heading}\n" + _latex(self._difference_table())]
+                return "\n".join([*tables, *(f"% {note}\n" for note in self.notes)])
         parts = [_markdown(scores)]
         if self.differences:
-            parts.append(
-                f"Differences from {self.names[0]}; * where the 95% interval leaves out 0:"
-            )
-            parts.append(_markdown(self._difference_table()))
+            parts += [self._heading, _markdown(self._difference_table())]
+        if self.notes:
+            parts.append("\n".join(f"- {note}" for note in self.notes))
         return "\n\n".join(parts) + "\n"
+
+    @property
+    def _heading(self) -> str:
+        return f"Differences from {self.names[0]}; * where the 95% interval leaves out 0:"
 
     def as_json(self) -> dict[str, Any]:
         """Return the whole comparison as JSON takes it."""
         return {
             "rows": [row.model_dump(exclude_none=True) for row in self.rows],
             "differences": [one.model_dump(mode="json") for one in self.differences],
+            "notes": self.notes,
         }
 
     def _scores(self, form: TableFormat) -> pd.DataFrame:
@@ -218,15 +244,25 @@ class Comparison:
         for group, tasks in self._parts.items():
             columns[_part(_NAMES[group], tasks)] = [_mean(row, tasks) for row in self.rows]
         columns |= {task: [row.scores.get(task) for row in self.rows] for task in own}
-        names = [
-            _escaped(row.system) if form is TableFormat.LATEX else row.system for row in self.rows
-        ]
-        table = pd.DataFrame(columns, index=pd.Index(names, name="system"), dtype=float)
+        names = pd.Index([row.system for row in self.rows], name="system")
+        table = pd.DataFrame(columns, index=names, dtype=float)
         frame = _BOLD.get(form, "{}")
         text: pd.DataFrame = table.apply(
             lambda values: [_number(one, values.max(), frame) for one in values]
         )
         return text
+
+    def _difference_columns(self) -> pd.DataFrame:
+        cells: dict[str, dict[str, object]] = {name: {} for name in self.names}
+        for one in self.differences:
+            title = _title(one.task)
+            cells[one.system] |= {
+                f"{title} difference": f"{one.difference:.2f}",
+                f"{title} low": f"{one.ci95[0]:.2f}",
+                f"{title} high": f"{one.ci95[1]:.2f}",
+                f"{title} significant": str(one.significant).lower(),
+            }
+        return pd.DataFrame.from_dict(cells, orient="index")
 
     def _difference_table(self) -> pd.DataFrame:
         rows = [
@@ -291,13 +327,16 @@ def read_published(pattern: str) -> list[Row]:
     return rows
 
 
-def _comparable(first: Evaluation, second: Evaluation, task: str) -> bool:
-    if (
-        task not in second.result.tasks
-        or not {task} <= first.details.keys() & second.details.keys()
-    ):
-        return False
-    return first.result.tasks[task].sha256 == second.result.tasks[task].sha256
+def _not_comparable(first: Evaluation, second: Evaluation, task: str) -> str:
+    """Return why two systems' scores on a task both have are not compared; empty if they are."""
+    one, other = first.result.tasks[task], second.result.tasks[task]
+    if one.sha256 != other.sha256:
+        return "its data is another"
+    if one.classifier != other.classifier:
+        return f"its classifier is {other.classifier}, not {one.classifier}"
+    if not {task} <= first.details.keys() & second.details.keys():
+        return "the .npz beside a result is gone"
+    return ""
 
 
 def _title(task: str) -> str:
@@ -334,8 +373,17 @@ def _escaped(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "#$%&_{}" else letter for letter in text)
 
 
+def _latex(table: pd.DataFrame) -> str:
+    safe = table.rename(index=_escaped, columns=_escaped).rename_axis(None)
+    if "task" in safe:
+        safe["task"] = safe["task"].map(_escaped)
+    return str(safe.to_latex(column_format="l" + "r" * table.shape[1]))
+
+
 def _markdown(table: pd.DataFrame) -> str:
     lines = [[str(table.index.name), *table.columns], *table.itertuples()]
-    rows = ["| " + " | ".join(map(str, line)) + " |" for line in lines]
+    rows = [
+        "| " + " | ".join(str(cell).replace("|", r"\|") for cell in line) + " |" for line in lines
+    ]
     rows.insert(1, "|---|" + "".join("---|" if name == "task" else "---:|" for name in table))
     return "\n".join(rows)

@@ -94,8 +94,10 @@ def probe_every_part(
     """
     parts = list(_folds(examples))
     # One after the other: all at once they would be ten copies of the features.
+    strengths = STRENGTHS[classifier]
     tasks = (
-        (examples.at(train), examples.at(test), classes, classifier, 1) for train, test in parts
+        (examples.at(train), examples.at(test), classes, classifier, strengths, 1)
+        for train, test in parts
     )
     predicted = np.zeros_like(examples.labels)
     accuracies = []
@@ -112,6 +114,7 @@ def probe_by_folds(
     test: Labeled,
     classes: int,
     classifier: Classifier,
+    strengths: Sequence[float] | None = None,
     processes: int | None = None,
 ) -> Probed:
     """Predict the test examples; folds of the training examples choose the regularisation.
@@ -121,11 +124,14 @@ def probe_by_folds(
         test: what is predicted.
         classes: how many classes.
         classifier: which classifier.
+        strengths: what is chosen among; None is what SentEval has for tasks with a test set.
         processes: how many work on the folds; None is one a core.
     """
-    fit, strengths = _FITS[classifier]
+    fit = _FITS[classifier]
+    strengths = strengths or STRENGTHS_BY_FOLDS[classifier]
     folds = (
-        (train.at(inner), train.at(held), classes, classifier) for inner, held in _folds(train)
+        (train.at(inner), train.at(held), classes, classifier, strengths)
+        for inner, held in _folds(train)
     )
     accuracies = np.stack(list(_in_parallel(_fold_accuracies, folds, processes))).mean(axis=0)
     return _chosen(fit, strengths, np.round(accuracies, 2), train, None, test, classes)
@@ -135,16 +141,19 @@ def probe_by_dev(
     train: Labeled, dev: Labeled, test: Labeled, classes: int, classifier: Classifier
 ) -> Probed:
     """Predict the test examples; the dev examples choose the regularisation."""
-    fit, strengths = _FITS[classifier]
+    fit, strengths = _FITS[classifier], STRENGTHS[classifier]
     accuracies = np.round(_accuracies(fit(train, dev, strengths, classes), dev), 2)
     return _chosen(fit, strengths, accuracies, train, dev, test, classes)
 
 
 def _fold_accuracies(
-    train: Labeled, held: Labeled, classes: int, classifier: Classifier
+    train: Labeled,
+    held: Labeled,
+    classes: int,
+    classifier: Classifier,
+    strengths: Sequence[float],
 ) -> NDArray[np.float64]:
-    fit, strengths = _FITS[classifier]
-    return _accuracies(fit(train, held, strengths, classes), held)
+    return _accuracies(_FITS[classifier](train, held, strengths, classes), held)
 
 
 def _chosen(
@@ -300,8 +309,17 @@ def _fit_logistic(
 
 
 LOGISTIC_ITERATIONS = 1000
-# SentEval's grids: the L2 strength of its own classifier, the inverse strength of scikit-learn's.
-_FITS: dict[Classifier, tuple[_Fit, tuple[float, ...]]] = {
-    Classifier.SENTEVAL: (_fit_senteval, (1e-5, 1e-4, 1e-3, 1e-2)),
-    Classifier.LOGISTIC: (_fit_logistic, (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
+_FITS: dict[Classifier, _Fit] = {
+    Classifier.SENTEVAL: _fit_senteval,
+    Classifier.LOGISTIC: _fit_logistic,
+}
+# SentEval's grids: the L2 strength of its own classifier, the inverse strength of scikit-learn's. That
+# one is another where folds of the training set choose for a test set.
+STRENGTHS: dict[Classifier, tuple[float, ...]] = {
+    Classifier.SENTEVAL: (1e-5, 1e-4, 1e-3, 1e-2),
+    Classifier.LOGISTIC: (0.25, 0.5, 1.0, 2.0, 4.0, 8.0),
+}
+STRENGTHS_BY_FOLDS: dict[Classifier, tuple[float, ...]] = {
+    Classifier.SENTEVAL: STRENGTHS[Classifier.SENTEVAL],
+    Classifier.LOGISTIC: (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0),
 }

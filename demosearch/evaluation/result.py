@@ -36,6 +36,7 @@ class SystemRecord(_Strict):
     adapter: AdapterRecord | None = Field(None, description="the LoRA, if any")
     method: str = Field("prompt", description="how states become an embedding")
     template: str | None = Field(None, description="of a model that reads in both directions")
+    mean: str | None = Field(None, description="sha256 of what is subtracted from every embedding")
 
     @property
     def label(self) -> str:
@@ -54,6 +55,8 @@ class SystemRecord(_Strict):
             " + ".join(names) + (f" ({shown})" if shown else ""),
             f"layer {', '.join(map(str, layers))}",
         ]
+        if self.mean:
+            parts.append("centered")
         if self.adapter:
             parts.append(f"adapter {Path(self.adapter.source).name}")
         return ", ".join(parts)

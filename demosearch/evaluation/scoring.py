@@ -40,6 +40,11 @@ CHUNK = 2048
 class System(Protocol):
     """What can be evaluated: an `Embedder`, or a `Baseline`."""
 
+    @property
+    def arithmetic(self) -> str:
+        """What else decides an embedding's last digits: the kind of device, the number format."""
+        ...
+
     def describe(self) -> dict[str, Any]:
         """Return all that decides an embedding, as JSON takes it."""
         ...
@@ -73,10 +78,12 @@ def evaluate(
     """
     started = time.monotonic()
     classifier = Classifier(classifier)
+    described = system.describe()
+    record = SystemRecord.model_validate(described)
     details: dict[str, Details] = {}
     results: dict[str, TaskResult] = {}
     with tempfile.TemporaryDirectory() as folder:
-        kept = EvaluationCache(cache or folder, system.describe())
+        kept = EvaluationCache(cache or folder, {**described, "arithmetic": system.arithmetic})
         encoded = _encode(system, data.values(), kept, show_progress=show_progress)
         probed = [one for one in data.values() if isinstance(one, Classification)]
         # A task whose every tenth is tested on takes ten times as long as one with a test set.
@@ -89,7 +96,7 @@ def evaluate(
                     results[name], details[name] = _correlate(one, kept)
         kept.close()
     result = Result(
-        system=SystemRecord.model_validate(system.describe()),
+        system=record,
         tasks=results,
         average={
             group: round(float(np.mean([results[name].score for name in members])), 6)
@@ -141,14 +148,15 @@ def _correlate(subsets: list[Pairs], kept: EvaluationCache) -> tuple[TaskResult,
     ]
     ranked = list(by_subset.values())
     sizes = [len(pairs) for pairs in subsets]
-    other: dict[str, Any] = {
-        "pearson": pearson(together, gold.tolist()),
+    other: dict[str, Any] = {"pearson": pearson(together, gold.tolist())}
+    if len(subsets) > 1:
         # SentEval's two other ways of putting subsets together.
-        "spearman_mean": np.mean(ranked),
-        "spearman_weighted_mean": np.average(ranked, weights=sizes),
-        "pearson_mean": np.mean(linear),
-        "pearson_weighted_mean": np.average(linear, weights=sizes),
-    }
+        other |= {
+            "spearman_mean": np.mean(ranked),
+            "spearman_weighted_mean": np.average(ranked, weights=sizes),
+            "pearson_mean": np.mean(linear),
+            "pearson_weighted_mean": np.average(linear, weights=sizes),
+        }
     result = TaskResult(
         metric="spearman",
         score=spearman(together, [score for pairs in subsets for score in pairs.scores]),

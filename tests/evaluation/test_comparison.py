@@ -154,13 +154,65 @@ def test_one_shared_task_has_no_mean(files: list[Path]) -> None:
     assert "mean of" not in compare(files).text(TableFormat.MARKDOWN)
 
 
-def test_only_the_same_data_is_compared(files: list[Path]) -> None:
+@pytest.mark.parametrize(
+    ("field", "other", "reason"),
+    [
+        ("sha256", "other", "its data is another"),
+        ("classifier", "logistic", "its classifier is logistic, not None"),
+    ],
+)
+def test_only_like_is_compared_with_like(
+    files: list[Path], field: str, other: str, reason: str
+) -> None:
     value = json.loads(files[1].read_text())
-    value["tasks"]["stsb"]["sha256"] = "other"
+    value["tasks"]["stsb"][field] = other
     files[1].write_text(json.dumps(value))
-    assert compare(files).differences == []
+    comparison = compare(files)
+    assert comparison.differences == []
+    assert comparison.notes == [f"good, mean: STS-B is not compared: {reason}"]
+    assert f"- {comparison.notes[0]}\n" in comparison.text(TableFormat.MARKDOWN)
+    assert f"% {comparison.notes[0]}\n" in comparison.text(TableFormat.LATEX)
+    assert comparison.as_json()["notes"] == comparison.notes
+
+
+def test_without_the_pairs_nothing_is_compared(files: list[Path]) -> None:
     files[1].with_suffix(".npz").unlink()
-    assert len(compare(files).rows) == 2
+    comparison = compare(files)
+    assert len(comparison.rows) == 2
+    assert comparison.notes == [
+        "good, mean: STS-B is not compared: the .npz beside a result is gone"
+    ]
+
+
+def test_what_flatters_is_noted(files: list[Path]) -> None:
+    value = json.loads(files[1].read_text())
+    value["overlaps"] = ["stsb: the demonstrations were chosen on it (mine)"]
+    files[1].write_text(json.dumps(value))
+    assert compare(files).notes == [f"good, mean: {value['overlaps'][0]}"]
+
+
+def test_every_table_has_the_differences(files: list[Path], tmp_path: Path) -> None:
+    comparison = compare(files)
+    [one] = comparison.differences
+    low, high = one.ci95
+    latex = comparison.text(TableFormat.LATEX)
+    assert f"good, mean & STS-B & {one.difference:+.2f}* & [{low:+.2f}, {high:+.2f}]" in latex
+    (tmp_path / "t.csv").write_text(comparison.text(TableFormat.CSV))
+    row = pd.read_csv(tmp_path / "t.csv").set_index("system").loc["good, mean"]
+    assert row["STS-B difference"] == pytest.approx(one.difference, abs=0.005)
+    assert (row["STS-B low"], row["STS-B high"]) == pytest.approx((low, high), abs=0.005)
+    assert row["STS-B significant"]
+
+
+def test_names_do_not_break_a_table(tmp_path: Path) -> None:
+    for name in ("a|b", "c"):
+        evaluation(name, 2, task="my_pairs.csv").write(tmp_path / f"{name[0]}.json")
+    comparison = compare([tmp_path / "a.json", tmp_path / "c.json"])
+    markdown = comparison.text(TableFormat.MARKDOWN).splitlines()
+    assert markdown[2].startswith(r"| a\|b, mean | ")
+    latex = comparison.text(TableFormat.LATEX)
+    assert r"& my\_pairs.csv" in latex
+    assert "my_pairs" not in latex
 
 
 def test_published_averages_are_the_published_ones() -> None:

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
 from demosearch.datasets import Pairs
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.demonstration import DemonstrationsFile, SetRecord
-from demosearch.evaluation import find_overlaps
+from demosearch.evaluation import find_overlaps, find_tasks, read_tasks
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
 
@@ -33,6 +38,40 @@ def test_stsb_in_senteval_s_spelling_is_the_same_pairs() -> None:
         "stsb": [renamed(fake_pairs(22), "stsb-test-senteval")],
     }
     assert [line.partition(":")[0] for line in find_overlaps(file, data)] == ["stsb-dev"]
+    other = chosen_on(renamed(fake_pairs(20), "stsb-dev-senteval"))
+    data = {"a": [renamed(fake_pairs(21), "stsb-dev")], "b": [renamed(fake_pairs(22), "mine")]}
+    assert [line.partition(":")[0] for line in find_overlaps(other, data)] == ["a"]
+
+
+def test_pairs_of_stsb_are_found_in_other_tasks(tmp_path: Path) -> None:
+    dev = fake_pairs(20)
+    table = {"sentence1": dev.sentences1, "sentence2": dev.sentences2, "score": dev.scores}
+    pd.DataFrame(table).to_csv(tmp_path / "dev.csv", index=False)
+    # In another casing, the other way round, and one that is not among them.
+    same = Pairs(
+        "STS12.x",
+        (dev.sentences1[0].upper(), dev.sentences2[1], "something"),
+        (dev.sentences2[0] + " .", dev.sentences1[1], "else"),
+        (1.0, 2.0, 3.0),
+    )
+    data = {"sts12": [same, fake_pairs(12, 5)]}
+    file = chosen_on(renamed(fake_pairs(30, 2), "stsb-dev-senteval"))
+    assert find_overlaps(file, data, str(tmp_path)) == [
+        "sts12: the demonstrations were chosen on 2 of its 15 pairs (stsb-dev-senteval)"
+    ]
+    assert find_overlaps(file, data) == []
+    assert find_overlaps(file, data, str(tmp_path / "none")) == []
+
+
+@pytest.mark.data
+def test_stsb_was_drawn_from_earlier_years(data: Path) -> None:
+    file = chosen_on(renamed(fake_pairs(20), "stsb-dev"))
+    tasks = read_tasks(find_tasks("sts12,sts13,stsb,stsb-dev,sickr"), data)
+    assert find_overlaps(file, tasks, str(data)) == [
+        "sts12: the demonstrations were chosen on 259 of its 3108 pairs (stsb-dev)",
+        "sts13: the demonstrations were chosen on 81 of its 1500 pairs (stsb-dev)",
+        "stsb-dev: the demonstrations were chosen on it (stsb-dev)",
+    ]
 
 
 def test_a_demonstration_among_the_texts_is_found() -> None:

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
 
 from demosearch.evaluation.probe import (
     SEED,
+    STRENGTHS,
+    STRENGTHS_BY_FOLDS,
     Classifier,
     Labeled,
     _fit_senteval,
@@ -84,6 +87,58 @@ def test_accuracies_are_those_of_scikit_learn(examples: Labeled, classifier: Cla
     by_dev = probe_by_dev(train, train, test, CLASSES, classifier)
     for found in (by_folds, by_dev):
         assert (found.predicted == test.labels).mean() == pytest.approx(expected, abs=0.05)
+
+
+def chosen_by_folds(train: Labeled, test: Labeled) -> tuple[np.ndarray, float]:
+    """Return what the protocol's classifier predicts, and the accuracy that chose its strength."""
+    folds = list(StratifiedKFold(10, shuffle=True, random_state=1111).split(*arrays(train)))
+    accuracies = []
+    for strength in (1e-5, 1e-4, 1e-3, 1e-2):
+        right = []
+        for inner, held in folds:
+            model, _ = one_by_one(train.at(inner), train.at(held), strength)
+            right.append(100 * (answers(model, train.at(held)) == train.labels[held]).mean())
+        accuracies.append(round(float(np.mean(right)), 2))
+    best = int(np.argmax(accuracies))
+    model, _ = one_by_one(train, None, (1e-5, 1e-4, 1e-3, 1e-2)[best])
+    return answers(model, test), accuracies[best]
+
+
+def arrays(examples: Labeled) -> tuple[np.ndarray, np.ndarray]:
+    return examples.features, examples.labels
+
+
+def answers(model: torch.nn.Linear, examples: Labeled) -> np.ndarray:
+    with torch.no_grad():
+        found: np.ndarray = model(torch.from_numpy(examples.features)).argmax(dim=1).numpy()
+    return found
+
+
+def test_a_test_set_is_predicted_as_the_protocol_has_it(examples: Labeled) -> None:
+    train, test = examples.at(np.arange(150)), examples.at(np.arange(150, 550))
+    expected, accuracy = chosen_by_folds(train, test)
+    found = probe_by_folds(train, test, CLASSES, Classifier.SENTEVAL)
+    # Half a point is what the tables' accuracies may differ by.
+    assert 100 * (found.predicted != expected).mean() <= 0.5
+    assert found.dev_accuracy == pytest.approx(accuracy, abs=0.5)
+
+
+def test_every_tenth_is_predicted_as_the_protocol_has_it(examples: Labeled) -> None:
+    some = examples.at(np.arange(100))
+    expected, accuracies = np.zeros_like(some.labels), []
+    for train, test in StratifiedKFold(10, shuffle=True, random_state=1111).split(*arrays(some)):
+        expected[test], accuracy = chosen_by_folds(some.at(train), some.at(test))
+        accuracies.append(accuracy)
+    found = probe_every_part(some, CLASSES, Classifier.SENTEVAL)
+    assert 100 * (found.predicted != expected).mean() <= 0.5
+    assert found.dev_accuracy == pytest.approx(np.mean(accuracies), abs=0.5)
+
+
+def test_the_strengths_are_senteval_s() -> None:
+    for table, first, last in ((STRENGTHS, -2, 3), (STRENGTHS_BY_FOLDS, -1, 5)):
+        assert table[Classifier.SENTEVAL] == (1e-5, 1e-4, 1e-3, 1e-2)
+        powers = tuple(2.0**power for power in range(first, last + 1))
+        assert table[Classifier.LOGISTIC] == powers
 
 
 def test_every_example_is_predicted_by_a_classifier_that_has_not_seen_it() -> None:
