@@ -30,7 +30,7 @@ from demosearch.loading import default_device, default_precision, dtype_of, weig
 from demosearch.models import Precision, resolve
 from demosearch.selection.rungs import stratified_order
 from demosearch.tokens import PromptTokenizer
-from demosearch.transformer_module import pad_left, transformer_module
+from demosearch.transformer_module import pad, transformer_module
 
 
 def main() -> None:
@@ -209,7 +209,7 @@ def sentence_transformer(name: str, precision: Precision, device: str) -> object
     dtype = dtype_of(precision, device)
     place, _ = weights_place(resolve(name), dtype)
     transformer = transformer_module(place, {"dtype": dtype})
-    pad_left(transformer)
+    pad(transformer, "left")
     pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
 

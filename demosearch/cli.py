@@ -363,9 +363,11 @@ def _add_export(subparsers: Subparsers) -> None:
         commands.export,
         "write a folder that others load without this package",
         "demosearch export best.json --to sentence-transformers --out my-encoder",
-        "demosearch export best.json --to vllm --adapter adapters/opt-1.3b --merge --out served",
+        "demosearch export adapters/opt-1.3b --to vllm --merge --out served",
     )
-    parser.add_argument("file", metavar="F.json", help="a demonstrations.json")
+    parser.add_argument(
+        "file", metavar="F.json", help="a demonstrations.json, or an adapter's folder of finetune"
+    )
     parser.add_argument("--to", required=True, choices=["sentence-transformers", "vllm"])
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder to make")
     parser.add_argument("--model", metavar="M", help="where the weights are, if elsewhere")

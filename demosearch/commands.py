@@ -357,7 +357,12 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     prompt = Prompt()
     if arguments.demonstrations:
         file = DemonstrationsFile.read(arguments.demonstrations)
-        check_model(file, arguments.model, arguments.demonstrations)
+        check_model(file.model, arguments.model, arguments.demonstrations)
+        if file.adapter is not None:
+            raise UserError(
+                f"{arguments.demonstrations} was made with the adapter {file.adapter.source}, and"
+                " training begins without one: export it with --merge, search again on that folder"
+            )
         prompt = only_prompt(file)
     # The paper trains at the last layer, wherever the demonstrations were chosen.
     layer = _layer(arguments.layer)
@@ -404,10 +409,10 @@ def report(arguments: Namespace) -> dict[str, Any]:
 def export(arguments: Namespace) -> dict[str, Any]:
     """`demosearch export`."""
     from demosearch import display
-    from demosearch.demonstration import DemonstrationsFile
     from demosearch.export.checks import check_folder
+    from demosearch.export.made import read_made
 
-    DemonstrationsFile.read(arguments.file)
+    read_made(arguments.file)
     check_folder(arguments.out)
     check_writable(arguments.out, folder=True)
 
@@ -558,26 +563,17 @@ def _embedder(arguments: Namespace) -> Embedder:
         )
     else:
         embedder = Embedder.without_demonstrations(arguments.model, template=template, **options)
-    _warn_of_another_prompt(embedder)
+    encoder = embedder.encoder
+    if encoder.adapter is not None:
+        from demosearch.export.made import another_prompt
+
+        prompts = [
+            replace(prompt, layer=encoder.resolve_layer(prompt.layer))
+            for prompt in embedder.prompts
+        ]
+        if warning := another_prompt(encoder.adapter.source, prompts, encoder.layers):
+            logger.warning(warning)
     return embedder
-
-
-def _warn_of_another_prompt(embedder: Embedder) -> None:
-    """Say so if an adapter of ours was trained under another prompt than it is used with."""
-    adapter = embedder.encoder.adapter
-    file = Path(adapter.source) / "training.json" if adapter else None
-    if file is None or not file.is_file():
-        return
-    trained = json.loads(file.read_text(encoding="utf-8"))
-    last = embedder.encoder.layers
-    for prompt in embedder.prompts:
-        layer = embedder.encoder.resolve_layer(prompt.layer)
-        if (prompt.render(""), layer) != (trained.get("prompt"), trained.get("layer") or last):
-            logger.warning(
-                "%s was trained under another prompt or at another layer; see its training.json",
-                file.parent,
-            )
-            return
 
 
 def _layer(value: str | None, *more: str) -> str | int | None:

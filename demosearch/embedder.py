@@ -10,7 +10,8 @@ import numpy as np
 
 from demosearch.demonstration import DemonstrationsFile, mean_sha256
 from demosearch.errors import UserError
-from demosearch.models import Precision
+from demosearch.loading import read_config
+from demosearch.models import Precision, resolve
 from demosearch.progress import bar
 from demosearch.prompt import Prompt
 from demosearch.replicas import Replicas, open_encoder
@@ -67,7 +68,7 @@ class Embedder:
 
         Args:
             path: a `demonstrations.json`.
-            model: where the weights are, if not where the file says.
+            model: where the same weights are, if not where the file says.
             precision: None is the file's.
             device: a torch device; None chooses a GPU where there is one.
             devices: a replica on each; a model too large for one is spread over all.
@@ -81,7 +82,9 @@ class Embedder:
         """
         file = DemonstrationsFile.read(path)
         name = model or file.model.name
-        if name != file.model.name and not allow_other_model:
+        _, found = read_config(resolve(name)) if name != file.model.name else (None, "")
+        same = name == file.model.name or (found and found == file.model.revision)
+        if not same and not allow_other_model:
             raise UserError(
                 f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
                 " model, or say --allow-other-model"

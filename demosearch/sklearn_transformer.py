@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
 from demosearch.embedder import Embedder
 from demosearch.errors import UserError
@@ -84,7 +85,12 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         return self
 
     def transform(self, texts: Iterable[str]) -> NDArray[np.float32]:
-        """Return the embeddings, float32 (texts, width)."""
+        """Return the embeddings, float32 (texts, width).
+
+        Raises:
+            NotFittedError: `fit` was not called.
+        """
+        check_is_fitted(self)
         return self.embedder_.encode(list(texts), normalize_embeddings=self.normalize)
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -34,9 +34,13 @@ def transformer_module(
     )
 
 
-def pad_left(transformer: Transformer) -> None:
-    """Pad in front, with whatever there is, so that every text's last token comes last."""
+def pad(transformer: Transformer, side: str) -> None:
+    """Pad texts on one side, `left` or `right`, with whatever the tokenizer has.
+
+    Behind a text padding changes nothing in a decoder. In front of it a text's positions are others,
+    unless the model takes them from the attention mask, as sentence-transformers gives none.
+    """
     tokenizer = transformer.tokenizer
-    tokenizer.padding_side = "left"
+    tokenizer.padding_side = side
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token

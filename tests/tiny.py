@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     Gemma2Config,
+    GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
@@ -74,6 +75,20 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
             intermediate_size=96,
             num_hidden_layers=3,
             num_attention_heads=4,
+        ),
+        False,
+    ),
+    # Learned positions, counted from the first token, padding too.
+    "gpt2": (
+        GPT2Config(
+            vocab_size=VOCABULARY,
+            n_positions=CONTEXT,
+            n_embd=48,
+            n_layer=3,
+            n_head=4,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=0,
         ),
         False,
     ),

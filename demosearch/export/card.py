@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from demosearch import __version__
 from demosearch.demonstration import AdapterRecord, DemonstrationsFile
+from demosearch.export.made import Made
 from demosearch.models import Precision
-from demosearch.prompt import Prompt
+
+if TYPE_CHECKING:
+    from demosearch.finetune.train import Training
 
 _CARD = """\
 ---
@@ -17,7 +22,7 @@ tags:
 - prompteol
 ---
 
-# {name} with a searched prompt
+# {name} {kind}
 
 Sentence embeddings from the {width}-dimensional state of a prompt's last token, layer {layer}, weights in {precision}.
 
@@ -39,6 +44,9 @@ Texts go in as they are: the tokenizer's chat template prepares them and puts th
 - Weights: {source}, revision {revision}.
 - Adapter: {adapter}.
 - Demonstrations: {demonstrations}.
+{origin}
+"""
+_SEARCHED = """\
 - Found by demosearch {version}: {strategy} over {candidates} candidates, seed {seed}.
 
 ## What it scores
@@ -47,39 +55,59 @@ Spearman's rank correlation x 100 of cosine similarities with gold scores, on th
 {spearman:.2f}; without demonstration, at the last layer, {baseline:.2f}. The gain's 95% interval over the pairs is
 [{low:+.2f}, {high:+.2f}]{metric}; it is not adjusted for the choice{estimate}.
 """
+_TRAINED = """\
+- Trained by demosearch {version} on {rows} rows (sha256 {sha256}), {steps} steps of {batch}, weights in {precision}.
+
+## What it scores
+
+{scores}
+"""
 
 
 def model_card(
-    file: DemonstrationsFile,
-    prompt: Prompt,
-    width: int,
-    precision: Precision,
-    adapter: AdapterRecord | None = None,
+    made: Made, width: int, precision: Precision, adapter: AdapterRecord | None = None
 ) -> str:
     """Return the card's text, Markdown with a YAML head; `adapter` is the one that is exported."""
+    origin, prompt = made.origin, made.prompt
+    return (
+        _CARD.format(
+            name=made.model.name,
+            kind="with a searched prompt"
+            if isinstance(origin, DemonstrationsFile)
+            else "fine-tuned as a sentence encoder",
+            width=width,
+            layer=prompt.layer,
+            precision=precision.value,
+            rendered=prompt.render("..."),
+            source=made.model.source,
+            revision=made.model.revision or "unknown",
+            adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
+            demonstrations="; ".join(
+                f"{one.sentence} -> {one.word}" for one in prompt.demonstrations
+            )
+            or "none",
+            origin=_searched(origin, precision, adapter)
+            if isinstance(origin, DemonstrationsFile)
+            else _trained(origin),
+        ).rstrip("\n")
+        + "\n"
+    )
+
+
+def _searched(file: DemonstrationsFile, precision: Precision, adapter: AdapterRecord | None) -> str:
     low, high = file.dev.gain_ci95
     estimate = ""
     if file.estimate:
         bounds = ", ".join(f"{end:+.2f}" for end in file.estimate.ci95)
         estimate = f". Corrected for it the gain is {file.estimate.gain:+.2f} [{bounds}]"
-    return _CARD.format(
-        name=file.model.name,
-        width=width,
-        layer=prompt.layer,
-        precision=precision.value,
-        rendered=prompt.render("..."),
-        source=file.model.source,
-        revision=file.model.revision or "unknown",
-        adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
-        without="" if adapter == file.adapter else ", without the adapter above",
-        demonstrations="; ".join(f"{one.sentence} -> {one.word}" for one in prompt.demonstrations)
-        or "none",
+    return _SEARCHED.format(
         version=__version__,
         strategy=file.search.strategy,
         candidates=file.search.candidates,
         seed=file.search.seed,
         pairs=file.dev.pairs,
         dev=file.dev.name,
+        without=_otherwise(file, precision, adapter),
         spearman=file.dev.spearman,
         baseline=file.dev.baseline_spearman,
         metric="" if file.dev.score is None else f" in {file.search.metric}",
@@ -87,3 +115,32 @@ def model_card(
         high=high,
         estimate=estimate,
     )
+
+
+def _trained(training: Training) -> str:
+    scores = "It was not measured."
+    if training.dev_after is not None:
+        scores = (
+            "Spearman's rank correlation x 100 of cosine similarities with gold scores, on the pairs of"
+            f" {training.dev} that chose the step: {training.dev_after:.2f}, before training"
+            f" {training.dev_before:.2f}; with weights in {training.precision}."
+        )
+    return _TRAINED.format(
+        version=training.versions.get("demosearch", "?"),
+        rows=training.rows,
+        sha256=training.rows_sha256,
+        steps=training.steps,
+        batch=training.settings.batch_size,
+        precision=training.precision,
+        scores=scores,
+    )
+
+
+def _otherwise(
+    file: DemonstrationsFile, precision: Precision, adapter: AdapterRecord | None
+) -> str:
+    """Return in what the weights that were scored differ from those that are exported."""
+    found = [] if adapter == file.adapter else ["without the adapter above"]
+    if precision.value != file.model.precision:
+        found.append(f"with weights in {file.model.precision}")
+    return "".join(f", {each}" for each in found)

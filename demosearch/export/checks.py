@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstration import DemonstrationsFile, ModelRecord
 from demosearch.errors import UserError
 from demosearch.loading import read_config
 from demosearch.models import resolve
@@ -23,17 +23,17 @@ def check_folder(out: str | Path) -> Path:
     return out
 
 
-def check_model(file: DemonstrationsFile, model: str | None, path: str | Path) -> None:
-    """Find out whether the weights are those that the demonstrations were chosen for.
+def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:
+    """Find out whether the weights are those that the file was made for.
 
     Raises:
         UserError: they are others.
     """
-    _, found = read_config(resolve(model or file.model.name))
-    wanted = file.model.revision
+    _, found = read_config(resolve(model or record.name))
+    wanted = record.revision
     if wanted and found and wanted != found:
         raise UserError(
-            f"{path} was made for other weights of '{file.model.name}' (revision {wanted[:20]}, here"
+            f"{path} was made for other weights of '{record.name}' (revision {wanted[:20]}, here"
             f" {found[:20]}); search again"
         )
 

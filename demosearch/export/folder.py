@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +13,9 @@ from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
-from demosearch.export.checks import check_folder, check_model, only_prompt
+from demosearch.export.checks import check_folder, check_model
+from demosearch.export.made import another_prompt, read_made
+from demosearch.files import write_json
 from demosearch.loading import (
     default_device,
     dtype_of,
@@ -20,13 +24,15 @@ from demosearch.loading import (
     read_config,
     weights_place,
 )
-from demosearch.models import Precision, resolve
+from demosearch.models import ModelSource, Origin, Precision, resolve
 from demosearch.progress import quiet_transformers
 from demosearch.prompt import Prompt
-from demosearch.transformer_module import pad_left, transformer_module
+from demosearch.transformer_module import pad, transformer_module
 
 if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.modules import Transformer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +66,8 @@ def export_sentence_transformer(
     are those of `Embedder.load(demonstrations)`, to rounding.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt.
+        demonstrations: a `demonstrations.json` with one prompt, or an adapter's folder as `finetune`
+            writes it, whose prompt and layer are those it was trained under.
         out: a folder that is not there yet, or empty.
         model: where the weights are, if not where the file says.
         adapter: a LoRA to put on the weights; None is the file's.
@@ -71,16 +78,16 @@ def export_sentence_transformer(
     Raises:
         UserError: the folder is not empty, or the file's prompts cannot be expressed so.
     """
-    file = DemonstrationsFile.read(demonstrations)
+    made = read_made(demonstrations)
     out = check_folder(out)
-    prompt = only_prompt(file)
-    given = adapter is not None
+    prompt, origin = made.prompt, made.origin
+    known = origin.adapter if isinstance(origin, DemonstrationsFile) and adapter is None else None
     put_on: AdapterRecord | None = None
-    adapter = adapter or (file.adapter.source if file.adapter else None)
+    adapter = adapter or made.adapter
     if merge and adapter is None:
         raise UserError("--merge: there is no adapter to merge")
-    check_model(file, model, demonstrations)
-    kind = Precision(precision or file.model.precision)
+    check_model(made.model, model, demonstrations)
+    kind = Precision(precision or made.model.precision)
     if kind.quantised:
         raise UserError(
             f"{demonstrations} was made with {kind} weights, which are not exported; give --precision"
@@ -94,22 +101,27 @@ def export_sentence_transformer(
     from demosearch.layers import state_width
 
     with quiet_transformers():
-        transformer = _transformer(model or file.model.name, prompt, kind, allow_pickle)
+        transformer = _transformer(model or made.model.name, prompt, kind, allow_pickle)
         tokenizer = transformer.tokenizer
         tokenizer.chat_template = chat_template(prompt, tokenizer)
         check_chat_template(prompt, tokenizer)
         if adapter is not None:
             conversions = getattr(transformer.auto_model, "_weight_conversions", None)
             put_on = put_adapter_on(transformer.auto_model, adapter, allow_pickle)
-            if file.adapter is not None and not given and put_on != file.adapter:
+            if known is not None and put_on != known:
                 raise UserError(
-                    f"{demonstrations} was made with the adapter {file.adapter.source} of revision"
-                    f" {file.adapter.revision[:20]}; there is another now"
+                    f"{demonstrations} was made with the adapter {known.source} of revision"
+                    f" {known.revision[:20]}; there is another now"
                 )
+            layers = transformer.auto_model.config.num_hidden_layers
+            if warning := another_prompt(adapter, [prompt], layers):
+                logger.warning(warning)
             if merge:
                 _merge(transformer.auto_model)
                 # Otherwise the weights would be saved under an adapter's names.
                 transformer.auto_model._weight_conversions = conversions
+            else:
+                _name_base(transformer.auto_model, resolve(model or made.model.name))
         width = state_width(transformer.auto_model.config, prompt.layer)
         pooling = Pooling(width, "lasttoken")
         student = SentenceTransformer(modules=[transformer, pooling], device="cpu")
@@ -117,8 +129,10 @@ def export_sentence_transformer(
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as unfinished:
             whole = Path(unfinished) / "folder"
             student.save_pretrained(str(whole), create_model_card=False)
+            if adapter is not None and not merge:
+                _set_type_of_base(whole, transformer.auto_model.dtype)
             (whole / "README.md").write_text(
-                model_card(file, prompt, width, kind, put_on), encoding="utf-8"
+                model_card(made, width, kind, put_on), encoding="utf-8"
             )
             if out.is_dir():
                 out.rmdir()
@@ -137,7 +151,7 @@ def _transformer(
     layer = None if prompt.layer == last else prompt.layer
     with loading(source):
         transformer = transformer_module(place, options, layer=layer, chat_template=True)
-    pad_left(transformer)
+    pad(transformer, "left")
     return transformer
 
 
@@ -151,3 +165,24 @@ def _merge(model: Any) -> None:
             owner = model.get_submodule(name.rpartition(".")[0])
             setattr(owner, name.rpartition(".")[2], module.get_base_layer())
     model._hf_peft_config_loaded = False
+
+
+def _name_base(model: Any, source: ModelSource) -> None:
+    """Say in the adapter's configuration where the weights are that it goes on."""
+    if source.origin is not Origin.HUB:
+        logger.warning(
+            "the weights stay at %s, where this folder looks for them; --merge puts them into it",
+            model.config._name_or_path,
+        )
+        return
+    for config in model.peft_config.values():
+        config.base_model_name_or_path = source.source
+        config.revision = getattr(model.config, "_commit_hash", None)
+
+
+def _set_type_of_base(folder: Path, dtype: Any) -> None:
+    """Let the weights under an adapter be loaded in this type; theirs is what their folder says."""
+    path = folder / "sentence_bert_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    settings["model_kwargs"] = {"dtype": str(dtype).removeprefix("torch.")}
+    write_json(path, settings)

@@ -6,21 +6,21 @@ import json
 from pathlib import Path
 from typing import Any
 
-from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.export.checks import only_prompt
 from demosearch.export.folder import Exported, export_sentence_transformer
+from demosearch.export.made import read_made
 from demosearch.loading import read_config
-from demosearch.models import resolve
+from demosearch.models import Precision, resolve
 
 SERVING_FILE = "SERVING.md"
 _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
+_TYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 _SERVING = """\
 # Serving with vLLM
 
 These commands follow vLLM's documentation of pooling models; they have not been run by the tool that wrote this file.
 
-    vllm serve {folder} --runner pooling --convert embed --enable-prefix-caching --pooler-config '{pooler}'
+    vllm serve {folder} --runner pooling --convert embed --dtype {dtype} --enable-prefix-caching --pooler-config '{pooler}'
 
 The prompt is the tokenizer's chat template, which the server applies to messages only: send `messages`, not `input`.
 
@@ -35,18 +35,19 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     """Write a folder for vLLM: as `export_sentence_transformer`, and `SERVING.md`.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt at the last layer.
+        demonstrations: a `demonstrations.json` with one prompt at the last layer, or an adapter's
+            folder as `finetune` writes it.
         out: a folder that is not there yet, or empty.
         **options: as `export_sentence_transformer` has them.
 
     Raises:
         UserError: as there; also an earlier layer, or an adapter that is not merged.
     """
-    file = DemonstrationsFile.read(demonstrations)
-    if (options.get("adapter") or file.adapter) and not options.get("merge"):
+    made = read_made(demonstrations)
+    if (options.get("adapter") or made.adapter) and not options.get("merge"):
         raise UserError("--to vllm: the adapter has to be part of the weights; say --merge")
-    config, _ = read_config(resolve(options.get("model") or file.model.name))
-    layer, layers = only_prompt(file).layer, config.num_hidden_layers
+    config, _ = read_config(resolve(options.get("model") or made.model.name))
+    layer, layers = made.prompt.layer, config.num_hidden_layers
     if layer not in (None, layers):
         raise UserError(
             f"--to vllm: it serves the last layer's states, this prompt takes layer {layer} of"
@@ -55,6 +56,8 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     exported = export_sentence_transformer(demonstrations, out, **options)
     message = {"role": "user", "content": "A cat sleeps"}
     request = json.dumps({"model": str(out), "messages": [message]})
-    text = _SERVING.format(folder=out, pooler=_POOLER, request=request)
+    # Left to itself it serves 32-bit weights in 16 bits.
+    dtype = _TYPES[Precision(options.get("precision") or made.model.precision)]
+    text = _SERVING.format(folder=out, dtype=dtype, pooler=_POOLER, request=request)
     (exported.folder / SERVING_FILE).write_text(text, encoding="utf-8")
     return exported

@@ -21,6 +21,8 @@ COLUMN_SETS = (
     ("sentence1", "sentence2"),
     ("text",),
 )
+# What files of graded or classified pairs have besides.
+_GRADES = ("score", "label", "gold_label")
 
 
 def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -> list[Row]:
@@ -52,6 +54,12 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
 def _columns(row: dict[str, Any], place: str) -> tuple[str, ...]:
     for names in COLUMN_SETS:
         if all(name in row for name in names):
+            if graded := [name for name in _GRADES if name in row]:
+                raise UserError(
+                    f"{place}: the column '{graded[0]}' says that not all pairs mean the same, and in"
+                    " training all would; leave those out that do not, or say --columns"
+                    f" {','.join(names)}"
+                )
             return names
     wanted = " or ".join(",".join(names) for names in COLUMN_SETS)
     raise UserError(

@@ -8,7 +8,8 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 
 from demosearch import tensor_parallel
 from demosearch.datasets.pairs import Pairs
+from demosearch.demonstration import PromptRecord
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, sha256, write_json
 from demosearch.finetune.rows import Row
@@ -34,7 +36,7 @@ from demosearch.loading import (
 from demosearch.models import Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Pooling, Prompt
-from demosearch.transformer_module import pad_left, transformer_module
+from demosearch.transformer_module import pad, transformer_module
 from demosearch.versions import versions
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Training(BaseModel):
     precision: str
     prompt: str = Field(description="the prompt of an empty text")
     layer: int | None = Field(description="index into hidden_states; null is the last")
+    trained_under: PromptRecord = Field(description="the whole prompt, its layer counted out")
     settings: FinetuneSettings
     rows: int
     rows_sha256: str
@@ -163,14 +166,16 @@ def finetune(
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
     rendered = _rendered(rows, prompt, student.tokenizer, settings.max_text_tokens)
     evaluator = _evaluator(dev, prompt) if dev is not None else None
-    if resume is None:
-        before = _score(evaluator, student)
+    with tensor_parallel.side_by_side(), _understood(out):
+        if resume is None:
+            before = _score(evaluator, student)
+            if not tensor_parallel.follows():
+                known = {"identity": identity_hash, "dev_before": before}
+                write_json(out / CHECKPOINTS / _STARTED_FILE, known)
         if not tensor_parallel.follows():
-            known = {"identity": identity_hash, "dev_before": before}
-            write_json(out / CHECKPOINTS / _STARTED_FILE, known)
-    loss = _loss(student, settings, processes)
-    _say_estimate(student, loss, rendered, settings, trained, processes)
-    with tensor_parallel.side_by_side():
+            done = int(resume.rpartition("-")[2]) if resume else 0
+            _say_estimate(student, rendered, settings, trained, processes, done)
+        loss = _loss(student, settings, processes)
         trainer = AdapterTrainer(
             model=student,
             args=_arguments(out, settings, device, processes, evaluated=evaluator is not None),
@@ -184,10 +189,7 @@ def finetune(
         trainer.add_callback(StopWhenNotFinite())
         with bar("fine-tuning", None, show=show_progress) as progress, quiet_transformers():
             trainer.add_callback(ShowProgress(progress))
-            try:
-                trainer.train(resume_from_checkpoint=resume)
-            except (OSError, RuntimeError, SafetensorError) as error:
-                raise _understood(error, out) from error
+            trainer.train(resume_from_checkpoint=resume)
         if not trainer.state.global_step:
             raise UserError(
                 f"there are no {settings.batch_size} training rows of which no two share a text;"
@@ -199,6 +201,7 @@ def finetune(
             precision=precision.value,
             prompt=prompt.render(""),
             layer=prompt.layer,
+            trained_under=prompt.record(prompt.layer or config.num_hidden_layers),
             settings=settings,
             rows=len(rows),
             rows_sha256=rows_hash,
@@ -223,6 +226,13 @@ def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes
     # Checkpoints go last: with them here, writing the adapter did not come to its end.
     if (out / "adapter_config.json").exists() and not (out / CHECKPOINTS).exists():
         raise UserError(f"--out {out} holds an adapter already; choose another folder")
+    checkpoints = out / CHECKPOINTS
+    begun = (checkpoints / _STARTED_FILE).exists() or not checkpoints.is_dir()
+    if not begun and any(not each.name.startswith(".") for each in checkpoints.iterdir()):
+        raise UserError(
+            f"--out {out} holds a folder {CHECKPOINTS} that is not of this command; choose another"
+            " folder"
+        )
     if len(rows) < settings.batch_size:
         raise UserError(
             f"{len(rows)} training rows are fewer than a batch of {settings.batch_size};"
@@ -234,21 +244,30 @@ def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes
         )
 
 
-def _understood(error: Exception, out: Path) -> Exception:
-    """Return a message for what a user can mend: no room on the disk or in the memory."""
+@contextmanager
+def _understood(out: Path) -> Iterator[None]:
+    """Say in one line what a user can mend: no room on the disk or in the memory.
+
+    Raises:
+        UserError: in place of such an error.
+    """
     from demosearch.memory import is_out_of_memory
 
-    text = str(error)
-    if is_out_of_memory(error):
-        return UserError(
-            "out of memory; --set mini_batch_size=32 (or less) holds fewer rows at once, --set"
-            " gradient_checkpointing=true fewer of their states, --precision nf4 smaller weights"
-        )
-    # torch and safetensors have words of their own for a disk that takes no more.
-    full = ("unexpected pos", "PytorchStreamWriter", "I/O error")
-    if isinstance(error, OSError) or any(word in text for word in full):
-        return UserError(f"cannot write to {out}: {text}; the last whole checkpoint is kept")
-    return error
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise UserError(
+                "out of memory; --set mini_batch_size=32 (or less) holds fewer rows at once, --set"
+                " gradient_checkpointing=true fewer of their states, --precision nf4 smaller weights"
+            ) from error
+        # torch and safetensors have words of their own for a disk that takes no more.
+        full = ("unexpected pos", "PytorchStreamWriter", "I/O error", "No space left")
+        if not isinstance(error, OSError) and not any(word in str(error) for word in full):
+            raise
+        raise UserError(
+            f"cannot write to {out}: {error}; the last whole checkpoint is kept"
+        ) from error
 
 
 def _resume(out: Path, identity: str) -> tuple[str | None, float | None]:
@@ -322,6 +341,7 @@ def _sentence_transformer(
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
     from transformers import set_seed
+    from transformers.pytorch_utils import Conv1D
 
     from demosearch.layers import state_width
 
@@ -337,7 +357,7 @@ def _sentence_transformer(
     with quiet_transformers(), loading(source):
         # Prompts are rendered already; a chat model's own chat template must not wrap them.
         transformer = transformer_module(place, options, layer=prompt.layer)
-    pad_left(transformer)
+    pad(transformer, "right")
     base = transformer.auto_model
     if precision.quantised:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
@@ -350,6 +370,8 @@ def _sentence_transformer(
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
             target_modules=_targets(base, prompt.layer),
+            # GPT-2's weights lie the other way round.
+            fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
         )
     )
     for parameter in base.parameters():
@@ -368,6 +390,7 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
     if layer is None:
         return "all-linear"
     import torch
+    from transformers.pytorch_utils import Conv1D
 
     from demosearch.layers import decoder_layers
 
@@ -375,7 +398,7 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
     return [
         name
         for name, part in base.named_modules()
-        if isinstance(part, torch.nn.Linear) and id(part) in below
+        if isinstance(part, (torch.nn.Linear, Conv1D)) and id(part) in below
     ]
 
 
@@ -446,45 +469,72 @@ def _loss(
 
 def _say_estimate(
     student: SentenceTransformer,
-    loss: torch.nn.Module,
     rendered: list[list[str]],
     settings: FinetuneSettings,
     trained: int,
     processes: int,
+    done: int,
 ) -> None:
-    """Log what the training will take, from one small step that changes nothing."""
-    if processes > 1:
-        # One process must not wait for the others here.
-        return
+    """Log what the training will take, from one small step that changes nothing.
+
+    Of several processes one measures, by itself: what they tell each other comes on top.
+
+    Args:
+        student: what is trained.
+        rendered: the rows.
+        settings: of the training.
+        trained: how many parameters are.
+        processes: that share a batch.
+        done: steps of an earlier sitting.
+    """
     import torch
 
-    here = settings.batch_size
+    # Without the texts of other processes.
+    loss = _loss(student, settings, 1)
+    here = settings.batch_size // processes
     tried = min(settings.mini_batch_size or _TRIED_ROWS, here, len(rendered))
     features = [
         student.preprocess([row[place] for row in rendered[:tried]])
         for place, _ in _named(rendered)
     ]
     features = [{name: _on(student, value) for name, value in one.items()} for one in features]
+    on_gpu = student.device.type == "cuda"
+    # As in training: checkpoints of activations are not taken otherwise.
+    student.train()
     for _ in range(2):
         # The first step is slower by what is set up only once.
+        if on_gpu:
+            torch.cuda.reset_peak_memory_stats()
+        resting = torch.cuda.memory_allocated() if on_gpu else 0
         started = time.monotonic()
         loss(features, None).backward()
         student.zero_grad(set_to_none=True)
-        if student.device.type == "cuda":
+        if on_gpu:
             torch.cuda.synchronize()
+    seconds_a_row = (time.monotonic() - started) / tried
+    student.eval()
+    weights = sum(each.numel() * each.element_size() for each in student.parameters())
     held = ""
-    if student.device.type == "cuda":
-        most = torch.cuda.max_memory_allocated() * (settings.mini_batch_size or here) / tried
+    if on_gpu:
+        rows = (torch.cuda.max_memory_allocated() - resting) / tried
+        rows *= min(settings.mini_batch_size or here, here)
+        most = resting + rows + trained * _BYTES_TRAINED
         held = f", at most {most / 2**30:.1f} GiB in all"
     steps = settings.max_steps or len(rendered) // settings.batch_size * settings.epochs
-    # Gradient caching goes forward twice.
-    passes = 4 / 3 if settings.mini_batch_size else 1.0
-    seconds = (time.monotonic() - started) * here / tried * passes * steps
-    weights = sum(each.numel() * each.element_size() for each in student.parameters())
+    seconds = seconds_a_row * here * (steps - done)
+    if settings.warmup_steps >= steps:
+        logger.warning(
+            "the learning rate rises over %d steps, of which there are %d: it never gets to %g;"
+            " lower warmup_steps",
+            settings.warmup_steps,
+            steps,
+            settings.learning_rate,
+        )
     logger.info(
-        "%d steps of %d rows, about %s; %.1fM trained parameters (%.2f GiB with their moments) on"
+        "%d%s steps of %d rows, about %s; %.1fM trained parameters (%.2f GiB with their moments) on"
         " %.2f GiB of weights%s",
-        steps,
+        steps - done,
+        f" of {steps}" if done else "",
         settings.batch_size,
         _duration(seconds),
         trained / 1e6,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
@@ -20,11 +21,12 @@ from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export import export_sentence_transformer, export_vllm
 from demosearch.export.chat_template import EDGE_CASES
+from demosearch.finetune import FinetuneSettings, finetune
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY, demonstrations_file
+from tests.fakes import fake_pairs
 
 LONG = "many words and more " * 60
-TEXTS = [*EDGE_CASES, LONG]
 TRICKY = Demonstration(sentence="It {% says %} {{ this }} \\n caf\xe9.", word="Odd")
 
 
@@ -103,6 +105,77 @@ def test_an_adapter_goes_along(tiny: Callable[[str], Path], tmp_path: Path, merg
     assert (tmp_path / "out" / "adapter_config.json").exists() is not merge
     assert (tmp_path / "out" / "config.json").exists() is merge
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_weights_under_an_adapter_have_the_type_that_was_asked_for(
+    tiny: Callable[[str], Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    merge: bool,
+) -> None:
+    base = AutoModel.from_pretrained(tiny("llama"))
+    base.add_adapter(LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+    base.save_pretrained(tmp_path / "adapter")
+    path = written(tmp_path, tiny("llama"), adapter=tmp_path / "adapter")
+    export_sentence_transformer(path, tmp_path / "out", merge=merge, precision="bf16")
+    student = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    weights = dict(student.named_parameters())
+    [embeddings] = [each for name, each in weights.items() if "embed_tokens" in name]
+    assert embeddings.dtype == torch.bfloat16
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "that chose the prompt, with weights in fp32:\n" in card
+    assert ("--merge puts them into it" in caplog.text) is not merge
+
+
+@pytest.mark.parametrize("merge", [True, False])
+def test_what_finetune_wrote_is_exported_with_its_prompt(
+    tiny: Callable[[str], Path], tmp_path: Path, merge: bool
+) -> None:
+    prompt = Prompt(demonstrations=(TRICKY,), layer=2)
+    rows = [(f"A man {row} walks", f"Somebody {row} walks") for row in range(16)]
+    settings = FinetuneSettings(
+        precision="fp32", batch_size=8, warmup_steps=1, lora_r=4, learning_rate=0.01, eval_steps=1
+    )
+    adapter = tmp_path / "adapter"
+    options = {"dev": fake_pairs(20), "settings": settings, "device": "cpu"}
+    training = finetune(str(tiny("llama")), rows, adapter, prompt=prompt, **options)
+    export_sentence_transformer(adapter, tmp_path / "out", merge=merge)
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu", adapter=adapter)
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(list(EDGE_CASES))
+    np.testing.assert_allclose(
+        theirs, Embedder(encoder, [prompt]).encode(list(EDGE_CASES)), atol=1e-4, rtol=1e-4
+    )
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "fine-tuned as a sentence encoder" in card
+    assert f"{training.dev_after:.2f}, before training {training.dev_before:.2f}" in card
+    assert f"on 16 rows (sha256 {training.rows_sha256}), 2 steps of 8" in card
+
+
+def test_an_adapter_under_another_prompt_is_pointed_out(
+    tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [(f"A man {row} walks", f"Somebody {row} walks") for row in range(8)]
+    settings = FinetuneSettings(precision="fp32", batch_size=8, warmup_steps=0, lora_r=4)
+    adapter = tmp_path / "adapter"
+    finetune(str(tiny("llama")), rows, adapter, settings=settings, device="cpu")
+    path = written(tmp_path, tiny("llama"))
+    export_sentence_transformer(path, tmp_path / "out", adapter=adapter, merge=True)
+    assert f"{adapter} was trained under another prompt or at another layer" in caplog.text
+    caplog.clear()
+    path = written(tmp_path, tiny("llama"), Prompt())
+    export_sentence_transformer(path, tmp_path / "same", adapter=adapter, merge=True)
+    assert "another prompt" not in caplog.text
+
+
+def test_a_folder_without_a_training_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is a folder without training.json: give demonstrations"):
+        export_sentence_transformer(tmp_path, tmp_path / "out")
+    (tmp_path / "training.json").write_text('{"model": 3}')
+    with pytest.raises(
+        UserError, match=r"training .*training.json: model: Input should be a valid"
+    ):
+        export_sentence_transformer(tmp_path, tmp_path / "out")
 
 
 def test_it_loads_where_this_package_is_not(tiny: Callable[[str], Path], tmp_path: Path) -> None:

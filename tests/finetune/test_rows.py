@@ -33,6 +33,19 @@ def test_columns_of_any_name_can_be_named(tmp_path: Path) -> None:
         read_training_rows(tmp_path / "t.csv", ["q"] * 4)
 
 
+@pytest.mark.parametrize("grade", ["score", "label", "gold_label"])
+def test_graded_pairs_are_not_taken_for_pairs_that_mean_the_same(
+    tmp_path: Path, grade: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"sentence1,sentence2,{grade}\nA cat sleeps,Stocks fell,0\n")
+    with pytest.raises(
+        UserError, match=f"line 2: the column '{grade}' says that not all pairs mean"
+    ):
+        read_training_rows(path)
+    assert read_training_rows(path, ["sentence1", "sentence2"]) == [("A cat sleeps", "Stocks fell")]
+
+
 def test_bad_rows_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n")

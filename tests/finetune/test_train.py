@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 from safetensors.numpy import load_file
 from transformers import TrainerState
 
-from demosearch import Embedder
+from demosearch import Embedder, Encoder
 from demosearch.errors import UserError
 from demosearch.finetune import FinetuneSettings, finetune, read_training_rows, train
 from demosearch.finetune.callback import ShowProgress
@@ -113,7 +114,6 @@ def test_bad_input_is_named(
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x", settings=SETTINGS)
 
 
-@pytest.mark.data
 def test_rows_that_all_share_a_text_are_no_batch(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
@@ -122,6 +122,45 @@ def test_rows_that_all_share_a_text_are_no_batch(
         finetune(str(tiny("llama")), rows, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
+def test_a_folder_of_checkpoints_of_somebody_else_is_left_alone(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "precious.pt").write_text("")
+    with pytest.raises(UserError, match="holds a folder checkpoints that is not of this command"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
+    assert (tmp_path / "checkpoints" / "precious.pt").exists()
+
+
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
+def test_a_batch_is_trained_on_the_embeddings_that_the_encoder_has(
+    tiny: Callable[[str], Path], family: str
+) -> None:
+    folder, prompt = str(tiny(family)), Prompt(demonstrations=(JOCKEY,))
+    student = train._sentence_transformer(folder, Precision.FP32, "cpu", prompt, SETTINGS)
+    texts = ["Short", "Somewhat longer than the one before", "A cat"]
+    found = student.encode([prompt.render(text) for text in texts], batch_size=3)
+    expected = Encoder.load(folder, precision="fp32", device="cpu").encode(texts, prompt)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_the_estimate_counts_what_is_left(
+    tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings = SETTINGS.model_copy(update={"warmup_steps": 3})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "_write", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=settings, device="cpu")
+    assert "3 steps of 8 rows, about" in caplog.text
+    assert "rises over 3 steps, of which there are 3: it never gets to 0.01" in caplog.text
+    caplog.clear()
+    finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=settings, device="cpu")
+    assert "0 of 3 steps of 8 rows, about 0 seconds" in caplog.text
+
+
+@pytest.mark.data
 def test_the_papers_column_names_are_read(data: Path) -> None:
     triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
     assert len(triplets) == 13300
@@ -230,17 +269,24 @@ def test_the_adapter_is_trained_in_32_bits(tiny: Callable[[str], Path], precisio
     ],
     ids=["disk", "torch", "memory"],
 )
+@pytest.mark.parametrize(
+    "where",
+    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "_say_estimate"), (train, "_write")],
+    ids=["step", "score", "estimate", "end"],
+)
 def test_no_room_is_one_line(
     tiny: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    where: tuple[object, str],
     error: Exception,
     message: str,
 ) -> None:
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(ShowProgress, "on_step_end", fail)
+    place, name = where
+    monkeypatch.setattr(place, name, fail)
     with pytest.raises(UserError, match=message):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
 
