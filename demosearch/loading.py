@@ -122,11 +122,7 @@ def load(
         raise UserError(_why_not_loaded(source, error)) from error
     except RuntimeError as error:
         raise _does_not_go_on(source, device, error) from error
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(
-            f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
-            " made up at random, so this is no model to use"
-        )
+    _refuse_missing(source, report)
     revision = revision or revision_of(source, model.config)
     put_on = None if adapter is None else put_adapter_on(model, adapter, allow_pickle)
     model.eval()
@@ -333,6 +329,32 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
             f"{reason[:300]} - a local folder works too: --model FOLDER"
         )
     return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
+
+
+def check_weights(source: ModelSource, place: str, *, allow_pickle: bool = False) -> None:
+    """Find out, without loading them, whether all of a model's weights are there.
+
+    Raises:
+        UserError: one is missing.
+    """
+    from transformers import AutoModel
+
+    with quiet_transformers(), loading(source):
+        _, report = AutoModel.from_pretrained(
+            place,
+            device_map="meta",
+            use_safetensors=None if allow_pickle else True,
+            output_loading_info=True,
+        )
+    _refuse_missing(source, report)
+
+
+def _refuse_missing(source: ModelSource, report: dict[str, Any]) -> None:
+    if missing := sorted(report["missing_keys"]):
+        raise UserError(
+            f"the weights of '{source.name}' lack {missing[0]} ({len(missing)} in all); it would be"
+            " made up at random, so this is no model to use"
+        )
 
 
 # What besides the weights decides the states of a folder's model.

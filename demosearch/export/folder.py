@@ -17,6 +17,7 @@ from demosearch.export.checks import check_folder, check_model
 from demosearch.export.made import another_prompt, read_made
 from demosearch.files import write_json
 from demosearch.loading import (
+    check_weights,
     default_device,
     dtype_of,
     loading,
@@ -149,6 +150,7 @@ def _transformer(
     last = read_config(source)[0].num_hidden_layers
     options = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
     layer = None if prompt.layer == last else prompt.layer
+    check_weights(source, place, allow_pickle=allow_pickle)
     with loading(source):
         transformer = transformer_module(place, options, layer=layer, chat_template=True)
     pad(transformer, "left")

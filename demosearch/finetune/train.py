@@ -25,6 +25,7 @@ from demosearch.files import atomic_write, read_text, sha256, write_json
 from demosearch.finetune.rows import Row
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.loading import (
+    check_weights,
     default_device,
     default_precision,
     dtype_of,
@@ -354,6 +355,7 @@ def _sentence_transformer(
             "quantization_config": quantisation(precision, dtype),
             "device_map": {"": device},
         }
+    check_weights(source, place, allow_pickle=allow_pickle)
     with quiet_transformers(), loading(source):
         # Prompts are rendered already; a chat model's own chat template must not wrap them.
         transformer = transformer_module(place, options, layer=prompt.layer)

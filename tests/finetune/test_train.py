@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from safetensors.numpy import load_file
+from safetensors.numpy import load_file, save_file
 from transformers import TrainerState
 
 from demosearch import Embedder, Encoder
@@ -130,6 +131,18 @@ def test_a_folder_of_checkpoints_of_somebody_else_is_left_alone(
     with pytest.raises(UserError, match="holds a folder checkpoints that is not of this command"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     assert (tmp_path / "checkpoints" / "precious.pt").exists()
+
+
+def test_weights_that_lack_a_part_are_not_trained(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny("llama"), folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["model.layers.1.mlp.down_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"lack layers.1.mlp.down_proj.weight \(1 in all\)"):
+        finetune(str(folder), TRIPLETS, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
