@@ -26,6 +26,7 @@ from demosearch.candidates.dictionary import read_dictionary, read_headwords
 from demosearch.candidates.generate import read_sentences
 from demosearch.cli import main
 from demosearch.datasets import Split, read_pairs
+from demosearch.datasets.senteval import STS_SUBSETS
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation
@@ -132,10 +133,14 @@ def read_senteval(path: Path) -> object:
         (file.parent / "msr_paraphrase_test.txt").write_bytes(MRPC)
     if task == "sts12":
         texts = lines(*(f"a {row}\tb" for row in range(12)))
-        (file.parent / "STS.input.MSRpar.txt").write_bytes(texts)
+        for subset in STS_SUBSETS["STS12"]:
+            (file.parent / f"STS.input.{subset}.txt").write_bytes(texts)
+            gold = file.parent / f"STS.gs.{subset}.txt"
+            gold.write_bytes(file.read_bytes() if gold == file else GOLD)
     return read_tasks(find_tasks(task), path.parent)
 
 
+GOLD = lines(*("2" for _ in range(11)), "3")
 SICK = lines(
     "pair_ID\tsentence_A\tsentence_B\trelatedness_score\tentailment_judgment",
     *(f"{row}\ta {row}\tb\t{1 + row % 5}\tNEUTRAL" for row in range(12)),
@@ -183,7 +188,7 @@ KINDS = {
         Kind("sick.txt", SICK, read_senteval),
         Kind("trec.label", TREC, read_senteval),
         Kind("mrpc.txt", MRPC, read_senteval),
-        Kind("sts.gs", lines(*("2" for _ in range(11)), "3"), read_senteval),
+        Kind("sts.gs", GOLD, read_senteval),
     )
 }
 GARBAGE: dict[str, Callable[[bytes], bytes]] = {
