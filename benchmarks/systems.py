@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 from measure import machine, median, medians, show
 
-from demosearch import Embedder
+from demosearch import Embedder, Prompt
 from demosearch.baselines import open_baseline
-from demosearch.demonstration import DemonstrationsFile
 from demosearch.evaluation import find_tasks, read_tasks
+from demosearch.templates import find_template
 
 SEED = 0
 
@@ -29,26 +30,25 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", type=Path)
-    parser.add_argument("--data", default="../shared/data/senteval")
+    parser.add_argument("--data", default="../shared/data")
     parser.add_argument("--reference", default="all-minilm-l6-v2", help="a trained encoder")
     parser.add_argument("--sentences", type=int, default=400)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
 
     texts = sample(arguments.data, arguments.sentences)
-    found = DemonstrationsFile.read(arguments.demonstrations)
-    model, precision = found.model.name, found.model.precision
+    best = Embedder.load(arguments.demonstrations)
 
-    def plain(template: str) -> Embedder:
-        return Embedder.without_demonstrations(model, precision=precision, template=template)
+    def under(*prompts: Prompt) -> Callable[[list[str]], object]:
+        return Embedder(best.encoder, prompts).encode
 
-    best = Embedder.load(arguments.demonstrations, precision=precision)
-    last = Embedder.load(arguments.demonstrations, precision=precision, layer=best.encoder.layers)
     systems: dict[str, Callable[[list[str]], object]] = {
-        "no demonstration, last layer": plain("prompteol").encode,
-        "best demonstration, last layer": last.encode,
-        f"best demonstration, layer {found.prompts[0].layer}": best.encode,
-        "mean pooling, last layer": plain("mean").encode,
+        "no demonstration, last layer": under(Prompt()),
+        "best demonstration, last layer": under(
+            *(replace(one, layer=None) for one in best.prompts)
+        ),
+        f"best demonstration, layer {best.prompts[0].layer}": best.encode,
+        "mean pooling, last layer": under(Prompt(find_template("mean"))),
         arguments.reference: open_baseline(arguments.reference).encode,
     }
     for encode in systems.values():

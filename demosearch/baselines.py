@@ -18,7 +18,14 @@ import numpy as np
 from demosearch.demonstration import ModelRecord
 from demosearch.embedded import describe_packed, package_file
 from demosearch.errors import UserError
-from demosearch.loading import default_device, dtype_of, folder_hash, loading, revision_of
+from demosearch.loading import (
+    arithmetic_of,
+    default_device,
+    dtype_of,
+    folder_hash,
+    loading,
+    revision_of,
+)
 from demosearch.models import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.transformer_module import transformer_module
@@ -113,7 +120,7 @@ class Baseline:
     @property
     def arithmetic(self) -> str:
         """The kind of device and the number format in which states are computed."""
-        return f"{self.student.device.type}, {self.student.dtype}".replace("torch.", "")
+        return arithmetic_of(self.student.device, self.student.dtype)
 
     def describe(self) -> dict[str, Any]:
         """Return all that decides an embedding, as JSON takes it."""

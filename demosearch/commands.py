@@ -565,7 +565,7 @@ def _embedder(arguments: Namespace) -> Embedder:
         embedder = Embedder.without_demonstrations(arguments.model, template=template, **options)
     encoder = embedder.encoder
     if encoder.adapter is not None:
-        from demosearch.export.made import another_prompt
+        from demosearch.finetune.training import another_prompt
 
         prompts = [
             replace(prompt, layer=encoder.resolve_layer(prompt.layer))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from demosearch.demonstration import DemonstrationsFile, mean_sha256
+from demosearch.demonstration import DemonstrationsFile, ModelRecord, mean_sha256
 from demosearch.errors import UserError
 from demosearch.loading import read_config
 from demosearch.models import Precision, resolve
@@ -82,9 +82,7 @@ class Embedder:
         """
         file = DemonstrationsFile.read(path)
         name = model or file.model.name
-        _, found = read_config(resolve(name)) if name != file.model.name else (None, "")
-        same = name == file.model.name or (found and found == file.model.revision)
-        if not same and not allow_other_model:
+        if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
             raise UserError(
                 f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
                 " model, or say --allow-other-model"
@@ -234,3 +232,9 @@ class Embedder:
 
             return torch.from_numpy(np.ascontiguousarray(result))
         return result
+
+
+def _is_same(name: str, record: ModelRecord) -> bool:
+    """Whether the weights of another name are those of the record."""
+    _, revision = read_config(resolve(name))
+    return bool(revision) and revision == record.revision

@@ -23,7 +23,7 @@ from demosearch.attention import KeysAndValues, Packing, run_packed, use_packed_
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import OutOfMemoryError, UserError
 from demosearch.layers import pooled_states, state_width
-from demosearch.loading import LoadedModel, load
+from demosearch.loading import LoadedModel, arithmetic_of, load
 from demosearch.memory import find_token_budget, is_out_of_memory, release
 from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
@@ -89,7 +89,7 @@ class Encoder:
     @property
     def arithmetic(self) -> str:
         """The kind of device and the number format in which states are computed."""
-        return f"{self.model.device.type}, {self.model.dtype}".replace("torch.", "")
+        return arithmetic_of(self.model.device, self.model.dtype)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         """Return how many tokens a prompt has without a text."""

@@ -226,6 +226,16 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
     return memory_of(linear, every - linear, precision)
 
 
+def name_of(dtype: torch.dtype) -> str:
+    """Return a number format's name as configurations have it: `bfloat16`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def arithmetic_of(device: torch.device, dtype: torch.dtype) -> str:
+    """Return in words where and in what numbers states are computed."""
+    return f"{device.type}, {name_of(dtype)}"
+
+
 def dtype_of(precision: Precision, device: str) -> torch.dtype:
     """Return the type in which a precision multiplies on a device.
 

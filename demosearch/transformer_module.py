@@ -37,8 +37,8 @@ def transformer_module(
 def pad(transformer: Transformer, side: str) -> None:
     """Pad texts on one side, `left` or `right`, with whatever the tokenizer has.
 
-    Behind a text padding changes nothing in a decoder. In front of it a text's positions are others,
-    unless the model takes them from the attention mask, as sentence-transformers gives none.
+    Behind a text padding changes nothing in a decoder. In front of it learned positions are others,
+    unless the model counts them by the attention mask: sentence-transformers gives it no positions.
     """
     tokenizer = transformer.tokenizer
     tokenizer.padding_side = side

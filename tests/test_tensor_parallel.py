@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,22 +11,9 @@ import pytest
 
 from demosearch import Embedder
 from tests.test_cli import demosearch
+from tests.torchrun import torchrun
 
 TEXTS = ["A cat sleeps.", "Dogs bark at night, all of them.", "Is it raining?"]
-
-
-def torchrun(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    # A port of its own, so that tests at the same time do not meet.
-    command += ["--rdzv-backend", "c10d", "--rdzv-endpoint", "localhost:0", "-m", "demosearch"]
-    return subprocess.run(
-        [*command, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},
-    )
 
 
 @pytest.fixture
@@ -44,7 +28,17 @@ def test_a_split_model_embeds_as_the_whole_one(
 ) -> None:
     out = tmp_path / "v.npy"
     result = torchrun(
-        "embed", "--model", tiny("llama"), "--precision", "fp32", lines, "--out", out, "--json"
+        2,
+        "demosearch",
+        "embed",
+        "--model",
+        tiny("llama"),
+        "--precision",
+        "fp32",
+        lines,
+        "--out",
+        out,
+        "--json",
     )
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == {"file": str(out), "texts": 3}
@@ -67,7 +61,7 @@ def test_a_split_search_is_the_search(tiny: Callable[[str], Path], tmp_path: Pat
     )
     options = ["search", "--model", tiny("llama"), "--precision", "fp32", "--dev", "starter"]
     options += ["--candidates", candidates, "--json", "--quiet", "--out"]
-    split = torchrun(*options, tmp_path / "split.json")
+    split = torchrun(2, "demosearch", *options, tmp_path / "split.json")
     assert split.returncode == 0, split.stderr
     alone = demosearch(*options, tmp_path / "alone.json", "--device", "cpu")
     first, second = json.loads(split.stdout), json.loads(alone.stdout)
@@ -78,6 +72,8 @@ def test_a_split_search_is_the_search(tiny: Callable[[str], Path], tmp_path: Pat
 def test_a_family_without_a_plan_is_refused(
     tiny: Callable[[str], Path], lines: Path, tmp_path: Path
 ) -> None:
-    result = torchrun("embed", "--model", tiny("opt"), lines, "--out", tmp_path / "v.npy")
+    result = torchrun(
+        2, "demosearch", "embed", "--model", tiny("opt"), lines, "--out", tmp_path / "v.npy"
+    )
     assert result.returncode != 0
     assert "models of type 'opt' cannot be split by torchrun" in result.stderr

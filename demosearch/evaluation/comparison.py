@@ -138,8 +138,8 @@ class Comparison:
     ) -> list[Difference]:
         drawn: dict[str, NDArray[np.float64]] = {}
         points: dict[str, float] = {}
-        for task in sorted(base.result.tasks, key=_place):
-            if task not in other.result.tasks or _not_comparable(base, other, task):
+        for task in _shared(base, other):
+            if _not_comparable(base, other, task):
                 continue
             points[task] = other.result.tasks[task].score - base.result.tasks[task].score
             if task not in resampled_base:
@@ -191,10 +191,9 @@ class Comparison:
             for overlap in each.result.overlaps
         ]
         for name, other in zip(self.names[1:], others, strict=True):
-            shared = sorted(base.result.tasks.keys() & other.result.tasks.keys(), key=_place)
             found += [
                 f"{name}: {_title(task)} is not compared: {reason}"
-                for task in shared
+                for task in _shared(base, other)
                 if (reason := _not_comparable(base, other, task))
             ]
         return found
@@ -325,6 +324,12 @@ def read_published(pattern: str) -> list[Row]:
         name = f"{row['system']} (published, {row['kind']})"
         rows.append(Row(system=name, scores=scores, average=average, source=row["source"]))
     return rows
+
+
+def _shared(first: Evaluation, second: Evaluation) -> list[str]:
+    """Return the tasks that both systems have, in the tables' order, then the user's own."""
+    theirs = second.result.tasks
+    return sorted((task for task in first.result.tasks if task in theirs), key=_place)
 
 
 def _not_comparable(first: Evaluation, second: Evaluation, task: str) -> str:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from demosearch import __version__
 from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.export.made import Made
+from demosearch.finetune.training import Training
 from demosearch.models import Precision
-
-if TYPE_CHECKING:
-    from demosearch.finetune.train import Training
 
 _CARD = """\
 ---

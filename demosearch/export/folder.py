@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import tempfile
 from dataclasses import dataclass
@@ -14,13 +13,15 @@ from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
 from demosearch.export.checks import check_folder, check_model
-from demosearch.export.made import another_prompt, read_made
-from demosearch.files import write_json
+from demosearch.export.made import read_made
+from demosearch.files import read_json, write_json
+from demosearch.finetune.training import another_prompt
 from demosearch.loading import (
     check_weights,
     default_device,
     dtype_of,
     loading,
+    name_of,
     put_adapter_on,
     read_config,
     weights_place,
@@ -185,6 +186,6 @@ def _name_base(model: Any, source: ModelSource) -> None:
 def _set_type_of_base(folder: Path, dtype: Any) -> None:
     """Let the weights under an adapter be loaded in this type; theirs is what their folder says."""
     path = folder / "sentence_bert_config.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    settings["model_kwargs"] = {"dtype": str(dtype).removeprefix("torch.")}
+    settings = read_json(path, "settings of the exported folder")
+    settings["model_kwargs"] = {"dtype": name_of(dtype)}
     write_json(path, settings)

@@ -9,12 +9,11 @@ from typing import Any
 from demosearch.errors import UserError
 from demosearch.export.folder import Exported, export_sentence_transformer
 from demosearch.export.made import read_made
-from demosearch.loading import read_config
+from demosearch.loading import default_device, dtype_of, name_of, read_config
 from demosearch.models import Precision, resolve
 
 SERVING_FILE = "SERVING.md"
 _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
-_TYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
 _SERVING = """\
 # Serving with vLLM
 
@@ -57,7 +56,8 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     message = {"role": "user", "content": "A cat sleeps"}
     request = json.dumps({"model": str(out), "messages": [message]})
     # Left to itself it serves 32-bit weights in 16 bits.
-    dtype = _TYPES[Precision(options.get("precision") or made.model.precision)]
+    precision = Precision(options.get("precision") or made.model.precision)
+    dtype = name_of(dtype_of(precision, default_device()))
     text = _SERVING.format(folder=out, dtype=dtype, pooler=_POOLER, request=request)
     (exported.folder / SERVING_FILE).write_text(text, encoding="utf-8")
     return exported

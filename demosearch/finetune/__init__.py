@@ -2,6 +2,7 @@
 
 from demosearch.finetune.rows import read_training_rows
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.train import Training, finetune
+from demosearch.finetune.train import finetune
+from demosearch.finetune.training import Training
 
 __all__ = ["FinetuneSettings", "Training", "finetune", "read_training_rows"]

@@ -14,16 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
 from demosearch import tensor_parallel
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import PromptRecord
 from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_text, sha256, write_json
 from demosearch.finetune.rows import Row
 from demosearch.finetune.settings import FinetuneSettings
+from demosearch.finetune.training import TRAINING_FILE, Step, Training
 from demosearch.loading import (
     check_weights,
     default_device,
@@ -56,43 +55,6 @@ _DEV = "dev"
 _BYTES_TRAINED = 16
 # The estimate tries so many rows.
 _TRIED_ROWS = 8
-
-
-class Step(BaseModel):
-    """One point of the learning curve."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    step: int
-    loss: float | None = Field(description="mean over the step's rows")
-    dev: float | None = Field(description="Spearman x 100, where it was measured")
-
-
-class Training(BaseModel):
-    """What a fine-tuning did: the contents of `training.json` beside the adapter."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str
-    revision: str = Field(description="commit or content hash of the weights; empty if unknown")
-    precision: str
-    prompt: str = Field(description="the prompt of an empty text")
-    layer: int | None = Field(description="index into hidden_states; null is the last")
-    trained_under: PromptRecord = Field(description="the whole prompt, its layer counted out")
-    settings: FinetuneSettings
-    rows: int
-    rows_sha256: str
-    dev: str | None = Field(description="name of the pairs that chose among the steps")
-    dev_sha256: str | None
-    columns: int = Field(description="texts a row: 2 without hard negatives, 1 for dropout twins")
-    steps: int
-    best_step: int | None = Field(description="whose adapter was kept; null: the last")
-    curve: list[Step]
-    dev_before: float | None = Field(description="Spearman x 100 before training")
-    dev_after: float | None = Field(description="Spearman x 100 of the adapter that was kept")
-    trained_parameters: int
-    seconds: float = Field(description="of the last sitting")
-    versions: dict[str, str]
 
 
 def finetune(
@@ -224,12 +186,13 @@ def finetune(
 
 
 def _check(out: Path, rows: Sequence[Row], settings: FinetuneSettings, processes: int) -> None:
-    # Checkpoints go last: with them here, writing the adapter did not come to its end.
-    if (out / "adapter_config.json").exists() and not (out / CHECKPOINTS).exists():
-        raise UserError(f"--out {out} holds an adapter already; choose another folder")
     checkpoints = out / CHECKPOINTS
-    begun = (checkpoints / _STARTED_FILE).exists() or not checkpoints.is_dir()
-    if not begun and any(not each.name.startswith(".") for each in checkpoints.iterdir()):
+    # Checkpoints go last: with them here, writing the adapter did not come to its end.
+    if (out / "adapter_config.json").exists() and not checkpoints.exists():
+        raise UserError(f"--out {out} holds an adapter already; choose another folder")
+    is_ours = (checkpoints / _STARTED_FILE).exists()
+    # What begins with a dot was left by a kill before that file was whole.
+    if not is_ours and any(not each.name.startswith(".") for each in checkpoints.glob("*")):
         raise UserError(
             f"--out {out} holds a folder {CHECKPOINTS} that is not of this command; choose another"
             " folder"
@@ -624,7 +587,7 @@ def _write(out: Path, training: Training, student: SentenceTransformer) -> None:
         table.writerow(Step.model_fields)
         table.writerows(point.model_dump().values() for point in training.curve)
     _draw(out / CURVE_PICTURE, training)
-    write_json(out / "training.json", training.model_dump(mode="json"))
+    write_json(out / TRAINING_FILE, training.model_dump(mode="json"))
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
 
 

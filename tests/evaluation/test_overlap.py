@@ -2,15 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
-from demosearch.datasets import Pairs
+from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.demonstration import DemonstrationsFile, SetRecord
 from demosearch.evaluation import find_overlaps, find_tasks, read_tasks
 from tests.examples import demonstrations_file
-from tests.fakes import fake_pairs
+from tests.fakes import fake_pairs, write_fake_pairs
 
 
 def chosen_on(pairs: Pairs) -> DemonstrationsFile:
@@ -44,9 +43,7 @@ def test_stsb_in_senteval_s_spelling_is_the_same_pairs() -> None:
 
 
 def test_pairs_of_stsb_are_found_in_other_tasks(tmp_path: Path) -> None:
-    dev = fake_pairs(20)
-    table = {"sentence1": dev.sentences1, "sentence2": dev.sentences2, "score": dev.scores}
-    pd.DataFrame(table).to_csv(tmp_path / "dev.csv", index=False)
+    dev = read_pairs(write_fake_pairs(tmp_path / "dev.csv", 20), Split.DEV)
     # In another casing, the other way round, and one that is not among them.
     same = Pairs(
         "STS12.x",

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,24 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from tests.conftest import REPOSITORY
 from tests.fakes import write_fake_pairs
+from tests.torchrun import torchrun
 
 
 def run(processes: int, *arguments: str | Path | int) -> None:
-    """Run a module in one process, or in several as torchrun does."""
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", *map(str, arguments)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    result = subprocess.run(
-        command,
-        cwd=REPOSITORY,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    result = torchrun(processes, *arguments)
     assert result.returncode == 0, result.stderr
 
 
