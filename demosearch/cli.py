@@ -460,7 +460,7 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
         "--dev",
         required=required,
         metavar="D[,D...]",
-        help="stsb, starter, a file or SentEval folder; over several the mean score counts",
+        help="stsb, starter, a file or folder; over several the mean score counts",
     )
     parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
 

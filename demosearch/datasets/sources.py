@@ -1,4 +1,4 @@
-"""Turning `--dev` and `--test` into pairs: a known name, a file, or a SentEval folder."""
+"""Turning `--dev` and `--test` into pairs: a known name, a file, or a folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
 
     Args:
         source: `stsb`, `starter`, a file (CSV, TSV, JSONL, parquet with the columns
-            `sentence1,sentence2,score`), or a SentEval folder.
+            `sentence1,sentence2,score`), or a folder with `dev.csv` and so on, or SentEval's.
         split: which part of a named data set or folder.
         data: folder that `stsb` is looked for in; None is what DEMOSEARCH_DATA names.
 
@@ -52,9 +52,7 @@ def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
         return _read_folder(path, split)
     if not path.exists():
         raise UserError(f"no such file or folder: {source} (known names: stsb, starter)")
-    # STS-B is recognised in its own folder, so that no evaluation takes its dev set for fresh data.
-    ours = path.resolve().parent.name == "stsb" and path.stem in list(Split)
-    return _read_file(path, f"stsb-{path.stem}" if ours else path.stem)
+    return _read_file(path, _name_of(path))
 
 
 def read_sets(sources: str, split: Split, data: str | None = None) -> Pairs:
@@ -93,16 +91,21 @@ def evaluation_sentences(source: str, data: str | None = None) -> list[str]:
 def _read_stsb(split: Split, data: str | None) -> Pairs:
     folder = data or os.environ.get(DATA_VARIABLE)
     if folder:
-        root = Path(folder).expanduser()
-        for place in (root / "stsb", root):
-            if (file := place / f"{split}.csv").is_file():
-                return _read_file(file, f"stsb-{split}")
-        return _read_folder(root, split)
+        return _read_folder(Path(folder).expanduser(), split, f"stsb-{split}")
     part = "validation" if split is Split.DEV else str(split)
     return read_hub_pairs(HUB_STSB, part, f"stsb-{split}", scale=5.0)
 
 
-def _read_folder(folder: Path, split: Split) -> Pairs:
+def _name_of(file: Path) -> str:
+    # STS-B is recognised in its own folder, so that no evaluation takes its dev set for fresh data.
+    ours = file.resolve().parent.name == "stsb" and file.stem in list(Split)
+    return f"stsb-{file.stem}" if ours else file.stem
+
+
+def _read_folder(folder: Path, split: Split, name: str | None = None) -> Pairs:
+    for place in (folder / "stsb", folder):
+        if (table := place / f"{split}.csv").is_file():
+            return _read_file(table, name or _name_of(table))
     file = senteval.find_stsb(folder, split)
     if file is None:
         raise UserError(

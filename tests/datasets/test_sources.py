@@ -8,6 +8,7 @@ import pytest
 
 from demosearch.datasets import Split, evaluation_sentences, read_pairs, read_sets
 from demosearch.errors import UserError
+from tests.fakes import write_fake_pairs
 
 ROWS = [(f"first {row}", f'second "{row}", quoted', row % 6) for row in range(12)]
 
@@ -88,6 +89,19 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     (tmp_path / "p.doc").write_text("x")
     with pytest.raises(UserError, match=r"ending '\.doc' is not one of \.csv"):
         read_pairs(str(tmp_path / "p.doc"), Split.DEV)
+
+
+def test_a_folder_holds_a_file_for_each_split(tmp_path: Path) -> None:
+    dev = write_fake_pairs(tmp_path / "dev.csv", 20)
+    write_fake_pairs(tmp_path / "test.csv", 12)
+    assert read_pairs(str(tmp_path), Split.DEV) == read_pairs(str(dev), Split.DEV)
+    assert len(read_pairs(str(tmp_path), Split.TEST)) == 12
+    # Below a folder of this name it is STS-B, however it is asked for.
+    (tmp_path / "stsb").mkdir()
+    inner = write_fake_pairs(tmp_path / "stsb" / "dev.csv", 15)
+    for source, data in [(inner, None), (Path(inner).parent, None), ("stsb", str(tmp_path))]:
+        pairs = read_pairs(str(source), Split.DEV, data)
+        assert (pairs.name, len(pairs)) == ("stsb-dev", 15)
 
 
 def test_stsb_offline_says_where_to_put_it() -> None:
