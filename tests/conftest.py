@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 from demosearch.candidates.dictionary import wordnet_is_installed
-from tests.postgresql import PostgreSQL, binaries
+from tests.databases import SERVERS
 from tests.tiny import FAMILIES, save_tiny_model
 
 # What lands must not hang on chance; `make fuzz` looks further.
@@ -36,7 +36,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Leave out tests whose data is not here; where DEMOSEARCH_REQUIRE_... is set, that fails."""
     here = {
         "data": DATA.is_dir(),
-        "postgresql": binaries() is not None,
+        **{name: server.programs is not None for name, server in SERVERS.items()},
         "wordnet": wordnet_is_installed(),
     }
     for marker, there in here.items():
@@ -53,13 +53,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def data() -> Path:
     """The folder of real evaluation data."""
     return DATA
-
-
-@pytest.fixture
-def postgresql() -> Iterator[PostgreSQL]:
-    """A running PostgreSQL server with an empty database."""
-    with PostgreSQL() as server:
-        yield server
 
 
 @pytest.fixture(scope="session")

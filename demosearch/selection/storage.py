@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import logging
 import os
 import random
@@ -15,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL, column, event, insert, make_url, table
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity import wait_random_exponential as waits
@@ -24,7 +26,9 @@ from demosearch.errors import UserError, reason_of
 from demosearch.files import sweep, umask
 
 if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
     from sqlalchemy.engine import Dialect
+    from sqlalchemy.orm import Session
     from sqlalchemy.pool import ConnectionPoolEntry
 
 logger = logging.getLogger(__name__)
@@ -159,6 +163,46 @@ class _WholeLines(JournalFileSymlinkLock):
             file.truncate(start)
 
 
+class _Database(optuna.storages.RDBStorage):
+    """Optuna's database, into which what a new trial has many of is written a table at a time.
+
+    Optuna writes attributes and scores one by one and looks each up before, which took more time than
+    all else that a search does beside the encoder (`benchmarks/overhead.py`); a trial that has just
+    been made has none yet. Where Optuna no longer calls this, it is only slower again.
+    """
+
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Session
+    ) -> Any:
+        if template_trial is None:
+            return super()._get_prepared_new_trial(study_id, None, session)
+        bare = copy.copy(template_trial)
+        bare.user_attrs, bare.system_attrs, bare.intermediate_values = {}, {}, {}
+        trial = super()._get_prepared_new_trial(study_id, bare, session)
+        for name, rows in _rows(template_trial).items():
+            if rows:
+                found = [{"trial_id": trial.trial_id, **row} for row in rows]
+                session.execute(insert(table(name, *map(column, found[0]))), found)
+        return trial
+
+
+def _rows(trial: FrozenTrial) -> dict[str, list[dict[str, Any]]]:
+    """Return what a trial has many of, as rows of Optuna's tables; its scores are finite."""
+    scores = trial.intermediate_values.items()
+    return {
+        "trial_user_attributes": _as_json(trial.user_attrs),
+        "trial_system_attributes": _as_json(trial.system_attrs),
+        "trial_intermediate_values": [
+            {"step": step, "intermediate_value": score, "intermediate_value_type": "FINITE"}
+            for step, score in scores
+        ],
+    }
+
+
+def _as_json(attributes: dict[str, Any]) -> list[dict[str, str]]:
+    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
+
+
 def _open_database(storage: str) -> optuna.storages.BaseStorage:
     """Return an open database.
 
@@ -176,7 +220,7 @@ def _open_database(storage: str) -> optuna.storages.BaseStorage:
         options = {"pool_pre_ping": True}
     for attempt in range(1, _OPENINGS + 1):
         try:
-            database = optuna.storages.RDBStorage(storage, engine_kwargs=options)
+            database = _Database(storage, engine_kwargs=options)
             break
         except DBAPIError:
             if attempt == _OPENINGS:

@@ -4,17 +4,20 @@ import logging
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import FrozenTrial
+from sqlalchemy import event
 
 from demosearch import search
 from demosearch.errors import UserError
 from demosearch.selection import storage
 from demosearch.selection.storage import close_storage, open_storage
+from tests.databases import EACH, Server
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
-from tests.postgresql import PostgreSQL
 
 
 @pytest.mark.parametrize(
@@ -54,6 +57,52 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
         open_storage(f"sqlite:///{tmp_path / 'study.db'}")
 
 
+def statements(database: optuna.storages.RDBStorage, trial: FrozenTrial) -> tuple[FrozenTrial, int]:
+    """Return a trial as a study has it once it was added, and how many statements that took."""
+    study = optuna.create_study(storage=database)
+    said: list[object] = []
+    event.listen(database.engine, "before_cursor_execute", lambda *_: said.append(1))
+    study.add_trial(trial)
+    number = len(said)
+    (found,) = optuna.load_study(study_name=study.study_name, storage=database).trials
+    return found, number
+
+
+@pytest.fixture(params=["sqlite", *EACH])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Every kind of database in turn."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'study.db'}"
+    else:
+        with request.param() as running:
+            yield running.url
+
+
+def test_a_trial_is_written_as_optuna_writes_it_in_fewer_statements(database: str) -> None:
+    trial = optuna.trial.create_trial(
+        value=79.5,
+        params={"candidate": 3},
+        distributions={"candidate": optuna.distributions.IntDistribution(0, 9)},
+        user_attrs={f"word {number}": ["'\"%", number, None] for number in range(10)},
+        system_attrs={"similarities:0": "a" * 60_000},
+        intermediate_values={100: 75.25, 1500: 79.5},
+    )
+    ours, theirs = open_storage(database), optuna.storages.RDBStorage(database)
+    assert isinstance(ours, optuna.storages.RDBStorage)
+    found, few = statements(ours, trial)
+    wanted, many = statements(theirs, trial)
+    close_storage(ours)
+    close_storage(theirs)
+    # An identity and a place in the study apart, they are the same.
+    assert found.user_attrs == wanted.user_attrs == trial.user_attrs
+    assert found.system_attrs == wanted.system_attrs == trial.system_attrs
+    assert found.intermediate_values == wanted.intermediate_values == trial.intermediate_values
+    assert (found.value, found.params, found.state) == (wanted.value, wanted.params, wanted.state)
+    assert found.datetime_complete == wanted.datetime_complete
+    # Ten attributes are one statement, and not three each.
+    assert few < many - 20
+
+
 class Interrupted(FakeEncoder):
     """Calls something once, before its third candidate."""
 
@@ -68,27 +117,33 @@ class Interrupted(FakeEncoder):
         return super().compare(*arguments, **options)
 
 
-@pytest.mark.postgresql
+@pytest.fixture(params=EACH)
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Every kind of database server in turn."""
+    with request.param() as running:
+        yield running
+
+
 def test_a_database_that_is_away_for_a_while_is_waited_for(
-    postgresql: PostgreSQL, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
 
     def bring_back() -> None:
         time.sleep(2)
-        postgresql.start()
+        server.start()
 
     helper = threading.Thread(target=bring_back)
 
     def take_away() -> None:
-        postgresql.stop()
+        server.stop()
         helper.start()
 
     candidates, dev = fake_candidates([30, 80, 5, 60, 20, 70]), fake_pairs(240)
     encoder, alone = Interrupted(take_away), FakeEncoder()
-    found = search(encoder, candidates, dev, folder=tmp_path, storage=postgresql.url).file
+    found = search(encoder, candidates, dev, folder=tmp_path, storage=server.url).file
     helper.join()
-    assert "the study's database is away, waiting for it: connection" in caplog.text
+    assert "the study's database is away, waiting for it: " in caplog.text
     assert found.ranking == search(alone, candidates, dev, folder=tmp_path / "alone").file.ranking
     assert encoder.encoded == alone.encoded
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import optuna
@@ -16,6 +17,7 @@ import pytest
 from demosearch import search
 from demosearch.selection import workers
 from demosearch.selection.workers import Claims
+from tests.databases import EACH
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
@@ -27,16 +29,14 @@ def study(tmp_path: Path) -> optuna.Study:
     return optuna.create_study(storage=f"sqlite:///{tmp_path / 'claims.db'}")
 
 
-@pytest.fixture(
-    params=["sqlite", "journal", pytest.param("postgresql", marks=pytest.mark.postgresql)]
-)
-def storage(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+@pytest.fixture(params=["sqlite:///{}/study.db", "{}/study.log", *EACH])
+def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Every kind of storage in turn."""
-    if request.param == "postgresql":
-        return str(request.getfixturevalue("postgresql").url)
-    if request.param == "journal":
-        return str(tmp_path / "study.log")
-    return f"sqlite:///{tmp_path / 'study.db'}"
+    if isinstance(request.param, str):
+        yield request.param.format(tmp_path)
+    else:
+        with request.param() as server:
+            yield server.url
 
 
 def dead_process() -> tuple[int, float]:
