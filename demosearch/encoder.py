@@ -162,6 +162,10 @@ class Encoder:
         """
         return resolve_layer(layer, self.layers)
 
+    def width(self, layer: int | None) -> int:
+        """Return how many numbers a layer's states have; None is the last layer."""
+        return state_width(self.model.config, layer)
+
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
@@ -218,8 +222,7 @@ class Encoder:
         distinct = list(dict.fromkeys(prepared))
         copies = Counter(prepared)
         done = [
-            np.zeros((len(distinct), state_width(self.model.config, layer)), dtype=np.float32)
-            for layer in resolved
+            np.zeros((len(distinct), self.width(layer)), dtype=np.float32) for layer in resolved
         ]
         for places, states in self._batches(distinct, prompt, resolved):
             for rows, found in zip(done, states, strict=True):

@@ -89,6 +89,10 @@ class Replicas:
         """Return how many tokens a prompt has without a text."""
         return int(self._ask(Encoder.prompt_tokens, prompt))
 
+    def width(self, layer: int | None) -> int:
+        """Return how many numbers a layer's states have; None is the last layer."""
+        return int(self._ask(Encoder.width, layer))
+
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:

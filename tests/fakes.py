@@ -40,6 +40,10 @@ class FakeEncoder:
     def prompt_tokens(self, prompt: Prompt) -> int:
         return len(" ".join(prompt.parts).split())
 
+    def width(self, layer: int | None) -> int:
+        del layer
+        return 2
+
     def encode(self, texts: Sequence[str], prompt: Prompt, *, advance: object = None) -> np.ndarray:
         del advance
         words = [one.word for one in prompt.demonstrations] or ["W60"]

@@ -108,8 +108,14 @@ class Choice:
             most: prompts in all.
             folder: of the search.
         """
-        others = self.everyone().prompts(POOL)
-        pool = [*self.prompts, *(each for each in others if each not in self.prompts)][:POOL]
+        width = self._objective.encoder.width
+        others = [
+            each
+            for each in self.everyone().prompts(POOL)
+            # OPT-350M's last layer is narrower than the others, and there is no mean of the two.
+            if each not in self.prompts and width(each.layer) == width(self.prompts[0].layer)
+        ]
+        pool = [*self.prompts, *others][:POOL]
         cost = len(pool) * len(self._dev.sentences())
         if not self._race.affords(cost):
             return

@@ -42,6 +42,10 @@ class SentenceEncoder(Protocol):
         """Return how many tokens a prompt has without a text."""
         ...
 
+    def width(self, layer: int | None) -> int:
+        """Return how many numbers a layer's states have; None is the last layer."""
+        ...
+
     def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
         """Return one row a text, float32 (len(texts), width), not normalised."""
         ...

@@ -5,6 +5,7 @@ import time
 import zlib
 from collections import Counter
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -515,6 +516,30 @@ def test_prompts_that_err_differently_are_averaged(tmp_path: Path) -> None:
     assert file.steps[-1].spearman == file.dev.spearman
     # Choosing on one half of the pairs is repeated with its prompts, not with one of them.
     assert file.estimate.gain > file.ranking[0].spearman - file.dev.baseline_spearman
+
+
+class Narrowing(FakeEncoder):
+    """Its last layer is narrower, as OPT-350M's; odd words do best there, even ones a layer before."""
+
+    def width(self, layer: int | None) -> int:
+        return 3 if layer == 2 else 2
+
+    def encode(self, texts, prompt, *, advance=None):  # type: ignore[no-untyped-def]
+        states = super().encode(texts, prompt, advance=advance)
+        return np.pad(states, ((0, 0), (0, self.width(prompt.layer) - 2)))
+
+    def compare(self, texts, prompt, layers, first, second):  # type: ignore[no-untyped-def]
+        (plain,) = super().compare(texts, replace(prompt, layer=3), [3], first, second)
+        best = 3 if prompt.demonstrations and prompt.demonstrations[0].word in ("W41", "W43") else 2
+        return np.stack([plain if layer == best else plain**9 - plain for layer in layers])
+
+
+def test_prompts_whose_layers_differ_in_width_are_not_averaged(tmp_path: Path) -> None:
+    candidates = fake_candidates([42, 44, 41, 43])
+    result = search(Narrowing(), candidates, DEV, folder=tmp_path, layers="auto", ensemble=4)
+    ranked = {one.layer for one in result.file.ranking}
+    assert ranked == {2, 3}
+    assert [prompt.layer for prompt in result.prompts] == [result.file.ranking[0].layer] * 2
 
 
 def test_an_ensemble_that_was_computed_is_not_computed_again(tmp_path: Path) -> None:
