@@ -578,6 +578,13 @@ def _curve(history: Sequence[dict[str, Any]]) -> list[Step]:
     ]
 
 
+def _whole_curve(training: Training) -> list[Step]:
+    """Return the learning curve from before the first step on."""
+    if training.dev_before is None:
+        return training.curve
+    return [Step(step=0, loss=None, dev=training.dev_before), *training.curve]
+
+
 def _write(out: Path, training: Training, student: SentenceTransformer) -> None:
     """Write the adapter and what is said of it; the checkpoints go last."""
     with quiet_transformers():
@@ -585,7 +592,7 @@ def _write(out: Path, training: Training, student: SentenceTransformer) -> None:
     with atomic_write(out / CURVE_FILE) as file:
         table = csv.writer(file)
         table.writerow(Step.model_fields)
-        table.writerows(point.model_dump().values() for point in training.curve)
+        table.writerows(point.model_dump().values() for point in _whole_curve(training))
     _draw(out / CURVE_PICTURE, training)
     write_json(out / TRAINING_FILE, training.model_dump(mode="json"))
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
@@ -603,11 +610,10 @@ def _draw(path: Path, training: Training) -> None:
     points = [(one.step, one.loss) for one in training.curve if one.loss is not None]
     losses.plot(*zip(*points, strict=True), color="tab:gray", linewidth=1, label="loss")
     losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    scored = [(one.step, one.dev) for one in training.curve if one.dev is not None]
-    if scored and training.dev_before is not None:
+    scored = [(one.step, one.dev) for one in _whole_curve(training) if one.dev is not None]
+    if scored:
         scores = losses.twinx()
-        steps, values = zip((0, training.dev_before), *scored, strict=True)
-        scores.plot(steps, values, color="tab:blue", marker="o", label="dev")
+        scores.plot(*zip(*scored, strict=True), color="tab:blue", marker="o", label="dev")
         scores.set_ylabel("dev, Spearman x 100", color="tab:blue")
         if training.best_step is not None:
             scores.axvline(training.best_step, color="tab:blue", linestyle=":", linewidth=1)

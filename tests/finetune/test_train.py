@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
@@ -245,6 +246,10 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
     assert training.best_step == max(scores, key=scores.__getitem__)
     assert training.dev_after == pytest.approx(scores[training.best_step], abs=0.01)
     assert len(set(scores.values())) > 1
+    # Beside the steps the curve shows where they began.
+    table = pd.read_csv(tmp_path / "a" / "curve.csv")
+    assert table["dev"].dropna().tolist() == [training.dev_before, *scores.values()]
+    assert table["step"][0] == 0
 
 
 def test_a_kill_while_the_adapter_is_written_loses_nothing(
