@@ -1,6 +1,6 @@
 """What a search costs besides the encoder: milliseconds a trial, with a stub for the encoder.
 
-    python benchmarks/overhead.py [--candidates 100 1000 10000] [--storage postgresql://...]
+    python benchmarks/overhead.py [--candidates 100 1000 10000] [--storage sqlite journal postgresql://...]
 
 The stub answers at once with random similarities, so all the time there is goes into the study (one
 write a trial), the claims, the scores, and at the end reading and resampling, shown by themselves.
@@ -13,7 +13,6 @@ import tempfile
 import time
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import optuna
@@ -62,7 +61,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--pairs", type=int, default=1500)
-    parser.add_argument("--storage", help="an Optuna storage; its studies are named overhead-N")
+    parser.add_argument(
+        "--storage",
+        nargs="+",
+        default=["sqlite"],
+        help="sqlite, journal, or the URL of an empty database; its studies are named overhead-N",
+    )
     arguments = parser.parse_args()
 
     generator = np.random.default_rng(0)
@@ -74,16 +78,21 @@ def main() -> None:
         tuple(scores.tolist()),
     )
     print(machine(), "\n")
-    rows = [measure(number, dev, arguments.storage) for number in arguments.candidates]
-    show(("candidates", "trials", "ms a trial", "seconds at the end"), rows)
+    rows = [
+        measure(number, dev, storage)
+        for number in arguments.candidates
+        for storage in arguments.storage
+    ]
+    show(("storage", "candidates", "trials", "ms a trial", "seconds at the end"), rows)
 
 
-def measure(number: int, dev: Pairs, storage: str | None) -> tuple[object, ...]:
+def measure(number: int, dev: Pairs, storage: str) -> tuple[object, ...]:
     """Return a row of the table."""
     candidates = [Demonstration(sentence=f"Number {one}.", word=f"W{one}") for one in range(number)]
     name = f"overhead-{number}"
     with tempfile.TemporaryDirectory() as folder:
-        url = storage or f"sqlite:///{Path(folder) / 'study.db'}"
+        files = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"{folder}/study.log"}
+        url = files.get(storage, storage)
         seconds = []
         # The second time nothing is left to score: what remains is reading and resampling.
         for _ in range(2):
@@ -92,7 +101,8 @@ def measure(number: int, dev: Pairs, storage: str | None) -> tuple[object, ...]:
             seconds.append(time.perf_counter() - started)
         trials = len(optuna.load_study(study_name=name, storage=open_storage(url)).trials)
     whole, again = seconds
-    return number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
+    kind = storage.partition(":")[0]
+    return kind, number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
 
 
 if __name__ == "__main__":
