@@ -141,6 +141,40 @@ def test_notebooks_run_on_a_real_run(
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
+# Imports what a command needs, then leaves it some room more, and at last as much as it wants.
+MEMORY = """
+import resource, sys
+from demosearch.cli import main
+from demosearch import Embedder
+import transformers.models.llama.modeling_llama, psutil
+
+unlimited = resource.getrlimit(resource.RLIMIT_AS)
+room = int(sys.argv[1]) << 20
+resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + room, unlimited[1]))
+refused = main(sys.argv[2:])
+resource.setrlimit(resource.RLIMIT_AS, unlimited)
+print(refused, main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("room", [200, 700])
+def test_want_of_memory_is_one_line_and_the_same_command_goes_on(room: int, tmp_path: Path) -> None:
+    """There is no room for the weights, or only for them."""
+    lines = tmp_path / "lines.txt"
+    lines.write_text("A cat sleeps.\n" * 10 + "Rain fell on the old town for hours. " * 400)
+    words = ["embed", "--model", MODEL, "--precision", "fp32", str(lines), "--quiet"]
+    result = subprocess.run(
+        [sys.executable, "-c", MEMORY, str(room), *words, "--out", str(tmp_path / "v.npy")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.stdout.split() == ["2", "0"], result.stderr
+    assert "memory" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert np.load(tmp_path / "v.npy").shape == (11, 576)
+
+
 @pytest.mark.data
 def test_the_plain_prompt_scores_73_8_on_stsb_dev(encoder: Encoder, data: Path) -> None:
     dev = read_pairs("stsb", Split.DEV, str(data))
