@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -296,7 +297,7 @@ def run(
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.evaluation import gain_on
-    from demosearch.replicas import open_encoder
+    from demosearch.replicas import Replicas, open_encoder
     from demosearch.selection.search import Center, search
 
     encoder = open_encoder(
@@ -311,50 +312,52 @@ def run(
     auto = pipeline.layer == AUTO
     layer = None if isinstance(pipeline.layer, str) else pipeline.layer
     prompt = Prompt(template, layer=layer)
-    result = search(
-        encoder,
-        candidates,
-        dev,
-        folder=out,
-        prompt=prompt,
-        templates=further,
-        warm_start=warm_start,
-        rounds=pipeline.rounds,
-        further=partial(_further, model, pipeline, devices, out, dev, test),
-        layers=AUTO if auto else None,
-        shots=pipeline.shots,
-        ensemble=pipeline.ensemble,
-        center=Center(*centering) if centering else None,
-        metric=metric,
-        max_extra_tokens=pipeline.max_extra_tokens,
-        pareto=pipeline.pareto,
-        save_similarities=pipeline.save_similarities,
-        strategy=pipeline.strategy,
-        budget=pipeline.budget,
-        patience=pipeline.patience,
-        seed=pipeline.seed,
-        exclude=test.sentences() if test else (),
-        storage=storage,
-        study_name=study_name,
-        show_progress=show_progress,
-    )
-    result.file.write(out / DEMONSTRATIONS_FILE)
-    scores = None
-    if test is not None:
-        scores = _test_once(
-            out,
-            result.file,
-            test,
-            lambda: gain_on(
-                test,
-                encoder,
-                result.prompts,
-                Prompt(template),
-                pipeline.seed,
-                result.file.mean,
-                metric,
-            ),
+    # The next model's weights need the room that this one's have.
+    with encoder if isinstance(encoder, Replicas) else nullcontext():
+        result = search(
+            encoder,
+            candidates,
+            dev,
+            folder=out,
+            prompt=prompt,
+            templates=further,
+            warm_start=warm_start,
+            rounds=pipeline.rounds,
+            further=partial(_further, model, pipeline, devices, out, dev, test),
+            layers=AUTO if auto else None,
+            shots=pipeline.shots,
+            ensemble=pipeline.ensemble,
+            center=Center(*centering) if centering else None,
+            metric=metric,
+            max_extra_tokens=pipeline.max_extra_tokens,
+            pareto=pipeline.pareto,
+            save_similarities=pipeline.save_similarities,
+            strategy=pipeline.strategy,
+            budget=pipeline.budget,
+            patience=pipeline.patience,
+            seed=pipeline.seed,
+            exclude=test.sentences() if test else (),
+            storage=storage,
+            study_name=study_name,
+            show_progress=show_progress,
         )
+        result.file.write(out / DEMONSTRATIONS_FILE)
+        scores = None
+        if test is not None:
+            scores = _test_once(
+                out,
+                result.file,
+                test,
+                lambda: gain_on(
+                    test,
+                    encoder,
+                    result.prompts,
+                    Prompt(template),
+                    pipeline.seed,
+                    result.file.mean,
+                    metric,
+                ),
+            )
     # Here, because a run that fails must not have waited for matplotlib.
     from demosearch.report import FinishedRun, write_report
 

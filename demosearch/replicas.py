@@ -67,7 +67,7 @@ class Replicas:
             ]
             found = [each.result() for each in started]
         except BaseException:
-            self.close()
+            self.close(wait=False)
             raise
         # Alike on all, or their states would not go together.
         self.arithmetic: str = found[0][4]
@@ -152,16 +152,21 @@ class Replicas:
         self.token_budget = min(self.token_budget, budget)
         return found
 
-    def close(self) -> None:
-        """End the processes; what they have not begun is dropped."""
+    def close(self, *, wait: bool = True) -> None:
+        """End the processes; what they have not begun is dropped.
+
+        Args:
+            wait: return when they have ended, and their devices are free.
+        """
         for worker in self._workers:
-            worker.shutdown(wait=False, cancel_futures=True)
+            worker.shutdown(wait=wait, cancel_futures=True)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Whoever interrupts wants out at once.
+        self.close(wait=kind is None)
 
 
 def open_encoder(

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import yaml
 
@@ -28,6 +29,15 @@ def pairs(tmp_path: Path) -> tuple[str, str]:
 @pytest.fixture
 def settings(pairs: tuple[str, str]) -> Pipeline:
     return load_pipeline("quickstart", SMALL, dev=pairs[0], test=pairs[1])
+
+
+def test_a_run_ends_its_replicas_before_the_next_model_is_loaded(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"devices": "cpu,cpu"})
+    run(str(tiny("opt")), settings, tmp_path / "run")
+    children = psutil.Process().children()
+    assert not [one for one in children if "spawn_main" in " ".join(one.cmdline())]
 
 
 def test_a_run_leaves_every_file_and_they_agree(
