@@ -73,7 +73,12 @@ def read_texts(source: str, column: str | None = None) -> Iterator[str]:
 
 def _texts(source: str, column: str | None) -> Iterator[str]:
     if source == STDIN:
-        yield from (line.rstrip("\r\n") for line in sys.stdin)
+        for number, line in enumerate(sys.stdin.buffer, start=1):
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(f"standard input, line {number} is not UTF-8 text") from error
+            yield text.rstrip("\r\n")
         return
     path = Path(source).expanduser()
     if path.suffix.lower() in SUFFIXES:

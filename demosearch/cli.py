@@ -159,7 +159,7 @@ def _add_candidates(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--explain", metavar="F", help="write what was refused, and why (JSONL)")
     parser.add_argument("--model", metavar="M", help="the model, for local labels and quality")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=_seed, default=0)
     labeling = parser.add_argument_group("labeled sentences")
     labeling.add_argument("--labeler", choices=["auto", "openai", "local", "none"])
     labeling.add_argument("--labeler-model", metavar="M", help="chat model, or another local model")
@@ -528,7 +528,7 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="keep the similarities of all that was scored on all pairs (float16)",
     )
-    parser.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    parser.add_argument("--seed", type=_seed, metavar="N", help="default: 0")
 
 
 def _device(parser: argparse.ArgumentParser) -> None:
@@ -555,6 +555,12 @@ def _adapter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="also read weights that are no safetensors"
     )
+
+
+def _seed(text: str) -> int:
+    if not text.strip().isdecimal():
+        raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 on")
+    return int(text)
 
 
 def _quiet_others() -> None:

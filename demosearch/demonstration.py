@@ -28,6 +28,8 @@ from demosearch.errors import UserError
 from demosearch.files import atomic_write, read_json, write_json
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
+# So many of what was scored on all pairs are in a file's ranking, and compared with the best.
+RANKING_LENGTH = 20
 _UNIT_SEPARATOR = "\x1f"
 # What the known models' tokenizers, and most others', take for the end of a text or of a turn.
 _CONTROL_TOKEN = re.compile(
@@ -345,9 +347,11 @@ def standing(file: DemonstrationsFile) -> str | None:
     if file.dev.runner_up_ci95 is None or len(file.prompts) > 1 or file.postprocess is not None:
         return None
     others, close = len(file.ranking) - 1, len(file.dev.indistinguishable)
+    # An exhaustive search compares with the best of the others alone.
+    those = f"{others} next best" if others == RANKING_LENGTH - 1 else f"{others} others"
     if not close:
-        return f"ahead of each of the {others} others scored on all pairs, beyond the 95% interval"
-    return f"not to be told apart from {close} of the {others} others scored on all pairs"
+        return f"ahead of each of the {those} scored on all pairs, beyond the 95% interval"
+    return f"not to be told apart from {close} of the {those} scored on all pairs"
 
 
 def arrays_path(path: str | Path) -> Path:

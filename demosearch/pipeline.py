@@ -21,7 +21,7 @@ from demosearch.candidates.generate import CandidateSettings, Generated, generat
 from demosearch.datasets import Pairs, Split, read_sets
 from demosearch.demonstration import Demonstration, DemonstrationsFile, first_error
 from demosearch.errors import UserError, short
-from demosearch.files import atomic_write, parse_yaml, read_json, read_text, write_json
+from demosearch.files import atomic_write, parse_yaml, read_text, write_json
 from demosearch.models import Precision, parse_devices, resolve
 from demosearch.prompt import Prompt
 from demosearch.resources import resource
@@ -285,12 +285,10 @@ def run(
         given = read_candidates(pipeline.candidates_file)
     warm_start = warm_demonstrations(pipeline.warm_start)
     centering = center_texts(pipeline.center, dev)
-    candidates_settings = resolved(pipeline.candidates, pipeline.data)
-    pipeline = pipeline.model_copy(update={"candidates": candidates_settings})
     candidates: list[Candidate] = []
     generated = None
     if not tensor_parallel.follows():
-        _claim(out, source.name, pipeline)
+        pipeline = _claim(out, source.name, pipeline)
         candidates, generated = _candidates(
             model, pipeline, devices, out, given, dev, test, show_progress
         )
@@ -389,26 +387,56 @@ def warm_demonstrations(paths: Sequence[str]) -> list[Demonstration]:
     return list(dict.fromkeys(found))
 
 
-def _claim(out: Path, model: str, pipeline: Pipeline) -> None:
-    """Write the resolved settings into the run's folder, or compare them with what is there."""
+def _begun(out: Path) -> tuple[str, Pipeline] | None:
+    """Return the model and the settings of a run that was begun in a folder.
+
+    Until there are candidates nothing depends on what the first try was given.
+
+    Raises:
+        UserError: there is a study, but not what it was made with.
+    """
     path = out / PIPELINE_FILE
-    if path.exists():
-        kept = parse_yaml(read_text(path, "pipeline"), str(path))
-        if not isinstance(kept, dict):
-            raise UserError(f"{path} holds no settings; choose another --out")
-        # A setting that came later is absent from an older file, where it had its default.
-        before = _flat(kept.pop("model", None), checked(Pipeline, kept, path))
+    has_study = (out / "study.db").exists()
+    if not path.exists():
+        if has_study:
+            raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
+        return None
+    if not (has_study or (out / CANDIDATES_FILE).exists()):
+        return None
+    kept = parse_yaml(read_text(path, "pipeline"), str(path))
+    if not isinstance(kept, dict):
+        raise UserError(f"{path} holds no settings; choose another --out")
+    # A setting that came later is absent from an older file, where it had its default.
+    return kept.pop("model", None), checked(Pipeline, kept, path)
+
+
+def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
+    """Write the resolved settings into the run's folder, or compare them with what is there.
+
+    Returns:
+        The settings with every `auto` replaced: by what the run began with, or by what this machine has.
+    """
+    begun = _begun(out)
+    candidates = pipeline.candidates
+    if begun:
+        # A key that was set since, or a dictionary that was installed, is no reason to stop.
+        before = begun[1].candidates
+        autos = [key for key, value in candidates if value == AUTO]
+        candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
+    candidates = resolved(candidates, pipeline.data)
+    pipeline = pipeline.model_copy(update={"candidates": candidates})
+    if begun:
+        kept = _flat(*begun)
         for key, value in _flat(model, pipeline).items():
-            if key not in _FREE and before[key] != value:
+            if key not in _FREE and kept[key] != value:
                 raise UserError(
-                    f"{out} holds another run ({key} was {_short(before[key])}, now"
+                    f"{out} holds another run ({key} was {_short(kept[key])}, now"
                     f" {_short(value)}); choose another --out"
                 )
-    elif out.is_dir() and (out / "study.db").exists():
-        raise UserError(f"{out} holds a study without {PIPELINE_FILE}; choose another --out")
     settings = {"model": model, **pipeline.model_dump(mode="json")}
-    with atomic_write(path) as file:
+    with atomic_write(out / PIPELINE_FILE) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
+    return pipeline
 
 
 def _flat(model: str | None, pipeline: Pipeline) -> dict[str, Any]:
@@ -498,10 +526,12 @@ def _test_once(
     out: Path, file: DemonstrationsFile, test: Pairs, score: Callable[[], Gain]
 ) -> dict[str, Any]:
     """Score the test pairs once; a run that is started again reads what was written."""
+    from demosearch.evaluation.gain import read_evaluation
+
     path = out / EVALUATION_FILE
     chosen = file.model_dump(mode="json", include={"model", "prompts", "postprocess"})
     if path.exists():
-        kept: dict[str, Any] = read_json(path, "evaluation")
+        kept = read_evaluation(path)
         same = test.sha256 == kept["test"]["sha256"]
         if same and all(kept.get(key) == value for key, value in chosen.items()):
             return kept

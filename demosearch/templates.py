@@ -192,7 +192,7 @@ def search_templates(names: str) -> tuple[Template, ...]:
             demonstrations and is not one of MetaEOL's, which belong together.
 
     Raises:
-        UserError: as `find_template`.
+        UserError: as `find_template`; none takes demonstrations, or two have one name.
     """
     if names == ALL:
         apart = {member for members in GROUPS.values() for member in members}
@@ -201,7 +201,13 @@ def search_templates(names: str) -> tuple[Template, ...]:
             for name, template in TEMPLATES.items()
             if template.takes_demonstrations and name not in apart
         )
-    return tuple(dict.fromkeys(find_template(name) for name in names.split(",")))
+    found = tuple(dict.fromkeys(find_template(name) for name in names.split(",")))
+    if not any(template.takes_demonstrations for template in found):
+        raise UserError(f"template '{names}' takes no demonstrations, of which a search chooses")
+    known = [template.name for template in found]
+    if twice := [name for name in known if known.count(name) > 1]:
+        raise UserError(f"two templates are named '{twice[0]}'; give each a name of its own")
+    return found
 
 
 def read_template(path: str | Path) -> Template:

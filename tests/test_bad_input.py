@@ -29,10 +29,13 @@ from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
+from demosearch.evaluation.gain import read_evaluation
 from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import find_tasks, read_tasks
 from demosearch.finetune import FinetuneSettings, read_training_rows
 from demosearch.pipeline import checked, load_pipeline, read_pipeline
+from demosearch.report.runs import COLUMNS
+from demosearch.report.runs import read_table as read_trials
 from demosearch.templates import read_template
 from tests.examples import demonstrations_file
 
@@ -153,12 +156,27 @@ MRPC = lines(
     *(f"{row % 2}\t1\t2\ta {row}\tb" for row in range(24)),
 )
 
+EVALUATION = {
+    "test": {
+        "name": "test",
+        "pairs": 24,
+        "sha256": "0",
+        "spearman": 72.5,
+        "baseline_spearman": 67.5,
+        "gain": 5.0,
+        "gain_ci95": [4.0, 6.0],
+    }
+}
+TRIALS = [dict.fromkeys(COLUMNS, str(row)) for row in range(3)]
+
 KINDS = {
     kind.name: kind
     for kind in (
         Kind("candidates.jsonl", json_lines(*CANDIDATES), read_candidates),
         Kind("demonstrations.json", json.dumps(FILE).encode(), DemonstrationsFile.read),
         Kind("result.json", json.dumps(RESULT).encode(), Evaluation.read),
+        Kind("evaluation.json", json.dumps(EVALUATION).encode(), read_evaluation),
+        Kind("trials.csv", csv_of(TRIALS), read_trials),
         Kind("template.yaml", yaml.safe_dump(TEMPLATE).encode(), read_template),
         Kind(
             "pipeline.yaml",
@@ -205,6 +223,7 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
     "a list": lambda good: b"[1, [2]]\n",
     "an object in an object": lambda good: b'{"a": {"b": [null]}}\n',
     "a brace": lambda good: b"{\n",
+    "half a character": lambda good: b'{"sentence": "\\ud83d", "text": "\\ud83d"}\n',
     "a quote": lambda good: b'"\n',
     "ever deeper": lambda good: b"[" * 100_000,
     "ever deeper objects": lambda good: b'{"a":' * 100_000,
@@ -214,6 +233,8 @@ GARBAGE: dict[str, Callable[[bytes], bytes]] = {
 # What stands in front of a header or a word, or half of a list of rows, does no harm.
 STILL_GOOD = {
     ("headwords.tsv", "an archive"),
+    ("trials.csv", "an archive"),
+    ("trials.csv", "the first half"),
     ("mrpc.txt", "an archive"),
     ("sick.txt", "an archive"),
     ("trec.label", "the first half"),
@@ -411,6 +432,8 @@ def test_whatever_stands_in_a_field_it_is_read_or_refused(
         "export none.json --to pickle --out o",
         "report none",
         "candidates --n-sentences many --out c.jsonl",
+        "candidates --labeler none --seed -1 --out c.jsonl",
+        "search --model m --candidates none.jsonl --dev starter --seed -1 --out o.json",
         "candidates --price free --labeler none --out c.jsonl",
         "candidates --like none.json --out c.jsonl",
         "run",

@@ -136,8 +136,20 @@ def test_every_input_format_gives_the_same_texts(
     (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n")
     for name in ("a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt"):
         assert list(read_texts(str(tmp_path / name))) == TEXTS, name
-    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(TEXTS) + "\n"))
+    monkeypatch.setattr(
+        "sys.stdin", io.TextIOWrapper(io.BytesIO(("\n".join(TEXTS) + "\n").encode()))
+    )
     assert list(read_texts("-")) == TEXTS
+
+
+def test_standard_input_that_is_no_text_is_named_by_its_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfA cat\r\n\xff\n")))
+    texts = read_texts("-")
+    assert next(texts) == "A cat"
+    with pytest.raises(UserError, match="standard input, line 2 is not UTF-8 text"):
+        next(texts)
 
 
 def test_column_is_found_or_named(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import psutil
 import pytest
 import yaml
 
+from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.pipeline import Pipeline, load_pipeline, pipeline_names, run
@@ -111,6 +112,55 @@ def test_the_choice_is_written_before_the_test_is_scored(
     with pytest.raises(KeyboardInterrupt):
         run(str(tiny("opt")), settings, out)
     assert not (out / "evaluation.json").exists()
+
+
+def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
+    tiny: Callable[[str], Path],
+    pairs: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auto = [*SMALL[:-1], "candidates.labeler=auto", "candidates.dictionary=auto"]
+    settings = load_pipeline("quickstart", auto, dev=pairs[0])
+    model, out = str(tiny("opt")), tmp_path / "run"
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: False)
+    first = run(model, settings, out).file
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: True)
+    assert run(model, settings, out).file == first
+    with pytest.raises(UserError, match=r"candidates\.dictionary was \"starter\", now \"wordnet\""):
+        run(
+            model,
+            load_pipeline(
+                "quickstart", [*auto[:-1], "candidates.dictionary=wordnet"], dev=pairs[0]
+            ),
+            out,
+        )
+
+
+def test_a_run_that_made_nothing_binds_nobody(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    labeled = ["candidates.n_sentences=1", "candidates.labeler=local"]
+    labeled += [f"candidates.sentences={tmp_path / 'none.txt'}"]
+    with pytest.raises(UserError, match="no such file"):
+        run(str(tiny("opt")), load_pipeline("quickstart", labeled, dev=settings.dev), out)
+    assert (out / "pipeline.yaml").exists()
+    assert run(str(tiny("opt")), settings, out).file.search.candidates == 6
+
+
+def test_an_address_with_a_password_is_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("https://me:secret@host/v1", "https://host/v1?key=secret"):
+        words = ["run", "--model", "smollm2-135m", "--set", f"candidates.base_url={url}"]
+        assert main([*words, "--dev", "starter", "--out", "run"]) == 2
+        assert "give the key as OPENAI_API_KEY" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_test_sentences_never_become_demonstrations(

@@ -116,6 +116,20 @@ def test_a_file_that_is_no_template_is_one_line(tmp_path: Path, text: str) -> No
     assert "\n" not in str(error.value)
 
 
+def test_a_search_needs_templates_that_take_demonstrations_and_differ_in_name(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(UserError, match="template 'echo' takes no demonstrations"):
+        search_templates("echo")
+    paths = [tmp_path / folder / "mine.yaml" for folder in ("a", "b")]
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        query = f"{{demonstrations}}Text {number}: {{text}} Word:"
+        path.write_text(f'query: "{query}"\ndemonstration: "Text: {{text}} Word: {{word}} "\n')
+    with pytest.raises(UserError, match="two templates are named 'mine'"):
+        search_templates(",".join(map(str, paths)))
+
+
 def test_a_search_chooses_among_named_templates_or_all() -> None:
     named = search_templates("pretended-cot,knowledge,pretended-cot")
     assert [template.name for template in named] == ["pretended-cot", "knowledge"]

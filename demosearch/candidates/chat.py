@@ -415,13 +415,29 @@ def key_is_set() -> bool:
     return bool(os.environ.get(KEY_VARIABLE) or os.environ.get(URL_VARIABLE))
 
 
+def check_url(base_url: str | None) -> str | None:
+    """Return a server's address, which is written into files.
+
+    Raises:
+        ValueError: it holds what may be a secret, which is not repeated.
+    """
+    parts = urlsplit(base_url or "")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            f"an address with a password or a query is kept nowhere; give the key as {KEY_VARIABLE}"
+        )
+    return base_url
+
+
 def _check_server(base_url: str | None) -> None:
     if importlib.util.find_spec("openai") is None:
         raise UserError(
             "the openai labeler needs its package; run: pip install 'demosearch[openai]'"
         )
-    if "@" in urlsplit(base_url or "").netloc:
-        raise UserError(f"--base-url holds a password; give it as {KEY_VARIABLE}")
+    try:
+        check_url(base_url)
+    except ValueError as error:
+        raise UserError(f"--base-url: {error}") from None
     if not (base_url or key_is_set()):
         raise UserError(
             f"the openai labeler needs a key: set {KEY_VARIABLE} (or give a server of your own by"

@@ -13,10 +13,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from demosearch.candidates import dictionary, quality
-from demosearch.candidates.chat import DEFAULT_MODEL, ChatLabeler, ChatSettings, key_is_set
+from demosearch.candidates.chat import (
+    DEFAULT_MODEL,
+    ChatLabeler,
+    ChatSettings,
+    check_url,
+    key_is_set,
+)
 from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
@@ -101,6 +107,8 @@ class CandidateSettings(BaseModel):
         None, description="file with a word a line; pairs that hold one are refused"
     )
     quality: bool = Field(True, description="add the quality scores, where there is a model")
+
+    _check_url = field_validator("base_url")(check_url)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,9 @@ def _json_lines(file: IO[str], name: str) -> Iterator[Row]:
         place = f"{name}, line {number}"
         try:
             value = json.loads(line)
+            if "\\u" in line:
+                # An escape may be half of a character, which no file can hold.
+                json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place} is not JSON: {error}") from error
         if not isinstance(value, dict):

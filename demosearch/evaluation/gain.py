@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch.datasets.pairs import Pairs
+from demosearch.demonstration import first_error
+from demosearch.errors import UserError
+from demosearch.files import read_json
 from demosearch.prompt import Prompt
 from demosearch.selection.measure import SPEARMAN, Measure, Metric
 from demosearch.selection.objective import Objective, SentenceEncoder
@@ -31,6 +35,31 @@ class Gain(BaseModel):
     baseline_score: float | None = Field(None, description="likewise of the plain prompt")
     gain: float = Field(description="in the metric")
     gain_ci95: tuple[float, float] = Field(description="95% interval by paired bootstrap")
+
+
+class _Evaluated(BaseModel):
+    """What a run's `evaluation.json` holds, as far as it is read again."""
+
+    model_config = ConfigDict(extra="allow")
+
+    test: Gain
+
+
+def read_evaluation(path: Path) -> dict[str, Any]:
+    """Return what a run's `evaluation.json` holds.
+
+    Raises:
+        UserError: it cannot be read, or is something else.
+    """
+    found = read_json(path, "evaluation")
+    try:
+        _Evaluated.model_validate(found)
+    except ValidationError as error:
+        raise UserError(
+            f"evaluation {path}: {first_error(error)}; delete it, and the run's command scores the"
+            " test pairs again"
+        ) from None
+    return dict(found)
 
 
 def gain_on(

@@ -78,6 +78,8 @@ def another_prompt(adapter: str | Path, prompts: Sequence[Prompt], layers: int) 
     if not file.is_file():
         return None
     trained = read_json(file, "training")
+    if not isinstance(trained, dict):
+        raise UserError(f"training {file}: an object is needed, not {type(trained).__name__}")
     under = (trained.get("prompt"), trained.get("layer") or layers)
     if all((prompt.render(""), prompt.layer or layers) == under for prompt in prompts):
         return None

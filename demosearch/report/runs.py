@@ -14,7 +14,8 @@ import pandas as pd
 from demosearch.candidates.file import Candidate, read_candidates
 from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
-from demosearch.files import parse_yaml, read_json, read_text
+from demosearch.evaluation.gain import read_evaluation
+from demosearch.files import parse_yaml, read_text
 from demosearch.models import KNOWN_MODELS
 from demosearch.pipeline import (
     CANDIDATES_FILE,
@@ -25,6 +26,8 @@ from demosearch.pipeline import (
     TRIALS_FILE,
 )
 
+# What every table of a run has.
+COLUMNS = ("candidate", "word", "state", "pairs", "layer", "sentences_encoded", "seconds")
 # All other columns hold numbers, an empty cell none.
 TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state", "ended")
 
@@ -70,7 +73,7 @@ class FinishedRun:
                 f"{folder} holds no finished run: no {DEMONSTRATIONS_FILE} (a run that was ended goes"
                 " on by its command)"
             )
-        trials = _table(folder / TRIALS_FILE)
+        trials = read_table(folder / TRIALS_FILE)
         known = folder / CANDIDATES_FILE
         if known.is_file():
             trials = _with_what_is_known(trials, folder)
@@ -80,11 +83,9 @@ class FinishedRun:
             folder,
             DemonstrationsFile.read(file),
             trials,
-            _table(folder / HISTORY_FILE),
-            read_json(evaluation, "evaluation").get("test") if evaluation.is_file() else None,
-            parse_yaml(read_text(settings, "pipeline"), str(settings))
-            if settings.is_file()
-            else {},
+            read_table(folder / HISTORY_FILE),
+            read_evaluation(evaluation)["test"] if evaluation.is_file() else None,
+            _settings(settings) if settings.is_file() else {},
         )
 
     @property
@@ -197,7 +198,19 @@ def _with_what_is_known(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
     return trials.merge(known[["candidate", *ours]], on="candidate", how="left")
 
 
-def _table(path: Path) -> pd.DataFrame:
+def _settings(path: Path) -> dict[str, Any]:
+    found = parse_yaml(read_text(path, "pipeline"), str(path))
+    if not isinstance(found, dict):
+        raise UserError(f"pipeline {path} holds no settings")
+    return found
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of a run: `trials.csv` or `history.csv`.
+
+    Raises:
+        UserError: it is missing, no table, or lacks a column.
+    """
     try:
         # Texts as they stand: a word may be "None" or "NA".
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -208,6 +221,11 @@ def _table(path: Path) -> pd.DataFrame:
         ) from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is no table: {error}") from error
+    missing = [name for name in COLUMNS if name not in table]
+    if missing:
+        raise UserError(
+            f"{path} has no column '{missing[0]}'; delete it, and the run's command writes it anew"
+        )
     for name in table.columns.difference(list(TEXTS)):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     return table

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
+from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.files import atomic_write
 from demosearch.progress import Bar
 from demosearch.prompt import Prompt
@@ -83,17 +84,26 @@ class Choice:
         The best prompts are extended by each of the leading candidates, in front and behind.
         """
         raced = 0
-        while len(self.prompts[0].demonstrations) < shots:
+        while (found := len(self.prompts[0].demonstrations)) < shots:
             leading = self._race.leaders(self._candidates, WIDTH)
-            more = makes.longer(self.finalists.entries[:BEAM], leading)
+            beam = [entry for entry in self.finalists.entries if entry.prompt.demonstrations][:BEAM]
+            more = makes.longer(beam, leading)
             planned = planned_pairs(len(more), rungs, pareto=self._race.pareto)
-            if not more or not self._race.affords_pairs(planned):
+            stage = f"prompts of {found + 1} demonstrations"
+            if not more or not self._race.allows_pairs(stage, planned):
                 break
             self._progress.add_to_total(planned - len(self._dev))
-            self._race.run(more)
+            try:
+                self._race.run(more)
+                longer = self._finalists(more)
+            except (DeviceLostError, OutOfMemoryError):
+                raise
+            except UserError as error:
+                # What was found before is worth more than nothing.
+                logger.warning("%s are left out: %s", stage, error)
+                break
             raced += len(more)
-            self._everyone += more
-            longer = self._finalists(more)
+            self._everyone = list(dict.fromkeys([*self._everyone, *more]))
             further = longer.step_after(self.finalists)
             if not _pays(further):
                 break
@@ -117,7 +127,7 @@ class Choice:
         ]
         pool = [*self.prompts, *others][:POOL]
         cost = len(pool) * len(self._dev.sentences())
-        if not self._race.affords(cost):
+        if not self._race.allows("the ensemble", cost):
             return
         self._progress.add_to_total(len(pool) * len(self._dev))
         found, self.seconds = products(self._objective, pool, folder, self._progress)
@@ -145,7 +155,7 @@ class Choice:
         """
         dev = self._dev
         cost = len(self.prompts) * (len(texts) + len(dev.sentences()))
-        if not self._race.affords(self.sentences + cost):
+        if not self._race.allows("centering", self.sentences + cost):
             return None
         ours = self._together if self._together is not None else self.finalists.best_similarities
         kept = folder / "centers" / f"{self._objective.key(self.prompts, *texts)}.npz"
@@ -177,8 +187,13 @@ class Choice:
         """Return the score of what is chosen, and how it stands to the baseline and to others."""
         return self.finalists.dev_record(self._together)
 
-    def estimate(self) -> EstimateRecord:
-        """Return the gain corrected for the choice."""
+    def estimate(self) -> EstimateRecord | None:
+        """Return the gain corrected for the choice; None where one alone was scored on all pairs.
+
+        That is what a budget leaves that is soon spent: there is nothing to choose among once more.
+        """
+        if self._choose is None and len(self.finalists.entries) == 1 < len(self._candidates):
+            return None
         estimate = self.finalists.estimate(self._choose, self._among)
         if self.steps[-1].centered:
             method = f"{estimate.method}; what centering gains is not in it"

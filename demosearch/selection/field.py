@@ -64,7 +64,7 @@ class Field:
         fresh = {
             one.id: Demonstration(sentence=one.sentence, word=one.word, source=one.source)
             for one in candidates
-            if one.id not in self._known and one.sentence.casefold() not in self._taken
+            if one.id not in self._known and prepare(one.sentence).casefold() not in self._taken
         }
         if skipped := len(candidates) - len(fresh):
             logger.warning(

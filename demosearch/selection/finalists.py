@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demosearch.demonstration import (
+    RANKING_LENGTH,
     DevRecord,
     EstimateRecord,
     LayerRecord,
@@ -27,8 +28,6 @@ from demosearch.selection.race import Race
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-RANKING_LENGTH = 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,8 @@ class Limits:
         """
         if self._sentences is not None and self._sentences < least:
             raise UserError(
-                f"a budget of {self._sentences:.0f} sentences is too small: one candidate and the"
-                f" prompt without demonstration take {least}"
+                f"a budget of {self._sentences:.0f} sentences is too small: the prompt without"
+                f" demonstration and one candidate, or all of a warm start, take {least}"
             )
 
     def is_spent(self, sentences: float, seconds: float, reserve: float) -> bool:

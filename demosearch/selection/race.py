@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demosearch.demonstration import Demonstration
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.limits import Limits
@@ -102,6 +103,7 @@ class Race:
         self._staying: set[str] = set()
         self._rung = 0
         self._was_cut = False
+        self._is_spent = False
 
     def run(self, entries: Sequence[Entry], staying: Collection[str] = ()) -> None:
         """Go on until all that stay are scored on all pairs, or a limit is reached.
@@ -119,6 +121,7 @@ class Race:
         self._alive = list(self._entries)
         self._staying = set(staying)
         self._rung = 0
+        self._was_cut = False
         self._stopped.clear()
         lanes = self._objective.encoder.lanes
         if lanes == 1:
@@ -132,24 +135,46 @@ class Race:
             finally:
                 self._stopped.set()
 
-    def affords(self, sentences: float) -> bool:
-        """Whether the budget has room for so many more."""
-        spent, seconds = (self._study.total(each) for each in ("sentences_encoded", "seconds"))
-        return not self._was_cut and not self._limits.is_spent(spent, seconds, sentences)
+    def allows(self, stage: str, sentences: float) -> bool:
+        """Whether the budget has room for a stage after the race.
 
-    def affords_pairs(self, pairs: int) -> bool:
-        """Whether the budget has room to look at so many more pairs."""
-        return self.affords(pairs / self._pairs * len(self._objective.pairs.sentences()))
+        What is found first stays: a stage that was paid for is part of the answer when the same command
+        is given again, and for every worker.
+
+        Args:
+            stage: names it.
+            sentences: that it takes at most.
+        """
+        if not self._limits.name:
+            return True
+        room = self._study.note(f"{stage} within {self._limits.name}", self._affords(sentences))
+        if not room:
+            logger.warning("the budget has no room for %s: left out", stage)
+        return bool(room)
+
+    def allows_pairs(self, stage: str, pairs: int) -> bool:
+        """Whether the budget has room for a stage that looks at so many pairs; as `allows`."""
+        return self.allows(stage, pairs / self._pairs * len(self._objective.pairs.sentences()))
+
+    def _affords(self, sentences: float) -> bool:
+        """Whether the budget has room for so many more at this moment."""
+        spent, seconds = (self._study.total(each) for each in ("sentences_encoded", "seconds"))
+        return not self._is_spent and not self._limits.is_spent(spent, seconds, sentences)
 
     def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
-        """Return the entries that went furthest and stood best there."""
+        """Return the entries that went furthest and stood best there, one a demonstration."""
         reached: dict[str, tuple[int, float]] = {}
         for entry in entries:
             sizes = [size for size in self._rungs if self._study.outcome(entry.name, size)]
             if sizes and entry.name not in self._study.failures:
                 reached[entry.name] = (sizes[-1], self._key(entry.name, sizes[-1]))
         found = [entry for entry in entries if entry.name in reached]
-        return sorted(found, key=lambda entry: reached[entry.name], reverse=True)[:number]
+        found.sort(key=lambda entry: reached[entry.name], reverse=True)
+        # The same demonstration may lead under several templates.
+        best: dict[tuple[Demonstration, ...], Entry] = {}
+        for entry in found:
+            best.setdefault(entry.prompt.demonstrations, entry)
+        return list(best.values())[:number]
 
     def similarities(self, name: str) -> NDArray[np.float32] | None:
         """Return an entry's similarities at its layers, float32 (layers, pairs), if all are known.
@@ -287,9 +312,10 @@ class Race:
         if not self._before[size] and not any(each and not each.failure for each in outcomes):
             return ""
         whole = self._pairs
-        # The best so far, from the rung before to the end.
-        left = (whole - self._before[size]) / whole
-        if not self.affords(left * len(self._objective.pairs.sentences())):
+        # The best so far, and those that stay, from the rung before to the end.
+        ending = 1 + sum(not self._study.outcome(name, whole) for name in self._staying)
+        left = ending * (whole - self._before[size]) / whole
+        if not self._affords(left * len(self._objective.pairs.sentences())):
             return "budget"
         patience = self._limits.patience
         if patience and size == whole and self._fruitless() >= patience:
@@ -321,6 +347,7 @@ class Race:
             leader = ranked[0]
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
         self._was_cut = True
+        self._is_spent = reason == "budget"
         done = [name for name in self._standing(names, self._pairs) if name != leader]
         gone = {leader, *done, *self._study.failures}
         staying = [name for name in self._staying if name not in gone]
@@ -417,6 +444,14 @@ class Race:
 def fewest_finalists(pareto: bool) -> int:
     """Return how many are scored on all pairs at least."""
     return FEWEST_OF_A_FRONT if pareto else FEWEST_FINALISTS
+
+
+def whole_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
+    """Return how many candidates will be scored on all pairs."""
+    left = candidates
+    for rung in range(len(rungs) - 1):
+        left = survivors(candidates, rung, fewest_finalists(pareto))
+    return left
 
 
 def planned_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:

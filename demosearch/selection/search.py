@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from demosearch.demonstration import (
     DemonstrationsFile,
     SearchRecord,
 )
-from demosearch.errors import UserError
+from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.files import atomic_write
 from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, Template
@@ -29,7 +29,7 @@ from demosearch.selection.field import Field
 from demosearch.selection.limits import Budget, Limits
 from demosearch.selection.measure import SPEARMAN, Measure, Metric, find_metric
 from demosearch.selection.objective import Objective, SentenceEncoder
-from demosearch.selection.race import Race, planned_pairs
+from demosearch.selection.race import Race, planned_pairs, whole_pairs
 from demosearch.selection.rungs import rung_sizes
 from demosearch.selection.study import CandidateStudy, Strategy
 from demosearch.versions import versions
@@ -181,8 +181,14 @@ def search(
     choices = _layers(encoder, prompt, layers)
     if isinstance(budget, str):
         budget = Budget.parse(budget)
+    if patience and patience >= (whole := whole_pairs(len(entries), rungs, pareto=pareto)):
+        logger.warning(
+            "patience %d ends nothing here: only %d candidates are scored on all pairs",
+            patience,
+            whole,
+        )
     limits = Limits(budget, patience, (len(entries) + 1) * len(dev.sentences()))
-    limits.check(2 * len(dev.sentences()))
+    limits.check((1 + max(1, len(warm))) * len(dev.sentences()))
     wordings = [Prompt(each).record(0).model_dump() for each in (prompt.template, *templates)]
     settings = {
         "model": encoder.record.model_dump(),
@@ -210,7 +216,7 @@ def search(
         metric=measure.metric.name,
         pareto=pareto,
     )
-    with closing(opened) as study:
+    with closing(opened) as study, _tables(folder, study):
         # Whatever was found for the machine that began is used by all that go on.
         encoder.token_budget = study.token_budget(encoder.token_budget)
         planned = planned_pairs(len(entries), rungs, pareto=pareto)
@@ -237,9 +243,6 @@ def search(
             if ensemble > 1:
                 choice.combine(ensemble, folder)
             mean = choice.center(center.texts, folder) if center else None
-        for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
-            with atomic_write(folder / name) as written:
-                table.to_csv(written, index=False)
         if save_similarities:
             study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
     file = DemonstrationsFile(
@@ -274,6 +277,23 @@ def search(
     return SearchResult(file, choice.prompts, field.skipped)
 
 
+@contextmanager
+def _tables(folder: Path, study: CandidateStudy) -> Iterator[None]:
+    """Write the study's tables in the end, also where an error sends its reader to them."""
+
+    def write() -> None:
+        for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
+            with atomic_write(folder / name) as written:
+                table.to_csv(written, index=False)
+
+    try:
+        yield
+    except UserError:
+        write()
+        raise
+    write()
+
+
 def _another_round(
     number: int,
     field: Field,
@@ -286,8 +306,8 @@ def _another_round(
     """Let candidates race that are made after the leading ones; whether there were any."""
     leading = race.leaders([each for each in field.entries if each.prompt.demonstrations], MODELS)
     models = dict.fromkeys(entry.prompt.demonstrations[0] for entry in leading)
-    if not race.affords_pairs(rungs[-1]):
-        # Not even for one; what a search that was cut short would make is not to be kept.
+    if not race.allows_pairs(f"a candidate of round {number}", rungs[-1]):
+        # What a search that was cut short would make is not to be kept.
         return False
     try:
         rows = study.once(
@@ -297,16 +317,19 @@ def _another_round(
                 for one in further(number, list(models), field.candidates)
             ],
         )
+        # The prompt without demonstration is known already.
+        planned = planned_pairs(len(rows) * field.wordings, rungs, pareto=race.pareto) - rungs[-1]
+        if not rows or not race.allows_pairs(f"round {number}", planned):
+            return False
+        more = field.enter([Demonstration.model_validate(row) for row in rows])
+        progress.add_to_total(planned_pairs(len(more), rungs, pareto=race.pareto) - rungs[-1])
+        race.run(more)
+    except (DeviceLostError, OutOfMemoryError):
+        raise
     except UserError as error:
+        # What was found before is worth more than nothing.
         logger.warning("there is no round %d: %s", number, error)
         return False
-    # The prompt without demonstration is known already.
-    planned = planned_pairs(len(rows) * field.wordings, rungs, pareto=race.pareto) - rungs[-1]
-    if not rows or not race.affords_pairs(planned):
-        return False
-    more = field.enter([Demonstration.model_validate(row) for row in rows])
-    progress.add_to_total(planned_pairs(len(more), rungs, pareto=race.pareto) - rungs[-1])
-    race.run(more)
     return bool(more)
 
 

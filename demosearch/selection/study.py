@@ -45,6 +45,8 @@ _SIMILARITIES = "similarities"
 _ARTIFACT = "artifact_sha256"
 # Texts longer than this do not fit MySQL's column.
 _LONGEST_TEXT = 60_000
+# The lane, beside those of the race, that writes what all workers share.
+_NOTES = -1
 # Seconds between looks at what another worker makes for all.
 _PAUSE = 0.5
 
@@ -161,12 +163,14 @@ class CandidateStudy:
         return Claims(self._study, lane)
 
     def note(self, key: str, value: Any | None = None) -> Any:
-        """Return what is kept under a key; the first value given for it stays."""
-        kept = self._study.user_attrs.get(key)
-        if kept is None and value is not None:
-            self._study.set_user_attr(key, value)
-            kept = self._study.user_attrs[key]
-        return kept
+        """Return what is kept under a key; the first value given for it, by any worker, stays."""
+
+        def kept() -> Any:
+            return self._study.user_attrs.get(key)
+
+        if value is not None:
+            self._alone(key, kept, lambda: self._study.set_user_attr(key, value))
+        return kept()
 
     def once(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Return rows that one of the workers makes, for all of them and for good.
@@ -175,18 +179,28 @@ class CandidateStudy:
             name: what they are kept under.
             make: makes them.
         """
-        claims = self.claims(0)
+
+        def write() -> None:
+            rows = make()
+            for number, row in enumerate(rows):
+                self._study.set_user_attr(f"{name}:{number}", row)
+            # Last: until it is there, nothing is.
+            self._study.set_user_attr(name, len(rows))
+
+        self._alone(name, lambda: self._kept(name), write)
+        return self._kept(name) or []
+
+    def _alone(self, name: str, there: Callable[[], Any], write: Callable[[], None]) -> None:
+        """Let one of the workers write something that is not there yet; the others wait for it."""
+        if there() is not None:
+            return
+        claims = self.claims(_NOTES)
         try:
-            while (kept := self._kept(name)) is None:
+            while there() is None:
                 if not claims.claim([name], 1):
                     time.sleep(_PAUSE)
-                elif self._kept(name) is None:
-                    rows = make()
-                    for number, row in enumerate(rows):
-                        self._study.set_user_attr(f"{name}:{number}", row)
-                    # Last: until it is there, nothing is.
-                    self._study.set_user_attr(name, len(rows))
-            return kept
+                elif there() is None:
+                    write()
         finally:
             claims.close()
 
@@ -326,6 +340,12 @@ class CandidateStudy:
     def _check_settings(self, settings: dict[str, Any], storage: str) -> None:
         # Through JSON, so that tuples and lists compare alike.
         wanted = json.loads(json.dumps(settings))
+        # In this order: whoever made a trial had written the settings before.
+        if self._study.get_trials(deepcopy=False) and _SETTINGS not in self._study.user_attrs:
+            raise UserError(
+                f"study '{self._study.study_name}' in {hidden(storage)} has trials of something else"
+                " than demosearch; use another study name"
+            )
         kept = self.note(_SETTINGS, wanted)
         names = [*wanted, *(key for key in kept if key not in wanted)]
         differing = [key for key in names if kept.get(key) != wanted.get(key)]

@@ -119,11 +119,12 @@ class Claims:
 
 def _host() -> str:
     """Return what tells apart places that number their processes separately."""
-    try:
-        space = str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        space = ""
-    return f"{socket.gethostname()} {space}".strip()
+    parts = [socket.gethostname()]
+    # Cloned machines share a name, and the first space of processes has one number on all of them.
+    with suppress(OSError):
+        parts.append(str(Path("/proc/self/ns/pid").readlink()))
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    return " ".join(parts)
 
 
 def _runs(pid: int, started: float) -> bool:

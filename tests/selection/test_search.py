@@ -187,6 +187,25 @@ def test_dev_and_test_sentences_never_become_demonstrations(tmp_path: Path) -> N
         search(FakeEncoder(), leaking[:1], DEV, folder=tmp_path / "none")
 
 
+def test_a_sentence_is_one_of_the_sets_without_its_full_stop_too(tmp_path: Path) -> None:
+    leaking = [Demonstration(sentence=DEV.sentences1[0].upper(), word="W1", source="me")]
+    assert not leaking[0].sentence.endswith(".")
+    result = search(FakeEncoder(), [*leaking, *fake_candidates(NOISES)], DEV, folder=tmp_path)
+    assert result.skipped == 1
+
+
+def test_a_study_of_another_program_is_left_alone(tmp_path: Path) -> None:
+    storage = f"sqlite:///{tmp_path / 'theirs.db'}"
+    study = optuna.create_study(storage=storage, study_name="tuning")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with pytest.raises(UserError, match=r"study 'tuning' in .* has trials of something else"):
+        search(
+            FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / "ours",
+            storage=storage, study_name="tuning",
+        )  # fmt: skip
+    assert not optuna.load_study(storage=storage, study_name="tuning").user_attrs
+
+
 def test_no_candidates_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no candidates to choose among"):
         search(FakeEncoder(), [], DEV, folder=tmp_path)
@@ -375,6 +394,38 @@ def test_patience_ends_when_nothing_better_comes(tmp_path: Path) -> None:
     assert {one.word for one in file.ranking} == {"W90", "W5", "W80", "W70", "W60"}
 
 
+def test_patience_ends_the_race_and_nothing_else(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    candidates = fake_candidates([44, 40, 41, 42, 43, 90])
+    options = {"ensemble": 3, "patience": 3}
+    found = search(
+        FakeEncoder(), candidates, DEV, folder=tmp_path / "a", strategy="exhaustive", **options
+    )
+    assert len(found.prompts) > 1
+    assert "ends nothing" not in caplog.text
+    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / "b", patience=20)
+    assert "patience 20 ends nothing here: only 4 candidates are scored on all pairs" in caplog.text
+
+
+def test_a_warm_start_is_within_the_budget(tmp_path: Path) -> None:
+    warm, rest = fake_candidates([50, 51, 52]), fake_candidates([*NOISES, 30, 31, 32, 33, 34])
+    encoder = FakeEncoder()
+    file = search(
+        encoder, rest, DEV, folder=tmp_path, warm_start=warm, budget="2800-sentences"
+    ).file
+    assert encoder.encoded.total() <= 2800 + 100
+    assert {one.id for one in file.carried_over or []} == {one.id for one in warm}
+
+
+def test_one_that_was_left_by_a_budget_is_not_said_to_be_corrected(tmp_path: Path) -> None:
+    file = search(
+        FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, budget="1100-sentences"
+    ).file
+    assert len(file.ranking) == 1
+    assert file.estimate is None
+
+
 def test_a_budget_holds_for_what_comes_after_the_single_demonstrations_too(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     file = search(
@@ -421,7 +472,7 @@ def test_memory_that_is_short_for_a_while_is_no_candidates_fault(tmp_path: Path)
         ({"budget": "soon"}, "budget 'soon': write a time"),
         ({"budget": "0"}, "budget '0': write a time"),
         ({"budget": "0m"}, "budget '0m' is nothing"),
-        ({"budget": "100-sentences"}, "100 sentences is too small: one candidate and the prompt"),
+        ({"budget": "100-sentences"}, "100 sentences is too small: the prompt without"),
         ({"patience": 0}, "patience 0: at least 1"),
     ],
 )
@@ -495,6 +546,42 @@ def test_more_demonstrations_may_be_looked_for_later(tmp_path: Path) -> None:
     on = search(encoder, fake_candidates(noises), DEV, folder=tmp_path, shots=2).file
     assert len(on.demonstrations) == 2
     assert all("+" in name for name in encoder.encoded)
+
+
+def test_a_stage_that_the_budget_had_room_for_is_part_of_the_answer_for_good(
+    tmp_path: Path,
+) -> None:
+    candidates = fake_candidates([60, 62, 64, 66, 68, 70, 72, 40])
+    single, double = (
+        search(Together(), candidates, DEV, folder=tmp_path / str(shots), shots=shots).file.search
+        for shots in (1, 2)
+    )
+    further = double.sentences_encoded - single.sentences_encoded
+    # There is room for the longer prompts, but not for them once more.
+    budget = f"{double.sentences_encoded + further - 1}-sentences"
+    files = [
+        search(Together(), candidates, DEV, folder=tmp_path / "on", shots=2, budget=budget).file
+        for _ in range(2)
+    ]
+    assert len(files[0].demonstrations) == 2
+    assert timeless(files[0]) == timeless(files[1])
+
+
+def test_longer_prompts_that_cannot_be_scored_leave_what_was_found(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Small(Together):
+        def encode(self, texts, prompt, **_):  # type: ignore[no-untyped-def]
+            if len(prompt.demonstrations) > 1:
+                raise UserError("this prompt is too long")
+            return super().encode(texts, prompt)
+
+    candidates = fake_candidates([60, 62, 64, 66, 68, 70, 72, 40])
+    file = search(Small(), candidates, DEV, folder=tmp_path, shots=2).file
+    alone = search(Together(), candidates, DEV, folder=tmp_path / "alone").file
+    assert file.dev == alone.dev
+    assert "prompts of 2 demonstrations are left out: " in caplog.text
+    assert "this prompt is too long" in caplog.text
 
 
 def test_prompts_that_err_differently_are_averaged(tmp_path: Path) -> None:
