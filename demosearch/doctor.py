@@ -23,7 +23,7 @@ from demosearch.models import KNOWN_BASELINES, KNOWN_MODELS
 
 # What an extra is for, in the order in which a user would miss it.
 EXTRAS = {
-    "quickstart": "the embedded model smollm2-135m",
+    "gguf": "reading the file of the embedded model smollm2-135m",
     "openai": "word labeling by a chat model",
     "wordnet": "pairs of WordNet",
     "stardict": "dictionaries of StarDict and dictd",

