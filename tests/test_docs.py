@@ -305,6 +305,7 @@ def test_the_example_scripts_call_what_there_is(
         "DATA": "DATA",
         "TRAIN": "nli.csv",
         "STORAGE": "sqlite:///s.db",
+        "SLURM_CPUS_PER_TASK": "16",
     }
     path = REPOSITORY / "pipelines" / script
     subprocess.run(["bash", str(path), *given], check=True, cwd=tmp_path, env=environment)

@@ -88,7 +88,7 @@ def test_keys_are_never_shown(
 
 def test_every_extra_is_explained_and_exists() -> None:
     declared = set(importlib.metadata.metadata("demosearch").get_all("Provides-Extra") or ())
-    assert set(EXTRAS) == declared - {"all", "dev", "docs", "gguf"}
+    assert set(EXTRAS) == declared - {"all", "dev", "docs"}
 
 
 def test_the_size_of_the_cache_is_shown(cache: Path) -> None:

@@ -18,7 +18,7 @@ from demosearch import Embedder, Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.selection import Center
+from demosearch.selection import Center, statistics
 from demosearch.selection.objective import Objective
 from demosearch.selection.rungs import rung_sizes, spread_order, survivors
 from demosearch.similarity import cosine
@@ -27,6 +27,13 @@ from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
 NOISES = [90, 80, 70, 10, 75, 85, 65, 95, 62, 5, 99, 88]
+
+
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resample as often as is enough here; the statistics have tests of their own."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+    monkeypatch.setattr(statistics, "SPLITS", 50)
 
 
 def timeless(file: DemonstrationsFile) -> DemonstrationsFile:
