@@ -13,15 +13,14 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
+from measure import spread
 
 from demosearch.cli import main as demosearch
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.finetune.training import TRAINING_FILE
-from demosearch.selection.rungs import stratified_order
 
 DEV_PAIRS = 200
-SEED = 0
 
 
 def main() -> None:
@@ -73,10 +72,9 @@ def dev_pairs(data: Path, out: Path) -> Path:
     """Write pairs of STS-B dev, spread over the gold scores, and return their file."""
     path = out / "dev.csv"
     if not path.exists():
-        dev = read_pairs("stsb", Split.DEV, str(data))
-        rows = sorted(stratified_order(dev.scores, SEED)[:DEV_PAIRS])
+        dev = spread(read_pairs("stsb", Split.DEV, str(data)), DEV_PAIRS)
         table = {"sentence1": dev.sentences1, "sentence2": dev.sentences2, "score": dev.scores}
-        pd.DataFrame(table).iloc[rows].to_csv(path, index=False)
+        pd.DataFrame(table).to_csv(path, index=False)
     return path
 
 

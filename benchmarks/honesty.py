@@ -14,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from measure import show
+from measure import part, show
 from numpy.typing import NDArray
 from recorded import Recorded
 
@@ -68,16 +68,6 @@ def reported(
     scores = part(dev, left).scores
     truth = spearman(systems[best, left], scores) - spearman(baseline[left], scores)
     return truth, gain, corrected
-
-
-def part(pairs: Pairs, rows: NDArray[np.intp]) -> Pairs:
-    """Return some of the pairs."""
-    return Pairs(
-        pairs.name,
-        tuple(pairs.sentences1[row] for row in rows),
-        tuple(pairs.sentences2[row] for row in rows),
-        tuple(pairs.scores[row] for row in rows),
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved medians, a markdown table, the machine in words."""
+"""What the benchmarks share: interleaved medians, a markdown table, the machine in words, a part of some pairs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from demosearch import Encoder, Prompt
+from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.encoder import shared_prefix
+from demosearch.selection.rungs import stratified_order
 from demosearch.tokens import PromptTokenizer
 
 PROMPT = Prompt(
@@ -114,3 +118,18 @@ def arithmetic_floor(
     )
     rate = product_rate(encoder.model, encoder.token_budget)
     return tokens, rate, tokens * 2 * multiplying / rate
+
+
+def part(pairs: Pairs, rows: Sequence[int] | NDArray[np.intp]) -> Pairs:
+    """Return some of the pairs."""
+    return Pairs(
+        pairs.name,
+        tuple(pairs.sentences1[row] for row in rows),
+        tuple(pairs.sentences2[row] for row in rows),
+        tuple(pairs.scores[row] for row in rows),
+    )
+
+
+def spread(pairs: Pairs, number: int) -> Pairs:
+    """Return so many pairs, or all there are, spread evenly over the scores, in their order."""
+    return part(pairs, sorted(stratified_order(pairs.scores, seed=0)[:number]))

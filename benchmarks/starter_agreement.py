@@ -12,14 +12,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
+from measure import spread
 from scipy import stats
 
 from demosearch import Encoder, search
 from demosearch.candidates import CandidateSettings, generate
-from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.selection.rungs import stratified_order
+from demosearch.datasets import Split, read_pairs
 
 
 def main() -> None:
@@ -33,7 +32,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     starter = read_pairs("starter", Split.DEV)
-    stsb = part_of(read_pairs("stsb", Split.DEV, arguments.data), arguments.pairs)
+    stsb = spread(read_pairs("stsb", Split.DEV, arguments.data), arguments.pairs)
     settings = CandidateSettings(
         labeler="local",
         sentences="starter",
@@ -62,19 +61,6 @@ def main() -> None:
     print(f"STS-B: the starter set's choice    {chosen.iloc[0]:.2f}")
     print(f"STS-B: mean of its first five      {chosen.iloc[:5].mean():.2f}")
     print(f"STS-B: the best of all             {both['stsb'].max():.2f}")
-
-
-def part_of(pairs: Pairs, number: int) -> Pairs:
-    """Return so many pairs, spread evenly over the scores."""
-    if number >= len(pairs):
-        return pairs
-    chosen = np.sort(stratified_order(pairs.scores, seed=0)[:number])
-    return Pairs(
-        pairs.name,
-        tuple(pairs.sentences1[row] for row in chosen),
-        tuple(pairs.sentences2[row] for row in chosen),
-        tuple(pairs.scores[row] for row in chosen),
-    )
 
 
 if __name__ == "__main__":

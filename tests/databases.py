@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar
@@ -162,6 +163,16 @@ class MySQL(Server):
                 cursor.execute("CREATE DATABASE IF NOT EXISTS optuna")
             return True
         return False
+
+
+@contextmanager
+def opened(kind: str | type[Server], folder: Path) -> Iterator[str]:
+    """Yield the URL of a storage: a server's that is started, or a file's in a folder, named `{}`."""
+    if isinstance(kind, str):
+        yield kind.format(folder)
+    else:
+        with kind() as server:
+            yield server.url
 
 
 SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MySQL}

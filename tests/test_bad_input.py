@@ -34,8 +34,7 @@ from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import find_tasks, read_tasks
 from demosearch.finetune import FinetuneSettings, read_training_rows
 from demosearch.pipeline import checked, load_pipeline, read_pipeline
-from demosearch.report.runs import COLUMNS
-from demosearch.report.runs import read_table as read_trials
+from demosearch.report.runs import COLUMNS, read_table
 from demosearch.templates import read_template
 from tests.examples import demonstrations_file
 
@@ -176,7 +175,7 @@ KINDS = {
         Kind("demonstrations.json", json.dumps(FILE).encode(), DemonstrationsFile.read),
         Kind("result.json", json.dumps(RESULT).encode(), Evaluation.read),
         Kind("evaluation.json", json.dumps(EVALUATION).encode(), read_evaluation),
-        Kind("trials.csv", csv_of(TRIALS), read_trials),
+        Kind("trials.csv", csv_of(TRIALS), read_table),
         Kind("template.yaml", yaml.safe_dump(TEMPLATE).encode(), read_template),
         Kind(
             "pipeline.yaml",

@@ -446,12 +446,11 @@ def fewest_finalists(pareto: bool) -> int:
     return FEWEST_OF_A_FRONT if pareto else FEWEST_FINALISTS
 
 
-def whole_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
+def planned_finalists(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
     """Return how many candidates will be scored on all pairs."""
-    left = candidates
-    for rung in range(len(rungs) - 1):
-        left = survivors(candidates, rung, fewest_finalists(pareto))
-    return left
+    if len(rungs) == 1:
+        return candidates
+    return survivors(candidates, len(rungs) - 2, fewest_finalists(pareto))
 
 
 def planned_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:

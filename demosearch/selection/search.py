@@ -29,7 +29,7 @@ from demosearch.selection.field import Field
 from demosearch.selection.limits import Budget, Limits
 from demosearch.selection.measure import SPEARMAN, Measure, Metric, find_metric
 from demosearch.selection.objective import Objective, SentenceEncoder
-from demosearch.selection.race import Race, planned_pairs, whole_pairs
+from demosearch.selection.race import Race, planned_finalists, planned_pairs
 from demosearch.selection.rungs import rung_sizes
 from demosearch.selection.study import CandidateStudy, Strategy
 from demosearch.versions import versions
@@ -181,7 +181,7 @@ def search(
     choices = _layers(encoder, prompt, layers)
     if isinstance(budget, str):
         budget = Budget.parse(budget)
-    if patience and patience >= (whole := whole_pairs(len(entries), rungs, pareto=pareto)):
+    if patience and patience >= (whole := planned_finalists(len(entries), rungs, pareto=pareto)):
         logger.warning(
             "patience %d ends nothing here: only %d candidates are scored on all pairs",
             patience,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import optuna
@@ -35,6 +35,8 @@ from demosearch.selection.workers import Claims
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_Kept = TypeVar("_Kept")
 
 # Candidates are numbered; the range is wide so that a study can grow without changing it.
 _NUMBER = IntDistribution(0, 1_000_000)
@@ -162,15 +164,13 @@ class CandidateStudy:
         """Return what one worker claims with."""
         return Claims(self._study, lane)
 
-    def note(self, key: str, value: Any | None = None) -> Any:
+    def note(self, key: str, value: Any) -> Any:
         """Return what is kept under a key; the first value given for it, by any worker, stays."""
-
-        def kept() -> Any:
-            return self._study.user_attrs.get(key)
-
-        if value is not None:
-            self._alone(key, kept, lambda: self._study.set_user_attr(key, value))
-        return kept()
+        return self._alone(
+            key,
+            lambda: self._study.user_attrs.get(key),
+            lambda: self._study.set_user_attr(key, value),
+        )
 
     def once(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         """Return rows that one of the workers makes, for all of them and for good.
@@ -187,22 +187,24 @@ class CandidateStudy:
             # Last: until it is there, nothing is.
             self._study.set_user_attr(name, len(rows))
 
-        self._alone(name, lambda: self._kept(name), write)
-        return self._kept(name) or []
+        return self._alone(name, lambda: self._kept(name), write)
 
-    def _alone(self, name: str, there: Callable[[], Any], write: Callable[[], None]) -> None:
-        """Let one of the workers write something that is not there yet; the others wait for it."""
-        if there() is not None:
-            return
+    def _alone(
+        self, name: str, read: Callable[[], _Kept | None], write: Callable[[], None]
+    ) -> _Kept:
+        """Return what is kept; where nothing is, one of the workers writes it and all wait for that."""
+        if (kept := read()) is not None:
+            return kept
         claims = self.claims(_NOTES)
         try:
-            while there() is None:
+            while (kept := read()) is None:
                 if not claims.claim([name], 1):
                     time.sleep(_PAUSE)
-                elif there() is None:
+                elif read() is None:
                     write()
         finally:
             claims.close()
+        return kept
 
     def _kept(self, name: str) -> list[dict[str, Any]] | None:
         kept = self._study.user_attrs

@@ -16,7 +16,7 @@ from demosearch import search
 from demosearch.errors import UserError
 from demosearch.selection import storage
 from demosearch.selection.storage import close_storage, open_storage
-from tests.databases import EACH, Server
+from tests.databases import EACH, Server, opened
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 
@@ -68,14 +68,11 @@ def statements(database: optuna.storages.RDBStorage, trial: FrozenTrial) -> tupl
     return found, number
 
 
-@pytest.fixture(params=["sqlite", *EACH])
+@pytest.fixture(params=["sqlite:///{}/study.db", *EACH])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Every kind of database in turn."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'study.db'}"
-    else:
-        with request.param() as running:
-            yield running.url
+    with opened(request.param, tmp_path) as url:
+        yield url
 
 
 def test_a_trial_is_written_as_optuna_writes_it_in_fewer_statements(database: str) -> None:

@@ -17,7 +17,7 @@ import pytest
 from demosearch import search
 from demosearch.selection import workers
 from demosearch.selection.workers import Claims
-from tests.databases import EACH
+from tests.databases import EACH, opened
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
@@ -32,11 +32,8 @@ def study(tmp_path: Path) -> optuna.Study:
 @pytest.fixture(params=["sqlite:///{}/study.db", "{}/study.log", *EACH])
 def storage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """Every kind of storage in turn."""
-    if isinstance(request.param, str):
-        yield request.param.format(tmp_path)
-    else:
-        with request.param() as server:
-            yield server.url
+    with opened(request.param, tmp_path) as url:
+        yield url
 
 
 def dead_process() -> tuple[int, float]:
