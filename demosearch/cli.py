@@ -207,7 +207,9 @@ def _add_candidates(subparsers: Subparsers) -> None:
         default=None,
         help="leave out the quality scores",
     )
+    _pickle(parser)
     _device(parser)
+    _devices(parser, "the first of them, or all where it has no room for the local labeler")
 
 
 def _add_search(subparsers: Subparsers) -> None:
@@ -350,9 +352,7 @@ def _add_finetune(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. batch_size=32"
     )
-    parser.add_argument(
-        "--allow-pickle", action="store_true", help="also read weights that are no safetensors"
-    )
+    _pickle(parser)
     _device(parser)
 
 
@@ -540,18 +540,21 @@ def _device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="D", help="a torch device (default: GPU if there is)")
 
 
-def _devices(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--devices",
-        metavar="0,1",
-        help="a replica on each; a model too large for one is spread over all",
-    )
+def _devices(
+    parser: argparse.ArgumentParser,
+    use: str = "a replica on each; a model too large for one is spread over all",
+) -> None:
+    parser.add_argument("--devices", metavar="0,1", help=use)
 
 
 def _adapter(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", metavar="DIR", help="a LoRA to put on the model, or its hub id"
     )
+    _pickle(parser)
+
+
+def _pickle(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow-pickle", action="store_true", help="also read weights that are no safetensors"
     )
@@ -570,3 +573,5 @@ def _quiet_others() -> None:
     # Ours is the one bar on the screen.
     os.environ.setdefault("TQDM_DISABLE", "1")
     warnings.filterwarnings("ignore")
+    # On a CPU with bfloat16 instructions it says at import that a package of faster kernels is missing.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)

@@ -236,7 +236,11 @@ def _fit_senteval(
         drawn = order.permutation(len(train))
         aside = int(HELD_OUT * len(train))
         held, train = train.at(drawn[:aside]), train.at(drawn[aside:])
-    features, labels = torch.from_numpy(train.features), torch.from_numpy(train.labels)
+    # joblib's processes share large arrays, which nobody may write to, and torch takes no such array.
+    features, labels = (
+        torch.from_numpy(np.require(each, requirements="W"))
+        for each in (train.features, train.labels)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         start = torch.nn.Linear(features.shape[1], classes)

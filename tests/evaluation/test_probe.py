@@ -78,6 +78,21 @@ def test_side_by_side_is_one_by_one(examples: Labeled, held_out: bool) -> None:
         assert np.array_equal(predict(examples.features), expected)
 
 
+def test_arrays_that_nobody_may_write_to_are_taken_without_a_word(
+    examples: Labeled, recwarn: pytest.WarningsRecorder
+) -> None:
+    some = examples.at(np.arange(100))
+    for array in arrays(some):
+        array.setflags(write=False)
+    # torch warns once a process otherwise.
+    torch.set_warn_always(True)
+    try:
+        _fit_senteval(some, some, (1e-3,), CLASSES)
+    finally:
+        torch.set_warn_always(False)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("classifier", list(Classifier))
 def test_accuracies_are_those_of_scikit_learn(examples: Labeled, classifier: Classifier) -> None:
     train, test = examples.at(np.arange(1000)), examples.at(np.arange(1000, 1500))
