@@ -123,7 +123,7 @@ def candidates(arguments: Namespace) -> Any:
     )
     from demosearch.demonstration import DemonstrationsFile
     from demosearch.files import atomic_write
-    from demosearch.models import Precision, resolve
+    from demosearch.models import Precision, parse_devices, resolve
 
     if arguments.show:
         found = read_candidates(arguments.show)
@@ -155,6 +155,8 @@ def candidates(arguments: Namespace) -> Any:
         model=arguments.model,
         precision=Precision(arguments.precision) if arguments.precision else None,
         device=arguments.device,
+        devices=parse_devices(arguments.devices),
+        allow_pickle=arguments.allow_pickle,
         data=arguments.data,
         forbidden=_excluded(arguments),
         like=like,

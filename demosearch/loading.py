@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.embedded import describe_packed, unpacked
 from demosearch.errors import UserError
-from demosearch.models import ModelSource, Origin, Precision, memory_of
+from demosearch.models import KNOWN_MODELS, ModelSource, Origin, Precision, memory_of, resolve
 from demosearch.progress import quiet_transformers
 
 if TYPE_CHECKING:
@@ -226,6 +226,21 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
     return memory_of(linear, every - linear, precision)
 
 
+def fits_on_each(name: str, devices: Sequence[str], precision: Precision | None) -> bool:
+    """Whether every device has room for a model of its own.
+
+    Raises:
+        UserError: the name is unknown, or the configuration cannot be read.
+    """
+    from demosearch.memory import ROOM, free_memory
+
+    precision = precision or default_precision(devices[0])
+    source = resolve(name)
+    row = KNOWN_MODELS.get(name)
+    needed = ROOM * (row.memory(precision) if row else weights_bytes(source, precision))
+    return all(needed * devices.count(each) <= free_memory(each) for each in devices)
+
+
 def name_of(dtype: torch.dtype) -> str:
     """Return a number format's name as configurations have it: `bfloat16`."""
     return str(dtype).removeprefix("torch.")
@@ -334,11 +349,15 @@ def _does_not_go_on(source: ModelSource, device: str, error: RuntimeError) -> Us
 def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     reason = " ".join(str(error).split())
     if source.origin is Origin.HUB:
-        return (
+        why = (
             f"cannot load '{source.source}' from the model hub (offline, gated or unknown?): "
             f"{reason[:300]} - a local folder works too: --model FOLDER"
         )
-    return f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
+    else:
+        why = f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
+    if "model.safetensors" in reason:
+        why += "; if its weights are a pickle (pytorch_model.bin), --allow-pickle reads them"
+    return why
 
 
 def check_weights(source: ModelSource, place: str, *, allow_pickle: bool = False) -> None:

@@ -21,9 +21,8 @@ import numpy as np
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.encoder import Advance, Encoder, resolve_layer
 from demosearch.errors import DeviceLostError
-from demosearch.loading import default_precision, weights_bytes
-from demosearch.memory import ROOM, free_memory
-from demosearch.models import KNOWN_MODELS, Precision, resolve
+from demosearch.loading import default_precision, fits_on_each
+from demosearch.models import Precision
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -193,10 +192,7 @@ def open_encoder(
         only = devices[0] if devices else device
         return Encoder.load(name, device=only, precision=precision, **options)
     wanted = Precision(precision) if precision else default_precision(devices[0])
-    source = resolve(name)
-    row = KNOWN_MODELS.get(name)
-    needed = row.memory(wanted) if row else weights_bytes(source, wanted)
-    if all(ROOM * needed * devices.count(each) <= free_memory(each) for each in devices):
+    if fits_on_each(name, devices, wanted):
         logger.info("%d replicas of %s, one a device", len(devices), name)
         return Replicas(name, devices, precision=wanted, **options)
     logger.info("%s is too large for one device and is spread over %d", name, len(devices))

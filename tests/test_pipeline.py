@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+import torch
 import yaml
+from safetensors.torch import load_file
 
+from demosearch.candidates.generate import LabelerKind
 from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
@@ -39,6 +43,25 @@ def test_a_run_ends_its_replicas_before_the_next_model_is_loaded(
     run(str(tiny("opt")), settings, tmp_path / "run")
     children = psutil.Process().children()
     assert not [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+
+
+def test_who_labels_may_read_a_pickle_as_the_encoder_may(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    model = tmp_path / "pickled"
+    shutil.copytree(tiny("opt"), model)
+    weights = model / "model.safetensors"
+    torch.save(load_file(weights), model / "pytorch_model.bin")
+    weights.unlink()
+    labels = {"labeler": LabelerKind.LOCAL, "n_sentences": 2}
+    settings = settings.model_copy(
+        update={"candidates": settings.candidates.model_copy(update=labels)}
+    )
+    with pytest.raises(UserError, match="--allow-pickle reads them"):
+        run(str(model), settings, tmp_path / "refused")
+    allowed = settings.model_copy(update={"allow_pickle": True})
+    run(str(model), allowed, tmp_path / "run")
+    assert f"local:{model}" in (tmp_path / "run" / "candidates.jsonl").read_text()
 
 
 def test_a_run_leaves_every_file_and_they_agree(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from sklearn.metrics.pairwise import cosine_similarity
 
-from demosearch import Embedder, Encoder, replicas, search
+from demosearch import Embedder, Encoder, memory, replicas, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.errors import DeviceLostError, UserError
@@ -125,7 +125,7 @@ def test_devices_decide_between_one_replicas_and_spreading(
     open_encoder(name, device="cpu")
     open_encoder(name, devices=["cpu"])
     open_encoder(name, devices=["cpu", "cpu"])
-    monkeypatch.setattr(replicas, "free_memory", lambda _: 100_000)
+    monkeypatch.setattr(memory, "free_memory", lambda _: 100_000)
     open_encoder(name, devices=["cuda:0", "cuda:1"])
     assert opened == [
         ("one", "cpu"),

@@ -11,7 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -40,6 +40,9 @@ from demosearch.files import read_text
 from demosearch.models import Precision
 from demosearch.progress import bar
 from demosearch.resources import resource
+
+if TYPE_CHECKING:
+    from demosearch.candidates.local import LocalLabeler
 
 logger = logging.getLogger(__name__)
 
@@ -155,6 +158,8 @@ def generate(
     model: str | None = None,
     precision: Precision | None = None,
     device: str | None = None,
+    devices: Sequence[str] | None = None,
+    allow_pickle: bool = False,
     data: str | None = None,
     forbidden: Iterable[str] = (),
     like: Sequence[Demonstration] = (),
@@ -175,6 +180,8 @@ def generate(
         model: the model that labels when the labeler is local and no other is named.
         precision: of the local labeler.
         device: of the local labeler.
+        devices: of the local labeler: the first of them, or all where it has no room.
+        allow_pickle: let the local labeler also read weights that are no safetensors.
         data: folder that `stsb-train` is looked for in.
         forbidden: dev and test sentences, which never become demonstrations.
         like: models of what is wanted, such as a search's best.
@@ -186,6 +193,15 @@ def generate(
     Raises:
         UserError: a source is missing or malformed, or no candidate is left.
     """
+
+    def local(name: str) -> LocalLabeler:
+        # Here, because a dictionary alone must not wait for torch.
+        from demosearch.candidates.local import LocalLabeler
+
+        return LocalLabeler(
+            name, precision=precision, device=device, devices=devices, allow_pickle=allow_pickle
+        )
+
     settings = resolved(settings, data)
     curation = _curation(settings, forbidden)
     for one in (*like, *known):
@@ -201,7 +217,7 @@ def generate(
     labeled: list[Candidate] = []
     labeler: Labeler | None = None
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        labeler = _labeler(settings, model, precision, device, writes=bool(of_sentences))
+        labeler = _labeler(settings, model, local, writes=bool(of_sentences))
         if of_sentences and isinstance(labeler, ChatLabeler):
             labeled = _written(labeler, of_sentences, settings.n_sentences, curation)
         else:
@@ -216,7 +232,7 @@ def generate(
     if not candidates and not like:
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
     if settings.quality:
-        candidates = _with_quality(candidates, labeler, model, precision, device, show_progress)
+        candidates = _with_quality(candidates, labeler, model, local, show_progress)
     candidates = quality.promising_first(candidates)
     return Generated(candidates, curation.refused, dict(Counter(one.source for one in candidates)))
 
@@ -238,8 +254,7 @@ def _with_quality(
     candidates: list[Candidate],
     labeler: Labeler | None,
     model: str | None,
-    precision: Precision | None,
-    device: str | None,
+    local: Callable[[str], LocalLabeler],
     show_progress: bool,
 ) -> list[Candidate]:
     candidates = quality.with_word_frequency(candidates)
@@ -249,7 +264,7 @@ def _with_quality(
 
     # The model under test often has just labeled, and is in memory.
     if not isinstance(labeler, LocalLabeler) or labeler.source != f"local:{model}":
-        labeler = LocalLabeler(model, precision=precision, device=device)
+        labeler = local(model)
     return quality.with_word_log_probability(
         candidates, labeler.loaded, show_progress=show_progress
     )
@@ -312,8 +327,7 @@ def _stsb_train_is_here(data: str | None) -> bool:
 def _labeler(
     settings: CandidateSettings,
     model: str | None,
-    precision: Precision | None,
-    device: str | None,
+    local: Callable[[str], LocalLabeler],
     *,
     writes: bool = False,
 ) -> Labeler:
@@ -333,10 +347,7 @@ def _labeler(
     name = settings.labeler_model or model
     if name is None:
         raise UserError("the local labeler needs a model: --labeler-model NAME")
-    # Here, because a dictionary alone must not wait for torch.
-    from demosearch.candidates.local import LocalLabeler
-
-    return LocalLabeler(name, precision=precision, device=device)
+    return local(name)
 
 
 def _dictionary_pairs(

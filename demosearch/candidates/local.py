@@ -9,7 +9,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
-from demosearch.loading import LoadedModel, load
+from demosearch.loading import LoadedModel, fits_on_each, load
 from demosearch.models import Precision, resolve
 from demosearch.prompt import Prompt
 
@@ -31,15 +31,25 @@ class LocalLabeler:
         model: name, hub id or folder; its language-model head is loaded too.
         precision: as for the encoder.
         device: as for the encoder.
+        devices: the first of them, or all where it has no room.
+        allow_pickle: as for the encoder.
     """
 
     def __init__(
-        self, model: str, *, precision: Precision | None = None, device: str | None = None
+        self,
+        model: str,
+        *,
+        precision: Precision | None = None,
+        device: str | None = None,
+        devices: Sequence[str] | None = None,
+        allow_pickle: bool = False,
     ) -> None:
         self.source = f"local:{model}"
         self._source = resolve(model)
         self._precision = precision
         self._device = device
+        self._devices = devices
+        self._allow_pickle = allow_pickle
         self._loaded: LoadedModel | None = None
         self._one_word: OneWord | None = None
 
@@ -60,8 +70,16 @@ class LocalLabeler:
     def loaded(self) -> LoadedModel:
         """The model with its head, loaded when it is first asked for."""
         if self._loaded is None:
+            devices = self._devices
+            if devices and fits_on_each(self._source.name, devices[:1], self._precision):
+                devices = devices[:1]
             self._loaded = load(
-                self._source, precision=self._precision, device=self._device, head=True
+                self._source,
+                precision=self._precision,
+                device=self._device,
+                devices=devices,
+                head=True,
+                allow_pickle=self._allow_pickle,
             )
         return self._loaded
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from demosearch.candidates import Candidate, CandidateSettings, generate
+from demosearch import memory
+from demosearch.candidates import Candidate, CandidateSettings, generate, local
 from demosearch.candidates.generate import read_sentences, resolved
 from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
@@ -86,6 +87,21 @@ def test_the_local_labeler_says_what_the_model_says(tiny: Callable[[str], Path])
     together = labeler.label(sentences)
     # A batch is padded; padding must not change what is said.
     assert together == [labeler.label([text])[0] for text in sentences]
+
+
+@pytest.mark.parametrize("room", [1 << 50, 0])
+def test_the_local_labeler_takes_one_device_where_that_has_room(
+    tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: room)
+    given: list[object] = []
+
+    def load(*_: object, devices: object, **__: object) -> None:
+        given.append(devices)
+
+    monkeypatch.setattr(local, "load", load)
+    assert LocalLabeler(str(tiny("llama")), devices=["cuda:0", "cuda:1"]).loaded is None
+    assert given == [["cuda:0"] if room else ["cuda:0", "cuda:1"]]
 
 
 def test_the_local_labeler_can_say_only_one_word(tiny: Callable[[str], Path]) -> None:
