@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 from importlib.metadata import EntryPoint, EntryPoints
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
+from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.errors import UserError
 from demosearch.selection import Measure, find_metric, measure
+from demosearch.selection.objective import Objective
 from demosearch.selection.statistics import spearman
+from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
+from tests.selection.searches import DEV, NOISES, open_study
 
 
 def measured(gold: list[float], seed: int = 0) -> Measure:
@@ -150,3 +156,41 @@ def test_a_packages_metric_is_found_by_its_entry_point(monkeypatch: pytest.Monke
         find_metric("gone")
     with pytest.raises(UserError, match="metric 'broken' failed: no luck"):
         find_metric("broken").score(similarities, gold)
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_the_mean_over_several_sets_decides(tmp_path: Path) -> None:
+    dev = Pairs.joined([DEV, fake_pairs(60, seed=9)])
+    file = search(FakeEncoder(), fake_candidates(NOISES), dev, folder=tmp_path).file
+    assert file.demonstrations[0].word == "W5"
+    prompt = Prompt(demonstrations=tuple(file.demonstrations))
+    (whole,) = Objective(FakeEncoder(), dev).similarities(prompt)
+    parts = (whole[:240], dev.scores[:240]), (whole[240:], dev.scores[240:])
+    expected = np.mean([100 * stats.spearmanr(*each).statistic for each in parts])
+    assert file.dev.spearman == pytest.approx(expected, abs=1e-4)
+    assert file.dev.score is None
+    assert file.dev.pairs == 300
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_another_metric_decides_and_is_shown_beside_spearmans(tmp_path: Path) -> None:
+    file = search(
+        FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, metric="pearson"
+    ).file
+    (ours,) = Objective(FakeEncoder(), DEV).similarities(
+        Prompt(demonstrations=tuple(file.demonstrations))
+    )
+    expected = 100 * stats.pearsonr(ours.astype(float), DEV.scores).statistic
+    assert file.dev.score == file.ranking[0].score == pytest.approx(expected, abs=1e-4)
+    assert file.dev.spearman == pytest.approx(
+        100 * stats.spearmanr(ours, DEV.scores).statistic, abs=1e-4
+    )
+    assert file.dev.gain == file.dev.score - file.dev.baseline_score  # type: ignore[operator]
+    low, high = file.dev.gain_ci95
+    assert low <= file.dev.gain <= high
+    assert file.search.metric == "pearson"
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert table["pearson"][0] == pytest.approx(expected, abs=1e-4)
+    assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UserError, match="another metric"):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)

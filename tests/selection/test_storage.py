@@ -18,6 +18,7 @@ from demosearch.selection import storage
 from demosearch.selection.storage import close_storage, open_storage
 from tests.databases import EACH, Server, opened
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
+from tests.selection.searches import DEV, NOISES
 
 
 @pytest.mark.parametrize(
@@ -200,3 +201,17 @@ def test_a_file_system_without_hard_links_does_as_well(
     monkeypatch.setattr(Path, "hardlink_to", refuse)
     close_storage(open_storage(f"sqlite:///{tmp_path / 'study.db'}"))
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
+
+
+@pytest.mark.usefixtures("fewer_resamples")
+def test_a_bad_storage_is_one_line_without_its_password(tmp_path: Path) -> None:
+    with pytest.raises(UserError) as error:
+        search(
+            FakeEncoder(),
+            fake_candidates(NOISES),
+            DEV,
+            folder=tmp_path,
+            storage="nosuchdb://me:secret@host/db",
+        )
+    assert "nosuchdb://host/db" in str(error.value)
+    assert "secret" not in str(error.value)
