@@ -146,10 +146,10 @@ def candidates(arguments: Namespace) -> Any:
     }
     if arguments.model is not None:
         resolve(arguments.model)
-    like = models_of(DemonstrationsFile.read(arguments.like)) if arguments.like else []
+    known = merge_candidates(read_candidates(path) for path in arguments.known)
+    like = models_of(DemonstrationsFile.read(arguments.like), known) if arguments.like else []
     if arguments.like and not like:
         raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
-    known = merge_candidates(read_candidates(path) for path in arguments.known)
     generated = generate(
         _validated(CandidateSettings, given),
         model=arguments.model,

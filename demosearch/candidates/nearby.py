@@ -18,17 +18,26 @@ T = TypeVar("T")
 
 # So many of the best are models of what is wanted.
 MODELS = 10
+_PAIR = {"sentence", "word", "source"}
 
 
-def models_of(file: DemonstrationsFile) -> list[Demonstration]:
-    """Return what new candidates should be like: a search's leading demonstrations, best first."""
-    leading = [
-        Demonstration(sentence=one.sentence, word=one.word, source=one.source)
-        for one in file.ranking
-        # Of several demonstrations the texts stand behind each other.
-        if one.word and "+" not in one.id
-    ]
-    return list(dict.fromkeys([*file.demonstrations, *leading]))[:MODELS]
+def models_of(file: DemonstrationsFile, known: Iterable[Demonstration] = ()) -> list[Demonstration]:
+    """Return what new candidates should be like: a search's leading demonstrations, best first.
+
+    Args:
+        file: what the search wrote.
+        known: its candidates. Of prompts with several demonstrations the file has the texts behind
+            each other; those that are not chosen are looked up here.
+    """
+    by_id = {one.id: Demonstration(**one.model_dump(include=_PAIR)) for one in known}
+    leading = list(file.demonstrations)
+    for row in file.ranking:
+        names = row.id.partition("@")[0].split("+")
+        if len(names) > 1:
+            leading += [by_id[name] for name in names if name in by_id]
+        elif row.word:
+            leading.append(Demonstration(sentence=row.sentence, word=row.word, source=row.source))
+    return list(dict.fromkeys(leading))[:MODELS]
 
 
 def is_of_dictionary(one: Demonstration) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from demosearch.candidates import Candidate
 from demosearch.candidates.dictionary import Entry
 from demosearch.candidates.nearby import entries_near, models_of, sentences_near
 from demosearch.demonstration import Demonstration, Ranked
@@ -48,12 +49,20 @@ def test_sentences_that_share_rare_words_come_first() -> None:
     assert sorted(found) == sorted(sentences)
 
 
-def test_the_models_of_a_search_are_its_leading_single_demonstrations() -> None:
+def test_the_models_of_a_search_are_its_leading_demonstrations() -> None:
     file = demonstrations_file()
-    rows = [("a+b", "A. | B.", "A | B"), ("c", "C c c.", "C"), ("none@other", "", "")]
+    known = [Candidate(sentence=f"{word} is it.", word=word, source="wordnet") for word in "ABD"]
+    together = f"{known[1].id}+{known[0].id}@knowledge"
+    rows = [
+        (together, "B is it. | A is it.", "B | A"),
+        ("c", "C c c.", "C"),
+        ("none@other", "", ""),
+    ]
     ranking = [
         Ranked(id=name, sentence=sentence, word=word, source="wordnet", spearman=70.0)
         for name, sentence, word in rows
     ]
     file = file.model_copy(update={"ranking": ranking})
+    assert [one.word for one in models_of(file, known)] == ["Equestrian", "B", "A", "C"]
+    # Nobody knows what stands behind each other.
     assert [one.word for one in models_of(file)] == ["Equestrian", "C"]
