@@ -119,13 +119,14 @@ class Choice:
             folder: of the search.
         """
         width = self._objective.encoder.width
+        looked_at = max(POOL, 2 * most)
         others = [
             each
-            for each in self.everyone().prompts(POOL)
+            for each in self.everyone().prompts(looked_at)
             # OPT-350M's last layer is narrower than the others, and there is no mean of the two.
             if each not in self.prompts and width(each.layer) == width(self.prompts[0].layer)
         ]
-        pool = [*self.prompts, *others][:POOL]
+        pool = [*self.prompts, *others][:looked_at]
         cost = len(pool) * len(self._dev.sentences())
         if not self._race.allows("the ensemble", cost):
             return

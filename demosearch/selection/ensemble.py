@@ -25,7 +25,7 @@ from demosearch.similarity import normalised
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# So many leading prompts are looked at.
+# So many leading prompts are looked at, or twice as many as may be averaged.
 POOL = 8
 
 

@@ -37,6 +37,21 @@ def test_prompts_that_err_differently_are_averaged(tmp_path: Path) -> None:
     assert file.estimate.gain > file.ranking[0].spearman - file.dev.baseline_spearman
 
 
+@pytest.mark.parametrize(("most", "looked_at"), [(2, 8), (5, 10)])
+def test_a_large_ensemble_is_chosen_among_twice_as_many(
+    tmp_path: Path, most: int, looked_at: int
+) -> None:
+    found = search(
+        FakeEncoder(),
+        fake_candidates([*range(40, 50), 90, 95]),
+        DEV,
+        folder=tmp_path,
+        strategy="exhaustive",
+        ensemble=most,
+    )
+    assert found.file.estimate.candidates == looked_at
+
+
 class Narrowing(FakeEncoder):
     """Its last layer is narrower, as OPT-350M's; odd words do best there, even ones a layer before."""
 
