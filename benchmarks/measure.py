@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved medians, a markdown table, the machine in words, a part of some pairs."""
+"""What the benchmarks share: medians, gains, a table, the machine in words, a part of some pairs."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.encoder import shared_prefix
 from demosearch.selection.rungs import stratified_order
+from demosearch.selection.statistics import bootstrap_gains, interval, rank_correlation
 from demosearch.tokens import PromptTokenizer
 
 PROMPT = Prompt(
@@ -133,3 +134,14 @@ def part(pairs: Pairs, rows: Sequence[int] | NDArray[np.intp]) -> Pairs:
 def spread(pairs: Pairs, number: int) -> Pairs:
     """Return so many pairs, or all there are, spread evenly over the scores, in their order."""
     return part(pairs, sorted(stratified_order(pairs.scores, seed=0)[:number]))
+
+
+def scored(ours: NDArray[np.float32], plain: NDArray[np.float32], pairs: Pairs) -> tuple[str, str]:
+    """Return a score and its gain over another with the interval, as text."""
+    gold = np.array(pairs.scores)
+    score = float(rank_correlation(ours, gold))
+    if np.array_equal(ours, plain):
+        return f"{score:.2f}", ""
+    low, high = interval(bootstrap_gains(ours, [plain], gold, rank_correlation, seed=0)[0])
+    gain = score - float(rank_correlation(plain, gold))
+    return f"{score:.2f}", f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -14,18 +14,16 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from measure import show
+from measure import scored, show
 from numpy.typing import NDArray
 
 from demosearch import Encoder, Prompt
-from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.files import atomic_write
 from demosearch.selection.objective import Objective
-from demosearch.selection.statistics import bootstrap_gains, interval, rank_correlation
+from demosearch.selection.statistics import rank_correlation
 from demosearch.templates import find_template
-
-SEED = 0
 
 
 def main() -> None:
@@ -73,17 +71,6 @@ def similarities(objective: Objective, prompt: Prompt, folder: Path) -> NDArray[
         with atomic_write(path, "wb") as file:
             np.save(file, found)
     return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
-
-
-def scored(ours: NDArray[np.float32], plain: NDArray[np.float32], pairs: Pairs) -> tuple[str, str]:
-    """Return a score and its gain with the interval, as text."""
-    gold = np.array(pairs.scores)
-    score = float(rank_correlation(ours, gold))
-    if np.array_equal(ours, plain):
-        return f"{score:.2f}", ""
-    low, high = interval(bootstrap_gains(ours, [plain], gold, rank_correlation, SEED)[0])
-    gain = score - float(rank_correlation(plain, gold))
-    return f"{score:.2f}", f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":
