@@ -29,6 +29,11 @@ if TYPE_CHECKING:
     )
 
 
+# Outputs that bitsandbytes packs together, and inputs that share a scale.
+_PACKED_OUTPUTS = 32
+_PACKED_INPUTS = 64
+
+
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
     """Weights and tokenizer in memory, and the record of what exactly they are."""
@@ -123,6 +128,8 @@ def load(
     except RuntimeError as error:
         raise _does_not_go_on(source, device, error) from error
     _refuse_missing(source, report)
+    if precision is Precision.NF4:
+        limit_packing(model, trained=False)
     revision = revision or revision_of(source, model.config)
     put_on = None if adapter is None else put_adapter_on(model, adapter, allow_pickle)
     model.eval()
@@ -291,6 +298,25 @@ def quantisation(precision: Precision, dtype: torch.dtype) -> BitsAndBytesConfig
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=dtype,
     )
+
+
+def limit_packing(model: torch.nn.Module, *, trained: bool) -> None:
+    """Let bitsandbytes pack 4-bit weights for a CPU's bfloat16 instructions only where that is right.
+
+    It packs them in the first pass that is no training, which makes that three times as fast. But it
+    takes outputs by 32s and inputs by 64s alone, and what is packed passes no gradient on.
+
+    Args:
+        model: with weights in 4 bits, or others, which stay as they are.
+        trained: whether gradients have to pass.
+    """
+    from bitsandbytes.nn.modules import Linear4bit
+
+    for part in model.modules():
+        if isinstance(part, Linear4bit) and (
+            trained or part.out_features % _PACKED_OUTPUTS or part.in_features % _PACKED_INPUTS
+        ):
+            part.support_avx512bf16_for_cpu = False
 
 
 def put_adapter_on(

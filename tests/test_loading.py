@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -73,6 +74,17 @@ def test_quantised_weights_encode_nearly_alike(
     )
     assert cosines.min() > {"int8": 0.98, "nf4": 0.8}[precision]
     assert not np.allclose(states, exact, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_weights_are_packed_only_where_that_is_right(
+    monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    # As on a CPU with bfloat16 instructions, whatever this one has.
+    monkeypatch.setattr("bitsandbytes.nn.modules.has_avx512bf16", lambda: True)
+    model = torch.nn.Sequential(Linear4bit(64, 96), Linear4bit(96, 64), Linear4bit(64, 48))
+    loading.limit_packing(model, trained=trained)
+    assert [part.support_avx512bf16_for_cpu for part in model] == [not trained, False, False]
 
 
 def test_nf4_is_quantised_twice_and_says_its_compute_type() -> None:

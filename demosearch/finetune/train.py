@@ -28,6 +28,7 @@ from demosearch.loading import (
     default_device,
     default_precision,
     dtype_of,
+    limit_packing,
     loading,
     quantisation,
     read_config,
@@ -326,6 +327,7 @@ def _sentence_transformer(
     base = transformer.auto_model
     if precision.quantised:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+        limit_packing(base, trained=True)
     # The adapter's weights are drawn here.
     set_seed(settings.seed)
     base.add_adapter(
