@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from demosearch.runs import Runs
 
 LEADERS = 5
+NO_DEMONSTRATION = "(no demonstration)"
 
 
 def show_run(result: RunResult) -> None:
@@ -82,15 +83,20 @@ def show_search(file: DemonstrationsFile) -> None:
     table.add_column("word", no_wrap=True)
     table.add_column("sentence", ratio=1)
     table.add_column("source", no_wrap=True)
+    # The name of a template stands behind the ids where it is not the search's own.
+    several = any("@" in one.id for one in file.ranking)
+    if several:
+        table.add_column("template", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)
     table.add_column("gain", justify="right", no_wrap=True)
-    table.add_row("-", "", "(no demonstration)", "", f"{plain:.2f}", "")
+    table.add_row("-", "", NO_DEMONSTRATION, "", *[""] * several, f"{plain:.2f}", "")
     for rank, one in enumerate(file.ranking[:LEADERS], start=1):
         table.add_row(
             str(rank),
             Text(one.word),
-            Text(one.sentence),
+            Text(one.sentence or NO_DEMONSTRATION),
             Text(one.source),
+            *[Text(one.template or "")] * several,
             f"{score_of(one):.2f}",
             f"{score_of(one) - plain:+.2f}",
             style="bold" if rank == 1 else None,
