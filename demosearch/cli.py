@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -27,6 +28,10 @@ examples:
 """
 
 
+# Seconds after which an interrupt that was lost comes again.
+_AGAIN = 0.01
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
@@ -35,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = build_parser()
     arguments = parser.parse_args(argv)
     _quiet_others()
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _lose_no_interrupt
     from demosearch.progress import complain, console, log_to_console
 
     quiet = arguments.quiet or tensor_parallel.follows()
@@ -564,6 +571,14 @@ def _seed(text: str) -> int:
     if not text.strip().isdecimal():
         raise argparse.ArgumentTypeError(f"'{text}' is no whole number from 0 on")
     return int(text)
+
+
+def _lose_no_interrupt(lost: sys.UnraisableHookArgs) -> None:
+    """Interrupt once more where Ctrl-C came in the middle of what Python lets no exception out of."""
+    if issubclass(lost.exc_type, KeyboardInterrupt):
+        threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGINT)).start()
+    else:
+        sys.__unraisablehook__(lost)
 
 
 def _quiet_others() -> None:

@@ -143,6 +143,33 @@ def test_a_mistake_is_one_line_and_found_before_torch_is_imported(
     assert result.stdout == ""
 
 
+LOST = """
+import sys, time
+from demosearch import cli
+
+class Interrupted:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def command(arguments):
+    Interrupted()
+    time.sleep(60)
+
+cli.commands.models = command
+sys.exit(cli.main(["models"]))
+"""
+
+
+def test_ctrl_c_is_not_lost_where_no_exception_gets_out() -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert result.returncode == 130
+    assert result.stderr.splitlines() == [
+        "demosearch: interrupted; the same command goes on where it stopped"
+    ]
+
+
 def test_unknown_option_is_status_2() -> None:
     result = demosearch("run", "--modle", "x")
     assert result.returncode == 2
