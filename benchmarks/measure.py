@@ -1,4 +1,4 @@
-"""What the benchmarks share: medians, gains, a table, the machine in words, a part of some pairs."""
+"""What the benchmarks share: medians, gains, a table, the machine in words, kept arrays, parts of pairs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from demosearch import Encoder, Prompt
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.encoder import shared_prefix
+from demosearch.files import atomic_write
 from demosearch.selection.rungs import stratified_order
 from demosearch.selection.statistics import bootstrap_gains, interval, rank_correlation
 from demosearch.tokens import PromptTokenizer
@@ -119,6 +121,15 @@ def arithmetic_floor(
     )
     rate = product_rate(encoder.model, encoder.token_budget)
     return tokens, rate, tokens * 2 * multiplying / rate
+
+
+def kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return an array from a file, which is made first where it is not there."""
+    if not path.exists():
+        made = make()
+        with atomic_write(path, "wb") as file:
+            np.save(file, made)
+    return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
 
 
 def part(pairs: Pairs, rows: Sequence[int] | NDArray[np.intp]) -> Pairs:

@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import machine, median, medians, scored, show, spread
+from measure import kept, machine, median, medians, scored, show, spread
 from numpy.typing import NDArray
 
 from demosearch import Embedder, Encoder, Prompt
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
-from demosearch.files import atomic_write
 from demosearch.selection.objective import Objective
 from demosearch.similarity import averaged, cosine
 
@@ -97,23 +96,19 @@ def rows_of(files: Sequence[DemonstrationsFile]) -> list[Row]:
 def similarities(objective: Objective, row: Row, folder: Path) -> NDArray[np.float32]:
     """Return the cosines of all pairs, (pairs,)."""
     texts = objective.pairs.sentences()
-    states = averaged([embeddings(objective, texts, prompt, folder) for prompt in row.prompts])
+    states = averaged(
+        [
+            kept(
+                folder / f"{objective.key([prompt])}.npy",
+                partial(objective.encoder.encode, texts, prompt),
+            )
+            for prompt in row.prompts
+        ]
+    )
     if row.mean is not None:
         states = states - row.mean
     first, second = objective.pairs.places(texts)
     return cosine(states[first], states[second])
-
-
-def embeddings(
-    objective: Objective, texts: Sequence[str], prompt: Prompt, folder: Path
-) -> NDArray[np.float32]:
-    """Return the embeddings under one prompt, (texts, width), from a file if it is there."""
-    path = folder / f"{objective.key([prompt])}.npy"
-    if not path.exists():
-        states = objective.encoder.encode(texts, prompt)
-        with atomic_write(path, "wb") as file:
-            np.save(file, states)
-    return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
 
 
 def timed(

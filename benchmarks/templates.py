@@ -11,16 +11,16 @@ again: similarities are kept in --folder.
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import scored, show
+from measure import kept, scored, show
 from numpy.typing import NDArray
 
 from demosearch import Encoder, Prompt
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
-from demosearch.files import atomic_write
 from demosearch.selection.objective import Objective
 from demosearch.selection.statistics import rank_correlation
 from demosearch.templates import find_template
@@ -64,13 +64,11 @@ def main() -> None:
 
 def similarities(objective: Objective, prompt: Prompt, folder: Path) -> NDArray[np.float32]:
     """Return the cosines of all pairs at all layers, (layers, pairs), from a file if it is there."""
-    path = folder / f"{objective.key([prompt])}.npy"
-    if not path.exists():
-        layers = list(range(objective.encoder.layers + 1))
-        found = objective.similarities(prompt, layers=layers)
-        with atomic_write(path, "wb") as file:
-            np.save(file, found)
-    return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+    layers = list(range(objective.encoder.layers + 1))
+    return kept(
+        folder / f"{objective.key([prompt])}.npy",
+        partial(objective.similarities, prompt, layers=layers),
+    )
 
 
 if __name__ == "__main__":

@@ -11,14 +11,13 @@ import numpy as np
 
 from demosearch.candidates.curation import stems
 from demosearch.candidates.dictionary import STARTER, WORDNET, Entry
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration, DemonstrationsFile, Ranked
 from demosearch.prompt import prepare
 
 T = TypeVar("T")
 
 # So many of the best are models of what is wanted.
 MODELS = 10
-_PAIR = {"sentence", "word", "source"}
 
 
 def models_of(file: DemonstrationsFile, known: Iterable[Demonstration] = ()) -> list[Demonstration]:
@@ -29,15 +28,20 @@ def models_of(file: DemonstrationsFile, known: Iterable[Demonstration] = ()) -> 
         known: its candidates. Of prompts with several demonstrations the file has the texts behind
             each other; those that are not chosen are looked up here.
     """
-    by_id = {one.id: Demonstration(**one.model_dump(include=_PAIR)) for one in known}
+    by_id = {one.id: _pair(one) for one in known}
     leading = list(file.demonstrations)
     for row in file.ranking:
         names = row.id.partition("@")[0].split("+")
         if len(names) > 1:
             leading += [by_id[name] for name in names if name in by_id]
         elif row.word:
-            leading.append(Demonstration(sentence=row.sentence, word=row.word, source=row.source))
+            leading.append(_pair(row))
     return list(dict.fromkeys(leading))[:MODELS]
+
+
+def _pair(one: Demonstration | Ranked) -> Demonstration:
+    """Return a demonstration without what else is known of it, so that equal ones are equal."""
+    return Demonstration(sentence=one.sentence, word=one.word, source=one.source)
 
 
 def is_of_dictionary(one: Demonstration) -> bool:
