@@ -245,6 +245,7 @@ def open_baseline(
         source=describe_packed(source.source) if source.origin is Origin.PACKAGE else place,
         revision=_revision(source, place, student),
         precision=precision.value,
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
     )
     return Baseline(student, record, method or "", chosen)
 

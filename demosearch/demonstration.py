@@ -110,6 +110,9 @@ class ModelRecord(_Strict):
     source: str = Field(description="hub id, folder, or package and file")
     revision: str = Field(description="commit or content hash of the weights; empty if unknown")
     precision: str = Field(description="fp32, bf16, fp16, int8 or nf4")
+    parameters: int | None = Field(
+        None, description="of the base model, without language-model head; null if not counted"
+    )
 
 
 class AdapterRecord(_Strict):

@@ -114,6 +114,8 @@ def load(
                     " process and spread the model by --devices"
                 )
             tokenizer = AutoTokenizer.from_pretrained(place)
+            # Counted here: quantised or spread over processes, fewer numbers hold the weights.
+            every, _ = _parameters(config)
             model, report = kind.from_pretrained(
                 place,
                 config=config,
@@ -137,7 +139,11 @@ def load(
     if source.origin is Origin.PACKAGE:
         described = f"{describe_packed(source.source)}, dequantised"
     record = ModelRecord(
-        name=source.name, source=described, revision=revision, precision=precision.value
+        name=source.name,
+        source=described,
+        revision=revision,
+        precision=precision.value,
+        parameters=every,
     )
     return LoadedModel(model, tokenizer, record, put_on)
 
@@ -215,14 +221,21 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
         UserError: the configuration cannot be read.
     """
     import torch
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoConfig
 
-    try:
-        place, _ = weights_place(source, torch.float32)
-        with quiet_transformers(), torch.device("meta"):
-            model = AutoModel.from_config(AutoConfig.from_pretrained(place))
-    except (OSError, ValueError) as error:
-        raise UserError(_why_not_loaded(source, error)) from error
+    place, _ = weights_place(source, torch.float32)
+    with quiet_transformers(), loading(source):
+        every, linear = _parameters(AutoConfig.from_pretrained(place))
+    return memory_of(linear, every - linear, precision)
+
+
+def _parameters(config: PreTrainedConfig) -> tuple[int, int]:
+    """Return how many weights a base model has, and how many of them in linear layers."""
+    import torch
+    from transformers import AutoModel
+
+    with torch.device("meta"):
+        model = AutoModel.from_config(config)
     every = sum(parameter.numel() for parameter in model.parameters())
     linear = sum(
         parameter.numel()
@@ -230,7 +243,7 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
         if isinstance(module, torch.nn.Linear)
         for parameter in module.parameters()
     )
-    return memory_of(linear, every - linear, precision)
+    return every, linear
 
 
 def fits_on_each(name: str, devices: Sequence[str], precision: Precision | None) -> bool:

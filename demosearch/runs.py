@@ -14,7 +14,7 @@ import pandas as pd
 from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
-from demosearch.models import KNOWN_MODELS, resolve
+from demosearch.models import resolve
 from demosearch.pipeline import REPORT_FILE, Pipeline, RunResult, run
 from demosearch.selection.defaults import STUDY_NAME
 
@@ -111,11 +111,10 @@ def run_models(
 
 
 def _row(model: str, result: RunResult) -> dict[str, Any]:
-    known = KNOWN_MODELS.get(model)
     file = result.file
     row: dict[str, Any] = {
         "model": model,
-        "parameters": known.parameters if known else None,
+        "parameters": file.model.parameters,
         "precision": file.model.precision,
         "metric": file.search.metric,
         "dev_baseline": score_of(file.dev, "baseline_"),

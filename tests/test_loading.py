@@ -8,7 +8,7 @@ import pytest
 import torch
 from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer
 
 from demosearch import Encoder, Prompt, loading
 from demosearch.errors import UserError
@@ -33,6 +33,18 @@ def test_weights_have_the_precision_asked_for(
         {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     }
     assert loaded.record.precision == precision
+
+
+@pytest.mark.parametrize("family", ["opt", "llama"])
+@pytest.mark.parametrize("head", [False, True])
+@pytest.mark.parametrize("precision", [Precision.FP32, Precision.NF4])
+def test_a_model_has_the_same_size_however_it_is_loaded(
+    tiny: Callable[[str], Path], family: str, head: bool, precision: Precision
+) -> None:
+    folder = tiny(family)
+    plain = AutoModel.from_pretrained(folder)
+    loaded = load(resolve(str(folder)), precision=precision, device="cpu", head=head)
+    assert loaded.record.parameters == sum(each.numel() for each in plain.parameters())
 
 
 def test_revision_follows_the_weights(tiny: Callable[[str], Path]) -> None:

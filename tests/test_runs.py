@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from transformers import AutoModel
 
 from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
@@ -52,6 +53,9 @@ def test_a_folder_a_model_and_one_table(
         assert row["dev"] == pytest.approx(result.file.dev.spearman)
         assert row["test"] == pytest.approx(result.test["test"]["spearman"])
         assert row["word"] == result.file.demonstrations[0].word
+        assert row["parameters"] == sum(
+            each.numel() for each in AutoModel.from_pretrained(model).parameters()
+        )
 
 
 def test_one_that_fails_does_not_keep_the_others_from_theirs(

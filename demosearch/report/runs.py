@@ -16,7 +16,6 @@ from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.evaluation.gain import read_evaluation
 from demosearch.files import parse_yaml, read_text
-from demosearch.models import KNOWN_MODELS
 from demosearch.pipeline import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
@@ -90,8 +89,9 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """The model's name."""
-        return self.file.model.name
+        """The model's name; of a folder what it is called, without the way to it."""
+        folder = Path(self.file.model.source)
+        return folder.name if folder.is_absolute() else self.file.model.name
 
     @property
     def metric(self) -> str:
@@ -100,10 +100,9 @@ class FinishedRun:
         return "Spearman × 100" if metric == "spearman" else metric
 
     @property
-    def parameters(self) -> float | None:
-        """The model's size, where it is known."""
-        row = KNOWN_MODELS.get(self.name)
-        return row.parameters if row else None
+    def parameters(self) -> int | None:
+        """The model's size, where it was counted."""
+        return self.file.model.parameters
 
     @cached_property
     def rungs(self) -> list[int]:

@@ -17,7 +17,13 @@ from tests.fakes import FakeEncoder, fake_pairs
 HOSTILE = '</td><script>alert("1")</script>'.replace('"', "'")
 
 
-def make_run(folder: Path, model: str = "opt-125m", **options: object) -> Path:
+def make_run(
+    folder: Path,
+    model: str = "opt-125m",
+    source: str = "tests",
+    parameters: int | None = 125_000_000,
+    **options: object,
+) -> Path:
     """Search with a fake encoder, as a run does."""
     candidates = [
         Candidate(
@@ -29,7 +35,9 @@ def make_run(folder: Path, model: str = "opt-125m", **options: object) -> Path:
         for number, noise in enumerate([90, 80, 70, 10, 75, 85, 65, 95, 62, 5, 99, 88])
     ]
     encoder = FakeEncoder()
-    encoder.record = ModelRecord(name=model, source="tests", revision="1", precision="fp32")
+    encoder.record = ModelRecord(
+        name=model, source=source, revision="1", precision="fp32", parameters=parameters
+    )
     folder.mkdir(parents=True)
     write_candidates(folder / "candidates.jsonl", candidates)
     result = search(encoder, candidates, fake_pairs(240), folder=folder, **options)  # type: ignore[arg-type]
@@ -121,13 +129,21 @@ def test_the_same_run_gives_the_same_page(folder: Path, tmp_path: Path) -> None:
 
 def test_several_models_are_shown_by_size(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "b")
-    make_run(tmp_path / "a", "opt-1.3b")
+    # A model of one's own has a size too, and is called by its folder's name.
+    make_run(tmp_path / "a", "models/ours", source="/home/a/models/ours", parameters=2_000_000_000)
     runs = read_runs([tmp_path])
-    assert [run.name for run in runs] == ["opt-125m", "opt-1.3b"]
+    assert [run.name for run in runs] == ["opt-125m", "ours"]
     files = write_report(runs, tmp_path / "report.html")
     assert "sizes.png" in {path.name for path in files}
     page = Page(files[0].read_text())
     assert sum(tag == "section" for tag, _ in page.tags) == 2
+
+
+def test_models_of_unknown_size_are_not_drawn_by_size(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "b")
+    make_run(tmp_path / "a", "opt-1.3b", parameters=None)
+    files = write_report(read_runs([tmp_path]), tmp_path / "report.html")
+    assert "sizes.png" not in {path.name for path in files}
 
 
 def test_what_search_wrote_can_be_shown_too(folder: Path, tmp_path: Path) -> None:
