@@ -14,7 +14,7 @@ import pandas as pd
 from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
-from demosearch.models import resolve
+from demosearch.models import Origin, resolve
 from demosearch.pipeline import REPORT_FILE, Pipeline, RunResult, run
 from demosearch.selection.defaults import STUDY_NAME
 
@@ -42,8 +42,18 @@ class Runs:
 
 
 def folder_name(model: str) -> str:
-    """Return what a model's folder and file are called."""
-    return model.strip("/").replace("/", "--")
+    """Return what a model's folder and file are called.
+
+    Args:
+        model: known name, hub id or folder, of which only the last part counts.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    source = resolve(model)
+    if source.origin is Origin.FOLDER:
+        return Path(source.source).name
+    return source.name.replace("/", "--")
 
 
 def run_models(
@@ -68,13 +78,17 @@ def run_models(
         show_progress: draw bars on standard error.
 
     Raises:
-        UserError: a model is named twice or unknown, or no run came to a result.
+        UserError: a model is unknown, two would have the same folder, or no run came to a result.
     """
     names = [folder_name(model) for model in models]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"--model {twice} is given twice")
-    for model in models:
-        resolve(model)
+        alike = [model for model, name in zip(models, names, strict=True) if name == twice]
+        raise UserError(
+            f"--model {' and '.join(dict.fromkeys(alike))} would be twice in the folder {twice}; run"
+            " each by itself, with an --out of its own"
+            if len(set(alike)) > 1
+            else f"--model {alike[0]} is given twice"
+        )
     out = Path(out)
     results: dict[str, RunResult] = {}
     failures: dict[str, str] = {}

@@ -46,7 +46,7 @@ def test_a_folder_a_model_and_one_table(
     assert table["model"].tolist() == models
     for model, (_, row) in zip(models, table.iterrows(), strict=True):
         result = found.results[model]
-        name = model.strip("/").replace("/", "--")
+        name = Path(model).name
         assert result.folder == tmp_path / "runs" / name
         copied = DemonstrationsFile.read(tmp_path / "runs" / "demonstrations" / f"{name}.json")
         assert copied == result.file
@@ -99,5 +99,11 @@ def test_several_models_on_the_command_line_as_json(
 def test_a_model_named_twice_is_an_error(tmp_path: Path, settings: Pipeline) -> None:
     with pytest.raises(UserError, match="--model smollm2-135m is given twice"):
         run_models(["smollm2-135m", "smollm2-135m"], settings, tmp_path)
+    for folder in ("a", "b"):
+        (tmp_path / folder / "ours").mkdir(parents=True)
+        (tmp_path / folder / "ours" / "config.json").write_text("{}")
+    alike = [str(tmp_path / "a" / "ours"), str(tmp_path / "b" / "ours")]
+    with pytest.raises(UserError, match=r"a/ours and .*b/ours would be twice in the folder ours"):
+        run_models(alike, settings, tmp_path)
     with pytest.raises(UserError, match="nowhere"):
         run_models(["smollm2-135m", "nowhere"], settings, tmp_path)

@@ -291,7 +291,7 @@ def compare(
     """
     if resamples < 1:
         raise UserError(f"--resamples {resamples}: give at least 1")
-    evaluations = [Evaluation.read(path) for path in results]
+    evaluations = _one_name_a_file([Evaluation.read(path) for path in results])
     labels = [each.result.system.label for each in evaluations]
     count = Counter(labels)
     stems = {Path(path).stem for path in results}
@@ -324,6 +324,22 @@ def read_published(pattern: str) -> list[Row]:
         name = f"{row['system']} (published, {row['kind']})"
         rows.append(Row(system=name, scores=scores, average=average, source=row["source"]))
     return rows
+
+
+def _one_name_a_file(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
+    """Call a file of pairs what the first result calls it: the way to it differs between hosts."""
+    known: dict[str, str] = {}
+    found = []
+    for each in evaluations:
+        tasks = each.result.tasks
+        own = {one.sha256: name for name, one in tasks.items() if name not in TASKS}
+        names = {name: known.setdefault(data, name) for data, name in own.items()}
+        # The same pairs under two names in one result stay two.
+        names = {name: other for name, other in names.items() if other not in tasks}
+        renamed = {names.get(name, name): one for name, one in tasks.items()}
+        details = {names.get(name, name): one for name, one in each.details.items()}
+        found.append(Evaluation(each.result.model_copy(update={"tasks": renamed}), details))
+    return found
 
 
 def _shared(first: Evaluation, second: Evaluation) -> list[str]:

@@ -150,6 +150,17 @@ def test_the_mean_is_over_the_tasks_that_all_systems_have(tmp_path: Path) -> Non
     assert f"| good, mean | STS mean of 3 | {mean.difference:+.2f}* |" in "\n".join(table)
 
 
+def test_a_file_of_pairs_is_one_task_wherever_it_lies(tmp_path: Path) -> None:
+    here, there = "pairs.csv", "/data/pairs.csv"
+    of_tasks("poor", 4, here).write(tmp_path / "poor.json")
+    of_tasks("good", 1, there).write(tmp_path / "good.json")
+    # The same pairs twice: one of the two is enough to compare.
+    of_tasks("twice", 1, there, "copy.csv").write(tmp_path / "twice.json")
+    comparison = compare([tmp_path / f"{name}.json" for name in ("poor", "good", "twice")])
+    assert [one.task for one in comparison.differences] == [here, here]
+    assert [list(row.scores) for row in comparison.rows] == [[here], [here], [there, here]]
+
+
 def test_one_shared_task_has_no_mean(files: list[Path]) -> None:
     assert "mean of" not in compare(files).text(TableFormat.MARKDOWN)
 

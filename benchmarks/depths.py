@@ -1,0 +1,45 @@
+"""Cuts the embedded model off behind some of its layers: models of several sizes where no others are.
+
+    python benchmarks/depths.py 10 15 20 25 --out models
+    demosearch run --model models/first-10 models/first-15 models/first-20 models/first-25 smollm2-135m \
+        --candidates candidates.jsonl --data ../shared/data --out runs/depths
+
+The run is the paper's search for each of them on the same candidates; `notebooks/model_size.ipynb` shows
+it. The last norm stays where it was. A cut model was never trained to end there, so these are sizes of
+one model and not of a family.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from transformers import AutoModel, AutoTokenizer
+
+from demosearch.loading import default_precision, dtype_of, weights_place
+from demosearch.models import resolve
+from demosearch.progress import quiet_transformers
+
+
+def main() -> None:
+    """Write a folder a depth."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("layers", nargs="+", type=int)
+    parser.add_argument("--out", type=Path, default=Path("models"))
+    arguments = parser.parse_args()
+
+    dtype = dtype_of(default_precision("cpu"), "cpu")
+    place, _ = weights_place(resolve("smollm2-135m"), dtype)
+    tokenizer = AutoTokenizer.from_pretrained(place)
+    for depth in arguments.layers:
+        folder = arguments.out / f"first-{depth}"
+        # It says which weights it leaves out.
+        with quiet_transformers():
+            model = AutoModel.from_pretrained(place, num_hidden_layers=depth, dtype=dtype)
+            model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        print(folder)
+
+
+if __name__ == "__main__":
+    main()
