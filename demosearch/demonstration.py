@@ -357,6 +357,19 @@ def standing(file: DemonstrationsFile) -> str | None:
     return f"not to be told apart from {close} of the {those} scored on all pairs"
 
 
+def doubt(file: DemonstrationsFile) -> str | None:
+    """Return in words that what was chosen may be no better than no demonstration.
+
+    None where the interval of the gain, corrected for the choice if that was possible, is above 0.
+    """
+    if file.dev.gain <= 0:
+        return "nothing that was searched is better than no demonstration on these pairs"
+    low, _ = file.estimate.ci95 if file.estimate else file.dev.gain_ci95
+    if low <= 0:
+        return "it may be no better than no demonstration: the interval of the gain reaches 0"
+    return None
+
+
 def arrays_path(path: str | Path) -> Path:
     """Return where a demonstrations file's arrays lie."""
     return Path(path).with_suffix(".safetensors")

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from demosearch.demonstration import DemonstrationsFile, score_of, standing
+from demosearch.demonstration import DemonstrationsFile, doubt, score_of, standing
 
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
@@ -131,6 +131,8 @@ def show_search(file: DemonstrationsFile) -> None:
             f"gain {estimate.gain:+.2f} {_interval(estimate.ci95)} corrected for the choice among"
             f" {estimate.candidates} finalists"
         )
+    if words := doubt(file):
+        _line(words)
     share = found.sentences_encoded / found.sentences_exhaustive
     _line(
         f"{found.candidates} candidates, {found.strategy}: {found.sentences_encoded} sentences"

@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from demosearch.demonstration import Demonstration, DemonstrationsFile, standing
+from demosearch.demonstration import Demonstration, DemonstrationsFile, doubt, standing
 from demosearch.errors import UserError
 from tests.examples import demonstrations_file
 
@@ -110,3 +110,18 @@ def test_the_best_is_said_to_be_ahead_only_where_it_is(close: int, words: str) -
     )
     assert standing(file) is None
     assert standing(file.model_copy(update={"ranking": ranking, "dev": dev})) == words
+
+
+def test_a_gain_that_may_be_none_is_doubted() -> None:
+    file = demonstrations_file()
+    assert doubt(file) is None
+    corrected = file.estimate.model_copy(update={"ci95": (-0.5, 7.0)})
+    assert "interval of the gain reaches 0" in doubt(
+        file.model_copy(update={"estimate": corrected})
+    )
+    # Without a corrected gain, the plain one's interval counts.
+    dev = file.dev.model_copy(update={"gain_ci95": (0.0, 8.0)})
+    assert doubt(file.model_copy(update={"dev": dev})) is None
+    assert "reaches 0" in doubt(file.model_copy(update={"dev": dev, "estimate": None}))
+    worse = file.dev.model_copy(update={"spearman": 65.25})
+    assert "nothing that was searched is better" in doubt(file.model_copy(update={"dev": worse}))

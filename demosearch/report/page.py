@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from matplotlib.figure import Figure
 
 from demosearch import __version__
-from demosearch.demonstration import standing
+from demosearch.demonstration import doubt, standing
 from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
@@ -105,6 +105,7 @@ def _section(run: FinishedRun, pictures: dict[str, str]) -> dict[str, Any]:
         "scores": run.scores,
         "gains": run.gains,
         "standing": standing(file),
+        "doubt": doubt(file),
         "prompts": [Prompt.of(record).render("...") for record in file.prompts],
         "share": file.search.sentences_encoded / file.search.sentences_exhaustive,
         "pictures": pictures,
