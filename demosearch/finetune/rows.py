@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from demosearch.datasets.tables import read_rows
 from demosearch.errors import UserError
+from demosearch.prompt import Prompt
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 # A text, one that means the same, one that does not; without the last, other rows' texts are the only
 # negatives; a text alone is its own positive under another dropout.
@@ -21,6 +25,8 @@ COLUMN_SETS = (
     ("sentence1", "sentence2"),
     ("text",),
 )
+# What the columns are called where they are trained on.
+_COLUMNS = ("anchor", "positive", "negative")
 # What files of graded or classified pairs have besides.
 _GRADES = ("score", "label", "gold_label")
 
@@ -49,6 +55,28 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
     if not rows:
         raise UserError(f"training file {path} has no rows")
     return rows
+
+
+def rendered_rows(
+    rows: Sequence[Row], prompt: Prompt, tokenizer: PreTrainedTokenizerBase, limit: int
+) -> list[list[str]]:
+    """Return the prompts of the rows' texts, each text cut to `limit` tokens first.
+
+    The paper's training code cuts and decodes; its evaluation prepares. Here the same `render`
+    serves both, so that the model is trained on the prompts that it is used with. A text alone is
+    given twice: dropout makes two of it (SimCSE's unsupervised form).
+    """
+    texts = list(dict.fromkeys(text for row in rows for text in row))
+    ids = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
+    cut = dict(zip(texts, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
+    return [
+        [prompt.render(cut[text]) for text in (row * 2 if len(row) == 1 else row)] for row in rows
+    ]
+
+
+def columns_of(rendered: list[list[str]]) -> list[tuple[int, str]]:
+    """Return the places and names of the columns; a text alone stands in two."""
+    return list(enumerate(_COLUMNS[: len(rendered[0])]))
 
 
 def _columns(row: dict[str, Any], place: str) -> tuple[str, ...]:

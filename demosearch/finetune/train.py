@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import logging
 import os
@@ -19,43 +18,26 @@ from safetensors import SafetensorError
 from demosearch import tensor_parallel
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, read_text, sha256, write_json
-from demosearch.finetune.rows import Row
+from demosearch.files import read_text, sha256, write_json
+from demosearch.finetune.curve import DEV, DEV_SCORE, learning_curve, write_curve
+from demosearch.finetune.estimate import say_estimate
+from demosearch.finetune.rows import Row, columns_of, rendered_rows
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.training import TRAINING_FILE, Step, Training
-from demosearch.loading import (
-    check_weights,
-    default_device,
-    default_precision,
-    dtype_of,
-    limit_packing,
-    loading,
-    quantisation,
-    read_config,
-    weights_place,
-)
-from demosearch.models import Precision, resolve
+from demosearch.finetune.student import build_student, contrastive_loss
+from demosearch.finetune.training import TRAINING_FILE, Training
+from demosearch.loading import default_device, default_precision, read_config
+from demosearch.models import resolve
 from demosearch.progress import bar, quiet_transformers
 from demosearch.prompt import Pooling, Prompt
-from demosearch.transformer_module import pad, transformer_module
 from demosearch.versions import versions
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ("anchor", "positive", "negative")
 CHECKPOINTS = "checkpoints"
-CURVE_FILE, CURVE_PICTURE = "curve.csv", "curve.png"
 _STARTED_FILE = "started.json"
-_DEV = "dev"
-# Bytes a trained parameter takes: its value, its gradient, and Adam's two moments.
-_BYTES_TRAINED = 16
-# The estimate tries so many rows.
-_TRIED_ROWS = 8
 
 
 def finetune(
@@ -124,11 +106,9 @@ def finetune(
 
     started = time.monotonic()
     prompt = _last_is_none(prompt, config.num_hidden_layers)
-    student = _sentence_transformer(
-        model, precision, device, prompt, settings, allow_pickle=allow_pickle
-    )
+    student = build_student(model, precision, device, prompt, settings, allow_pickle=allow_pickle)
     trained = sum(each.numel() for each in student.parameters() if each.requires_grad)
-    rendered = _rendered(rows, prompt, student.tokenizer, settings.max_text_tokens)
+    rendered = rendered_rows(rows, prompt, student.tokenizer, settings.max_text_tokens)
     evaluator = _evaluator(dev, prompt) if dev is not None else None
     with tensor_parallel.side_by_side(), _understood(out):
         if resume is None:
@@ -138,13 +118,13 @@ def finetune(
                 write_json(out / CHECKPOINTS / _STARTED_FILE, known)
         if not tensor_parallel.follows():
             done = int(resume.rpartition("-")[2]) if resume else 0
-            _say_estimate(student, rendered, settings, trained, processes, done)
-        loss = _loss(student, settings, processes)
+            say_estimate(student, rendered, settings, trained, processes, done)
+        loss = contrastive_loss(student, settings, processes)
         trainer = AdapterTrainer(
             model=student,
             args=_arguments(out, settings, device, processes, evaluated=evaluator is not None),
             train_dataset=Dataset.from_dict(
-                {name: [row[place] for row in rendered] for place, name in _named(rendered)}
+                {name: [row[place] for row in rendered] for place, name in columns_of(rendered)}
             ),
             loss=loss,
             evaluator=evaluator,
@@ -174,7 +154,7 @@ def finetune(
             columns=len(rows[0]),
             steps=trainer.state.global_step,
             best_step=_best_step(trainer.state.best_model_checkpoint),
-            curve=_curve(trainer.state.log_history),
+            curve=learning_curve(trainer.state.log_history),
             dev_before=before,
             dev_after=_score(evaluator, student),
             trained_parameters=trained,
@@ -292,83 +272,6 @@ def _last_is_none(prompt: Prompt, layers: int) -> Prompt:
     return replace(prompt, layer=None if layer == layers else layer)
 
 
-def _sentence_transformer(
-    model: str,
-    precision: Precision,
-    device: str,
-    prompt: Prompt,
-    settings: FinetuneSettings,
-    *,
-    allow_pickle: bool = False,
-) -> SentenceTransformer:
-    """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
-    from peft import LoraConfig, prepare_model_for_kbit_training
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling
-    from transformers import set_seed
-    from transformers.pytorch_utils import Conv1D
-
-    from demosearch.layers import state_width
-
-    source = resolve(model)
-    dtype = dtype_of(precision, device)
-    place, _ = weights_place(source, dtype)
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
-    if precision.quantised:
-        options |= {
-            "quantization_config": quantisation(precision, dtype),
-            "device_map": {"": device},
-        }
-    check_weights(source, place, allow_pickle=allow_pickle)
-    with quiet_transformers(), loading(source):
-        # Prompts are rendered already; a chat model's own chat template must not wrap them.
-        transformer = transformer_module(place, options, layer=prompt.layer)
-    pad(transformer, "right")
-    base = transformer.auto_model
-    if precision.quantised:
-        prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
-        limit_packing(base, trained=True)
-    # The adapter's weights are drawn here.
-    set_seed(settings.seed)
-    base.add_adapter(
-        LoraConfig(
-            task_type="FEATURE_EXTRACTION",
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=_targets(base, prompt.layer),
-            # GPT-2's weights lie the other way round.
-            fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
-        )
-    )
-    for parameter in base.parameters():
-        if parameter.requires_grad:
-            # In 16 bits Adam's small steps would be rounded away.
-            parameter.data = parameter.data.float()
-    if settings.gradient_checkpointing:
-        base.activation_checkpointing_enable({"use_reentrant": False})
-        base.enable_input_require_grads()
-    pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
-    return SentenceTransformer(modules=[transformer, pooling], device=device)
-
-
-def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
-    """Return the linear layers that have a part in the states of a layer; None is the last."""
-    if layer is None:
-        return "all-linear"
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    from demosearch.layers import decoder_layers
-
-    below = {id(part) for each in decoder_layers(base)[:layer] for part in each.modules()}
-    return [
-        name
-        for name, part in base.named_modules()
-        if isinstance(part, (torch.nn.Linear, Conv1D)) and id(part) in below
-    ]
-
-
 def _arguments(
     out: Path, settings: FinetuneSettings, device: str, processes: int, *, evaluated: bool
 ) -> Any:
@@ -400,7 +303,7 @@ def _arguments(
         save_steps=settings.eval_steps,
         save_total_limit=1,
         load_best_model_at_end=evaluated,
-        metric_for_best_model=f"eval_{_DEV}_spearman_cosine" if evaluated else None,
+        metric_for_best_model=f"eval_{DEV_SCORE}" if evaluated else None,
         greater_is_better=True if evaluated else None,
         seed=settings.seed,
         data_seed=settings.seed,
@@ -416,133 +319,6 @@ def _arguments(
     return arguments
 
 
-def _loss(
-    student: SentenceTransformer, settings: FinetuneSettings, processes: int
-) -> torch.nn.Module:
-    """Return InfoNCE over the whole batch, the texts of all processes included."""
-    from sentence_transformers.sentence_transformer.losses import (
-        CachedMultipleNegativesRankingLoss,
-        MultipleNegativesRankingLoss,
-    )
-
-    options = {"scale": 1 / settings.temperature, "gather_across_devices": processes > 1}
-    if settings.mini_batch_size is not None:
-        options["mini_batch_size"] = settings.mini_batch_size
-        cached: torch.nn.Module = CachedMultipleNegativesRankingLoss(student, **options)
-        return cached
-    whole: torch.nn.Module = MultipleNegativesRankingLoss(student, **options)
-    return whole
-
-
-def _say_estimate(
-    student: SentenceTransformer,
-    rendered: list[list[str]],
-    settings: FinetuneSettings,
-    trained: int,
-    processes: int,
-    done: int,
-) -> None:
-    """Log what the training will take, from one small step that changes nothing.
-
-    Of several processes one measures, by itself: what they tell each other comes on top.
-
-    Args:
-        student: what is trained.
-        rendered: the rows.
-        settings: of the training.
-        trained: how many parameters are.
-        processes: that share a batch.
-        done: steps of an earlier sitting.
-    """
-    import torch
-
-    # Without the texts of other processes.
-    loss = _loss(student, settings, 1)
-    here = settings.batch_size // processes
-    tried = min(settings.mini_batch_size or _TRIED_ROWS, here, len(rendered))
-    features = [
-        student.preprocess([row[place] for row in rendered[:tried]])
-        for place, _ in _named(rendered)
-    ]
-    features = [{name: _on(student, value) for name, value in one.items()} for one in features]
-    on_gpu = student.device.type == "cuda"
-    # As in training: checkpoints of activations are not taken otherwise.
-    student.train()
-    for _ in range(2):
-        # The first step is slower by what is set up only once.
-        if on_gpu:
-            torch.cuda.reset_peak_memory_stats()
-        resting = torch.cuda.memory_allocated() if on_gpu else 0
-        started = time.monotonic()
-        loss(features, None).backward()
-        student.zero_grad(set_to_none=True)
-        if on_gpu:
-            torch.cuda.synchronize()
-    seconds_a_row = (time.monotonic() - started) / tried
-    student.eval()
-    weights = sum(each.numel() * each.element_size() for each in student.parameters())
-    held = ""
-    if on_gpu:
-        rows = (torch.cuda.max_memory_allocated() - resting) / tried
-        rows *= min(settings.mini_batch_size or here, here)
-        most = resting + rows + trained * _BYTES_TRAINED
-        held = f", at most {most / 2**30:.1f} GiB in all"
-    steps = settings.max_steps or len(rendered) // settings.batch_size * settings.epochs
-    seconds = seconds_a_row * here * (steps - done)
-    if settings.warmup_steps >= steps:
-        logger.warning(
-            "the learning rate rises over %d steps, of which there are %d: it never gets to %g;"
-            " lower warmup_steps",
-            settings.warmup_steps,
-            steps,
-            settings.learning_rate,
-        )
-    logger.info(
-        "%d%s steps of %d rows, about %s; %.1fM trained parameters (%.2f GiB with their moments) on"
-        " %.2f GiB of weights%s",
-        steps - done,
-        f" of {steps}" if done else "",
-        settings.batch_size,
-        _duration(seconds),
-        trained / 1e6,
-        trained * _BYTES_TRAINED / 2**30,
-        weights / 2**30,
-        held,
-    )
-
-
-def _on(student: SentenceTransformer, value: Any) -> Any:
-    return value.to(student.device) if hasattr(value, "to") else value
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def _named(rendered: list[list[str]]) -> list[tuple[int, str]]:
-    """Return the places and names of the columns; a text alone stands in two."""
-    return list(enumerate(COLUMNS[: len(rendered[0])]))
-
-
-def _rendered(
-    rows: Sequence[Row], prompt: Prompt, tokenizer: PreTrainedTokenizerBase, limit: int
-) -> list[list[str]]:
-    """Return the prompts of the rows' texts, each text cut to `limit` tokens first.
-
-    The paper's training code cuts and decodes; its evaluation prepares. Here the same `render`
-    serves both, so that the model is trained on the prompts that it is used with. A text alone is
-    given twice: dropout makes two of it (SimCSE's unsupervised form).
-    """
-    texts = list(dict.fromkeys(text for row in rows for text in row))
-    ids = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
-    cut = dict(zip(texts, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
-    return [
-        [prompt.render(cut[text]) for text in (row * 2 if len(row) == 1 else row)] for row in rows
-    ]
-
-
 def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
     from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
 
@@ -551,7 +327,7 @@ def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
         [prompt.render(text) for text in dev.sentences2],
         list(dev.scores),
         main_similarity="cosine",
-        name=_DEV,
+        name=DEV,
         write_csv=False,
     )
 
@@ -559,66 +335,17 @@ def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
 def _score(evaluator: Any, student: SentenceTransformer) -> float | None:
     if evaluator is None:
         return None
-    return round(100 * float(evaluator(student)[f"{_DEV}_spearman_cosine"]), 4)
+    return round(100 * float(evaluator(student)[DEV_SCORE]), 4)
 
 
 def _best_step(checkpoint: str | None) -> int | None:
     return int(checkpoint.rpartition("-")[2]) if checkpoint else None
 
 
-def _curve(history: Sequence[dict[str, Any]]) -> list[Step]:
-    losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
-    name = f"eval_{_DEV}_spearman_cosine"
-    scores = {entry["step"]: 100 * entry[name] for entry in history if name in entry}
-    return [
-        Step(
-            step=step,
-            loss=round(float(losses[step]), 6) if step in losses else None,
-            dev=round(float(scores[step]), 4) if step in scores else None,
-        )
-        for step in sorted(losses.keys() | scores.keys())
-    ]
-
-
-def _whole_curve(training: Training) -> list[Step]:
-    """Return the learning curve from before the first step on."""
-    if training.dev_before is None:
-        return training.curve
-    return [Step(step=0, loss=None, dev=training.dev_before), *training.curve]
-
-
 def _write(out: Path, training: Training, student: SentenceTransformer) -> None:
     """Write the adapter and what is said of it; the checkpoints go last."""
     with quiet_transformers():
         student[0].auto_model.save_pretrained(str(out))
-    with atomic_write(out / CURVE_FILE) as file:
-        table = csv.writer(file)
-        table.writerow(Step.model_fields)
-        table.writerows(point.model_dump().values() for point in _whole_curve(training))
-    _draw(out / CURVE_PICTURE, training)
+    write_curve(out, training)
     write_json(out / TRAINING_FILE, training.model_dump(mode="json"))
     shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)
-
-
-def _draw(path: Path, training: Training) -> None:
-    """Draw the learning curve, where matplotlib is installed."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        logger.info("no picture of the learning curve: matplotlib is not installed")
-        return
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    losses = figure.subplots()
-    points = [(one.step, one.loss) for one in training.curve if one.loss is not None]
-    losses.plot(*zip(*points, strict=True), color="tab:gray", linewidth=1, label="loss")
-    losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    scored = [(one.step, one.dev) for one in _whole_curve(training) if one.dev is not None]
-    if scored:
-        scores = losses.twinx()
-        scores.plot(*zip(*scored, strict=True), color="tab:blue", marker="o", label="dev")
-        scores.set_ylabel("dev, Spearman x 100", color="tab:blue")
-        if training.best_step is not None:
-            scores.axvline(training.best_step, color="tab:blue", linestyle=":", linewidth=1)
-    losses.set_title(f"{training.model}: {training.rows} rows, {training.steps} steps")
-    with atomic_write(path, "wb") as file:
-        figure.savefig(file, format="png", dpi=150)

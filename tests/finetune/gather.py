@@ -8,7 +8,7 @@ import torch
 from torch import distributed
 
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.train import _loss, _sentence_transformer
+from demosearch.finetune.student import build_student, contrastive_loss
 from demosearch.models import Precision
 from demosearch.prompt import Prompt
 from demosearch.tensor_parallel import processes
@@ -21,13 +21,13 @@ def main(folder: str, out: str, mini_batch: int) -> None:
         distributed.init_process_group("gloo")
         rank = distributed.get_rank()
     settings = FinetuneSettings(lora_r=4, lora_dropout=0, mini_batch_size=mini_batch or None)
-    student = _sentence_transformer(folder, Precision.FP32, "cpu", Prompt(), settings)
+    student = build_student(folder, Precision.FP32, "cpu", Prompt(), settings)
     with torch.no_grad():
         # Fresh LoRA matrices are zero, and so would half of the gradients be.
         for name, parameter in student.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
-    loss = _loss(student, settings, processes())
+    loss = contrastive_loss(student, settings, processes())
     rows = [(f"a man {row} walks", f"somebody {row} walks", f"nobody {row}") for row in range(8)]
     part = len(rows) // processes()
     mine = rows[rank * part : (rank + 1) * part]

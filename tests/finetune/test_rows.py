@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from demosearch.errors import UserError
 from demosearch.finetune import read_training_rows
+from demosearch.finetune.rows import rendered_rows
+from demosearch.prompt import Prompt
 
 
 @pytest.mark.parametrize(
@@ -59,3 +62,22 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         read_training_rows(path)
     with pytest.raises(UserError, match="no training file"):
         read_training_rows(tmp_path / "none.csv")
+
+
+def test_texts_are_cut_before_they_are_prompted(tiny: Callable[[str], Path]) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
+    text = "one two three four five six"
+    prompt = Prompt()
+    ((first, *_),) = rendered_rows([(text, "short", "short")], prompt, tokenizer, 5)
+    kept = tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids[:5])
+    assert first == prompt.render(kept)
+    assert len(kept) < len(text)
+
+
+@pytest.mark.data
+def test_the_papers_column_names_are_read(data: Path) -> None:
+    triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
+    assert len(triplets) == 13300
+    assert triplets[0][1] == "Two woman are holding packages."

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,29 +12,16 @@ import torch
 from safetensors.numpy import load_file, save_file
 from transformers import TrainerState
 
-from demosearch import Embedder, Encoder
+from demosearch import Embedder
 from demosearch.errors import UserError
-from demosearch.finetune import FinetuneSettings, finetune, read_training_rows, train
+from demosearch.finetune import finetune, train
 from demosearch.finetune.callback import ShowProgress
 from demosearch.models import Precision
 from demosearch.prompt import Prompt
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY
 from tests.fakes import fake_pairs
-
-TRIPLETS = [
-    (f"A man number {row} walks", f"Somebody {row} walks", f"Nobody {row} walks")
-    for row in range(24)
-]
-SETTINGS = FinetuneSettings(
-    precision="fp32",
-    batch_size=8,
-    warmup_steps=1,
-    lora_r=4,
-    eval_steps=2,
-    learning_rate=0.01,
-    lora_dropout=0,
-)
+from tests.finetune.small import SETTINGS, TRIPLETS
 
 
 def test_a_training_moves_only_the_adapter_and_repeats(
@@ -89,20 +75,6 @@ def test_the_adapter_is_used_and_scores_as_the_trainer_said(
     assert not np.allclose(plain.encode("A cat."), tuned.encode("A cat."), atol=1e-3)
 
 
-def test_texts_are_cut_before_they_are_prompted(tiny: Callable[[str], Path]) -> None:
-    from transformers import AutoTokenizer
-
-    from demosearch.finetune.train import _rendered
-
-    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
-    text = "one two three four five six"
-    prompt = Prompt()
-    ((first, *_),) = _rendered([(text, "short", "short")], prompt, tokenizer, 5)
-    kept = tokenizer.decode(tokenizer(text, add_special_tokens=False).input_ids[:5])
-    assert first == prompt.render(kept)
-    assert len(kept) < len(text)
-
-
 def test_bad_input_is_named(
     tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,41 +116,6 @@ def test_weights_that_lack_a_part_are_not_trained(
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(UserError, match=r"lack layers.1.mlp.down_proj.weight \(1 in all\)"):
         finetune(str(folder), TRIPLETS, tmp_path / "a", settings=SETTINGS, device="cpu")
-
-
-@pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
-def test_a_batch_is_trained_on_the_embeddings_that_the_encoder_has(
-    tiny: Callable[[str], Path], family: str
-) -> None:
-    folder, prompt = str(tiny(family)), Prompt(demonstrations=(JOCKEY,))
-    student = train._sentence_transformer(folder, Precision.FP32, "cpu", prompt, SETTINGS)
-    texts = ["Short", "Somewhat longer than the one before", "A cat"]
-    found = student.encode([prompt.render(text) for text in texts], batch_size=3)
-    expected = Encoder.load(folder, precision="fp32", device="cpu").encode(texts, prompt)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-
-
-def test_the_estimate_counts_what_is_left(
-    tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    settings = SETTINGS.model_copy(update={"warmup_steps": 3})
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "_write", lambda *_: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=settings, device="cpu")
-    assert "3 steps of 8 rows, about" in caplog.text
-    assert "rises over 3 steps, of which there are 3: it never gets to 0.01" in caplog.text
-    caplog.clear()
-    finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=settings, device="cpu")
-    assert "0 of 3 steps of 8 rows, about 0 seconds" in caplog.text
-
-
-@pytest.mark.data
-def test_the_papers_column_names_are_read(data: Path) -> None:
-    triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
-    assert len(triplets) == 13300
-    assert triplets[0][1] == "Two woman are holding packages."
 
 
 class KilledError(RuntimeError):
@@ -259,23 +196,13 @@ def test_a_kill_while_the_adapter_is_written_loses_nothing(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_draw", kill)
+        patch.setattr(train, "write_curve", kill)
         with pytest.raises(KilledError):
             finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     assert (tmp_path / "adapter_config.json").exists()
     again = finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     assert again.steps == 3
     assert (tmp_path / "training.json").exists()
-
-
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "nf4"])
-def test_the_adapter_is_trained_in_32_bits(tiny: Callable[[str], Path], precision: str) -> None:
-    student = train._sentence_transformer(
-        str(tiny("opt")), Precision(precision), "cpu", Prompt(), SETTINGS
-    )
-    trained = [each for each in student.parameters() if each.requires_grad]
-    assert trained
-    assert {each.dtype for each in trained} == {torch.float32}
 
 
 @pytest.mark.parametrize(
@@ -289,7 +216,7 @@ def test_the_adapter_is_trained_in_32_bits(tiny: Callable[[str], Path], precisio
 )
 @pytest.mark.parametrize(
     "where",
-    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "_say_estimate"), (train, "_write")],
+    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "say_estimate"), (train, "_write")],
     ids=["step", "score", "estimate", "end"],
 )
 def test_no_room_is_one_line(

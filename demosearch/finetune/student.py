@@ -1,0 +1,119 @@
+"""What is trained: the prompted model with a fresh LoRA, under InfoNCE."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from demosearch.finetune.settings import FinetuneSettings
+from demosearch.loading import (
+    check_weights,
+    dtype_of,
+    limit_packing,
+    loading,
+    quantisation,
+    weights_place,
+)
+from demosearch.models import Precision, resolve
+from demosearch.progress import quiet_transformers
+from demosearch.prompt import Prompt
+from demosearch.transformer_module import pad, transformer_module
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers import PreTrainedModel
+
+
+def build_student(
+    model: str,
+    precision: Precision,
+    device: str,
+    prompt: Prompt,
+    settings: FinetuneSettings,
+    *,
+    allow_pickle: bool = False,
+) -> SentenceTransformer:
+    """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
+    from peft import LoraConfig, prepare_model_for_kbit_training
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling
+    from transformers import set_seed
+    from transformers.pytorch_utils import Conv1D
+
+    from demosearch.layers import state_width
+
+    source = resolve(model)
+    dtype = dtype_of(precision, device)
+    place, _ = weights_place(source, dtype)
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
+    if precision.quantised:
+        options |= {
+            "quantization_config": quantisation(precision, dtype),
+            "device_map": {"": device},
+        }
+    check_weights(source, place, allow_pickle=allow_pickle)
+    with quiet_transformers(), loading(source):
+        # Prompts are rendered already; a chat model's own chat template must not wrap them.
+        transformer = transformer_module(place, options, layer=prompt.layer)
+    pad(transformer, "right")
+    base = transformer.auto_model
+    if precision.quantised:
+        prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
+        limit_packing(base, trained=True)
+    # The adapter's weights are drawn here.
+    set_seed(settings.seed)
+    base.add_adapter(
+        LoraConfig(
+            task_type="FEATURE_EXTRACTION",
+            r=settings.lora_r,
+            lora_alpha=settings.lora_alpha,
+            lora_dropout=settings.lora_dropout,
+            target_modules=_targets(base, prompt.layer),
+            # GPT-2's weights lie the other way round.
+            fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
+        )
+    )
+    for parameter in base.parameters():
+        if parameter.requires_grad:
+            # In 16 bits Adam's small steps would be rounded away.
+            parameter.data = parameter.data.float()
+    if settings.gradient_checkpointing:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+        base.enable_input_require_grads()
+    pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
+    return SentenceTransformer(modules=[transformer, pooling], device=device)
+
+
+def contrastive_loss(
+    student: SentenceTransformer, settings: FinetuneSettings, processes: int
+) -> torch.nn.Module:
+    """Return InfoNCE over the whole batch, the texts of all processes included."""
+    from sentence_transformers.sentence_transformer.losses import (
+        CachedMultipleNegativesRankingLoss,
+        MultipleNegativesRankingLoss,
+    )
+
+    options = {"scale": 1 / settings.temperature, "gather_across_devices": processes > 1}
+    if settings.mini_batch_size is not None:
+        options["mini_batch_size"] = settings.mini_batch_size
+        cached: torch.nn.Module = CachedMultipleNegativesRankingLoss(student, **options)
+        return cached
+    whole: torch.nn.Module = MultipleNegativesRankingLoss(student, **options)
+    return whole
+
+
+def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
+    """Return the linear layers that have a part in the states of a layer; None is the last."""
+    if layer is None:
+        return "all-linear"
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    from demosearch.layers import decoder_layers
+
+    below = {id(part) for each in decoder_layers(base)[:layer] for part in each.modules()}
+    return [
+        name
+        for name, part in base.named_modules()
+        if isinstance(part, (torch.nn.Linear, Conv1D)) and id(part) in below
+    ]
