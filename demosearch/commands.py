@@ -21,7 +21,8 @@ from demosearch.files import check_writable
 if TYPE_CHECKING:
     from demosearch.baselines import Baseline
     from demosearch.embedder import Embedder
-    from demosearch.pipeline import Pipeline, RunResult
+    from demosearch.pipeline import Pipeline
+    from demosearch.run import RunResult
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ Command = Callable[[Namespace], Any]
 def run(arguments: Namespace) -> dict[str, Any]:
     """`demosearch run`."""
     from demosearch import display, pipeline
+    from demosearch.run import run as run_one
     from demosearch.runs import folder_name
 
     settings = pipeline.load_pipeline(
@@ -63,7 +65,7 @@ def run(arguments: Namespace) -> dict[str, Any]:
     if len(arguments.model) > 1:
         return _run_models(arguments, settings)
     (model,) = arguments.model
-    result = pipeline.run(
+    result = run_one(
         model,
         settings,
         arguments.out or Path("runs") / folder_name(model),
@@ -185,8 +187,8 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.candidates import read_candidates
     from demosearch.datasets import Split, read_sets
     from demosearch.models import parse_devices, resolve
-    from demosearch.pipeline import center_texts, warm_demonstrations
     from demosearch.prompt import Prompt
+    from demosearch.run import center_texts, warm_demonstrations
     from demosearch.selection.limits import Budget
     from demosearch.selection.measure import find_metric
     from demosearch.templates import DEFAULT_TEMPLATE, search_templates

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from demosearch.evaluation.result import Result
     from demosearch.finetune import Training
     from demosearch.memory import Machine
-    from demosearch.pipeline import RunResult
+    from demosearch.run import RunResult
     from demosearch.runs import Runs
 
 LEADERS = 5

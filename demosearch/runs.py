@@ -15,7 +15,8 @@ from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
 from demosearch.models import Origin, resolve
-from demosearch.pipeline import REPORT_FILE, Pipeline, RunResult, run
+from demosearch.pipeline import Pipeline
+from demosearch.run import REPORT_FILE, RunResult, run
 from demosearch.selection.defaults import STUDY_NAME
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.evaluation.gain import read_evaluation
 from demosearch.files import parse_yaml, read_text
-from demosearch.pipeline import (
+from demosearch.run import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
     EVALUATION_FILE,

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from demosearch.candidates.generate import LabelerKind
+from demosearch.cli import main
+from demosearch.demonstration import DemonstrationsFile
+from demosearch.errors import UserError
+from demosearch.pipeline import Pipeline, load_pipeline
+from demosearch.run import run
+from tests.fakes import write_fake_pairs
+
+SMALL = ["candidates.n_sentences=0", "candidates.n_dictionary=6", "candidates.labeler=none"]
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> tuple[str, str]:
+    dev, test = (
+        write_fake_pairs(tmp_path / f"{name}.csv", 24, seed)
+        for seed, name in enumerate(("dev", "test"))
+    )
+    return dev, test
+
+
+@pytest.fixture
+def settings(pairs: tuple[str, str]) -> Pipeline:
+    return load_pipeline("quickstart", SMALL, dev=pairs[0], test=pairs[1])
+
+
+def test_a_run_ends_its_replicas_before_the_next_model_is_loaded(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    settings = settings.model_copy(update={"devices": "cpu,cpu"})
+    run(str(tiny("opt")), settings, tmp_path / "run")
+    children = psutil.Process().children()
+    assert not [one for one in children if "spawn_main" in " ".join(one.cmdline())]
+
+
+def test_who_labels_may_read_a_pickle_as_the_encoder_may(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    model = tmp_path / "pickled"
+    shutil.copytree(tiny("opt"), model)
+    weights = model / "model.safetensors"
+    torch.save(load_file(weights), model / "pytorch_model.bin")
+    weights.unlink()
+    labels = {"labeler": LabelerKind.LOCAL, "n_sentences": 2}
+    settings = settings.model_copy(
+        update={"candidates": settings.candidates.model_copy(update=labels)}
+    )
+    with pytest.raises(UserError, match="--allow-pickle reads them"):
+        run(str(model), settings, tmp_path / "refused")
+    allowed = settings.model_copy(update={"allow_pickle": True})
+    run(str(model), allowed, tmp_path / "run")
+    assert f"local:{model}" in (tmp_path / "run" / "candidates.jsonl").read_text()
+
+
+def test_a_run_leaves_every_file_and_they_agree(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    result = run(str(tiny("opt")), settings, out)
+    assert {path.name for path in out.iterdir()} == {
+        "pipeline.yaml",
+        "candidates.jsonl",
+        "study.db",
+        "trials.csv",
+        "history.csv",
+        "demonstrations.json",
+        "evaluation.json",
+        "report.html",
+        "report",
+    }
+    file = DemonstrationsFile.read(out / "demonstrations.json")
+    assert file == result.file
+    assert file.search.candidates == 6
+    trials = pd.read_csv(out / "trials.csv")
+    assert len(trials) == 7
+    best = trials[trials.candidate == file.demonstrations[0].id].iloc[0]
+    assert best.spearman == pytest.approx(file.dev.spearman)
+    test = json.loads((out / "evaluation.json").read_text())["test"]
+    assert test == result.test["test"]
+    assert test["pairs"] == 24
+    resolved = yaml.safe_load((out / "pipeline.yaml").read_text())
+    assert resolved["candidates"]["sentences"] == "starter"
+
+
+def test_the_same_command_again_changes_nothing(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run(str(tiny("opt")), settings, out)
+    kept = {path.name: path.read_bytes() for path in out.glob("*.*")}
+    run(str(tiny("opt")), settings, out)
+    again = {path.name: path.read_bytes() for path in out.glob("*.*")}
+    del kept["study.db"], again["study.db"]
+    assert again == kept
+
+
+def test_another_run_does_not_touch_the_folder(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    run(str(tiny("opt")), settings, out)
+    kept = (out / "demonstrations.json").read_bytes()
+    with pytest.raises(UserError, match=r"holds another run \(seed was 0, now 5\); choose another"):
+        run(str(tiny("opt")), settings.model_copy(update={"seed": 5}), out)
+    with pytest.raises(UserError, match=r"holds another run \(model was"):
+        run(str(tiny("llama")), settings, out)
+    assert (out / "demonstrations.json").read_bytes() == kept
+
+
+def test_the_choice_is_written_before_the_test_is_scored(
+    tiny: Callable[[str], Path],
+    settings: Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "run"
+
+    def look(*_: object, **__: object) -> None:
+        assert (out / "demonstrations.json").exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("demosearch.evaluation.gain.gain_on", look)
+    with pytest.raises(KeyboardInterrupt):
+        run(str(tiny("opt")), settings, out)
+    assert not (out / "evaluation.json").exists()
+
+
+def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
+    tiny: Callable[[str], Path],
+    pairs: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    auto = [*SMALL[:-1], "candidates.labeler=auto", "candidates.dictionary=auto"]
+    settings = load_pipeline("quickstart", auto, dev=pairs[0])
+    model, out = str(tiny("opt")), tmp_path / "run"
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
+    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: False)
+    first = run(model, settings, out).file
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: True)
+    assert run(model, settings, out).file == first
+    with pytest.raises(UserError, match=r"candidates\.dictionary was \"starter\", now \"wordnet\""):
+        run(
+            model,
+            load_pipeline(
+                "quickstart", [*auto[:-1], "candidates.dictionary=wordnet"], dev=pairs[0]
+            ),
+            out,
+        )
+
+
+def test_a_run_that_made_nothing_binds_nobody(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    labeled = ["candidates.n_sentences=1", "candidates.labeler=local"]
+    labeled += [f"candidates.sentences={tmp_path / 'none.txt'}"]
+    with pytest.raises(UserError, match="No such file"):
+        run(str(tiny("opt")), load_pipeline("quickstart", labeled, dev=settings.dev), out)
+    assert (out / "pipeline.yaml").exists()
+    assert run(str(tiny("opt")), settings, out).file.search.candidates == 6
+
+
+def test_an_address_with_a_password_is_written_nowhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for url in ("https://me:secret@host/v1", "https://host/v1?key=secret"):
+        words = ["run", "--model", "smollm2-135m", "--set", f"candidates.base_url={url}"]
+        assert main([*words, "--dev", "starter", "--out", "run"]) == 2
+        assert "give the key as OPENAI_API_KEY" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_test_sentences_never_become_demonstrations(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    leaked = pd.read_csv(pairs[1]).sentence1[0]
+    lines = [{"sentence": f"{leaked}.", "word": "Leak"}, {"sentence": "Fine.", "word": "Fine"}]
+    file = tmp_path / "c.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    settings = load_pipeline("quickstart", dev=pairs[0], test=pairs[1], candidates_file=str(file))
+    result = run(str(tiny("opt")), settings, tmp_path / "run")
+    assert [one.word for one in result.file.ranking] == ["Fine"]
+
+
+def test_a_further_round_is_built_near_the_best(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    changes = [*SMALL, "rounds=2", "round_size=5"]
+    settings = load_pipeline("quickstart", changes, dev=pairs[0], test=pairs[1])
+    file = run(str(tiny("opt")), settings, tmp_path / "run").file
+    first, second = (
+        [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
+        for name in ("candidates.jsonl", "candidates-2.jsonl")
+    )
+    assert (len(first), len(second)) == (6, 5)
+    assert not {row["id"] for row in first} & {row["id"] for row in second}
+    assert file.search.candidates == 11
+    assert set(pd.read_csv(tmp_path / "run" / "trials.csv").candidate) == {
+        "baseline",
+        *(row["id"] for row in (*first, *second)),
+    }
+
+
+def test_several_sets_are_given_with_commas(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    settings = load_pipeline(
+        "quickstart", [*SMALL, "metric=pearson"], dev=",".join(pairs), test=pairs[1]
+    )
+    result = run(str(tiny("opt")), settings, tmp_path / "run")
+    assert result.file.dev.pairs == 48
+    assert result.file.dev.name == "dev+test"
+    assert result.test is not None
+    test = result.test["test"]
+    assert test["gain"] == pytest.approx(test["score"] - test["baseline_score"], abs=1e-5)
+    assert test["score"] != test["spearman"]
+
+
+def test_a_run_of_an_earlier_version_goes_on(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = run(str(tiny("opt")), settings, out)
+    kept = yaml.safe_load((out / "pipeline.yaml").read_text())
+    # Settings that an earlier version did not have.
+    for key in ("metric", "rounds", "round_size", "pareto"):
+        del kept[key]
+    del kept["candidates"]["download"]
+    (out / "pipeline.yaml").write_text(yaml.safe_dump(kept))
+    assert run(str(tiny("opt")), settings, out).file == first.file
+    other = settings.model_copy(
+        update={"candidates": settings.candidates.model_copy(update={"n_dictionary": 7})}
+    )
+    with pytest.raises(UserError, match=r"candidates\.n_dictionary was 6, now 7"):
+        run(str(tiny("opt")), other, out)
