@@ -52,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.write(json.dumps(result, ensure_ascii=False) + "\n")
         sys.stdout.flush()
     except UserError as error:
+        if arguments.json and error.result is not None:
+            sys.stdout.write(json.dumps(error.result, ensure_ascii=False) + "\n")
         complain(str(error))
         return 2
     except KeyboardInterrupt:
@@ -121,9 +123,17 @@ def _add_run(subparsers: Subparsers) -> None:
         metavar="M",
         help="known names, hub ids or local folders; several give a table over all",
     )
-    parser.add_argument("--pipeline", default=None, metavar="P", help="a pipeline's name or file")
+    parser.add_argument(
+        "--pipeline",
+        metavar="P",
+        help="a pipeline's name or file (default: paper, of STS-B dev and test)",
+    )
     _dev(parser)
-    parser.add_argument("--test", metavar="D[,D...]", help="pairs scored once, after the choice")
+    parser.add_argument(
+        "--test",
+        metavar="D[,D...]",
+        help="pairs scored once, after the choice (default: the pipeline's, unless --dev is given)",
+    )
     parser.add_argument("--candidates", metavar="F", help="use these instead of building some")
     _search_options(parser)
     parser.add_argument(
@@ -132,7 +142,11 @@ def _add_run(subparsers: Subparsers) -> None:
         help="the run's folder (default: runs/MODEL; of several models: runs)",
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="change any setting"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="change any setting; `demosearch schema run` lists them",
     )
     _adapter(parser)
     _device(parser)
@@ -147,7 +161,7 @@ def _add_candidates(subparsers: Subparsers) -> None:
         "build candidate demonstrations from sentences and a dictionary",
         "demosearch candidates --labeler openai --votes 5 --max-cost 0.50 --out candidates.jsonl",
         "demosearch candidates --labeler none --dictionary wordnet --out candidates.jsonl",
-        "demosearch candidates --like best.json --known candidates.jsonl --out more.jsonl",
+        "demosearch candidates --like best.json --model M --known candidates.jsonl --out more.jsonl",
         "demosearch candidates --merge a.jsonl b.jsonl --out both.jsonl",
         "demosearch candidates --show both.jsonl",
     )
@@ -166,9 +180,13 @@ def _add_candidates(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--explain", metavar="F", help="write what was refused, and why (JSONL)")
     parser.add_argument("--model", metavar="M", help="the model, for local labels and quality")
-    parser.add_argument("--seed", type=_seed, default=0)
+    parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of what is drawn")
     labeling = parser.add_argument_group("labeled sentences")
-    labeling.add_argument("--labeler", choices=["auto", "openai", "local", "none"])
+    labeling.add_argument(
+        "--labeler",
+        choices=["auto", "openai", "local", "none"],
+        help="who says the word; auto: openai if a key is set, otherwise local",
+    )
     labeling.add_argument("--labeler-model", metavar="M", help="chat model, or another local model")
     labeling.add_argument("--sentences", metavar="F", help="starter, stsb-train or a file")
     labeling.add_argument("--n-sentences", type=int, metavar="N", help="labeled sentences wanted")
@@ -270,7 +288,7 @@ def _add_evaluate(subparsers: Subparsers) -> None:
         commands.evaluate,
         "score a model, with or without demonstrations, on the paper's tasks",
         "demosearch evaluate --demonstrations best.json --tasks sts --data SentEval/data --out r.json",
-        "demosearch evaluate --model bert-base-uncased --method mean --tasks full --out bert.json",
+        "demosearch evaluate --model google-bert/bert-base-uncased --method mean --tasks full --out b.json",
         "demosearch evaluate --model smollm2-135m --tasks my_pairs.csv",
     )
     _system(parser)
@@ -352,12 +370,16 @@ def _add_finetune(subparsers: Subparsers) -> None:
     parser.add_argument("--demonstrations", metavar="F", help="train under these demonstrations")
     parser.add_argument("--layer", metavar="last|N", help="train at this layer (default: last)")
     parser.add_argument("--dev", metavar="D", help="pairs that choose among the steps")
-    parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
+    _data(parser)
     parser.add_argument(
         "--pipeline", default="finetune", metavar="P", help="name or file (default: the paper's)"
     )
     parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="e.g. batch_size=32"
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="e.g. batch_size=32; `demosearch schema finetune` lists all",
     )
     _pickle(parser)
     _device(parser)
@@ -370,12 +392,17 @@ def _add_export(subparsers: Subparsers) -> None:
         commands.export,
         "write a folder that others load without this package",
         "demosearch export best.json --to sentence-transformers --out my-encoder",
-        "demosearch export adapters/opt-1.3b --to vllm --merge --out served",
+        "demosearch export adapters/opt-1.3b --to vllm --merge --precision bf16 --out served",
     )
     parser.add_argument(
         "file", metavar="F.json", help="a demonstrations.json, or an adapter's folder of finetune"
     )
-    parser.add_argument("--to", required=True, choices=["sentence-transformers", "vllm"])
+    parser.add_argument(
+        "--to",
+        required=True,
+        choices=["sentence-transformers", "vllm"],
+        help="who is to load it",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="a folder to make")
     parser.add_argument("--model", metavar="M", help="where the weights are, if elsewhere")
     parser.add_argument("--merge", action="store_true", help="add the adapter to the weights")
@@ -400,7 +427,8 @@ def _add_report(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--out",
         metavar="F.html",
-        help="page to write; the pictures go into a folder of its name (default: DIR/report.html)",
+        help="page to write; the pictures go into a folder of its name (default: DIR/report.html, of"
+        " several DIRs report.html)",
     )
 
 
@@ -417,12 +445,20 @@ def _add_lists(subparsers: Subparsers) -> None:
     _command(
         subparsers, "pipelines", commands.pipelines, "list the pipelines", "demosearch pipelines"
     )
-    _command(
+    parser = _command(
         subparsers,
         "schema",
         commands.schema,
-        "print the JSON Schema of demonstrations.json",
+        "print the JSON Schema of demonstrations.json, or of a pipeline's settings",
         "demosearch schema > demonstrations.schema.json",
+        "demosearch schema run",
+    )
+    parser.add_argument(
+        "of",
+        nargs="?",
+        choices=["demonstrations", "run", "finetune"],
+        default="demonstrations",
+        help="the result's, or the settings of a command's pipelines (default: demonstrations)",
     )
 
 
@@ -437,7 +473,7 @@ def _command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(command=function)
-    parser.add_argument("--json", action="store_true", help="print one JSON object, nothing else")
+    parser.add_argument("--json", action="store_true", help="print one JSON value, nothing else")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, warnings only")
     return parser
 
@@ -467,9 +503,17 @@ def _dev(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
         "--dev",
         required=required,
         metavar="D[,D...]",
-        help="stsb, starter, a file or folder; over several the mean score counts",
+        help="pairs that choose: stsb, starter, a file or folder; over several the mean score counts",
     )
-    parser.add_argument("--data", metavar="DIR", help="folder that stsb is looked for in")
+    _data(parser)
+
+
+def _data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="DIR",
+        help="folder that stsb is looked for in (default: what DEMOSEARCH_DATA names, else the hub)",
+    )
 
 
 def _search_options(parser: argparse.ArgumentParser) -> None:

@@ -19,6 +19,8 @@ from demosearch.errors import UserError
 from demosearch.files import check_writable
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from demosearch.baselines import Baseline
     from demosearch.embedder import Embedder
     from demosearch.pipeline import Pipeline
@@ -92,16 +94,19 @@ def _run_models(arguments: Namespace, settings: Pipeline) -> dict[str, Any]:
     )
     if not arguments.json:
         display.show_runs(found)
+    value = {
+        "models": {model: _run_value(result) for model, result in found.results.items()},
+        "failures": found.failures,
+        "files": [str(path) for path in found.files],
+    }
     if found.failures:
         # What was found is shown and written; the exit status says that it is not all.
         model, reason = next(iter(found.failures.items()))
         raise UserError(
-            f"{len(found.failures)} of {len(arguments.model)} runs failed; {model}: {reason}"
+            f"{len(found.failures)} of {len(arguments.model)} runs failed; {model}: {reason}",
+            result=value,
         )
-    return {
-        "models": {model: _run_value(result) for model, result in found.results.items()},
-        "files": [str(path) for path in found.files],
-    }
+    return value
 
 
 def _run_value(result: RunResult) -> dict[str, Any]:
@@ -487,8 +492,15 @@ def schema(arguments: Namespace) -> dict[str, Any]:
     """`demosearch schema`."""
     from demosearch import display
     from demosearch.demonstration import DemonstrationsFile
+    from demosearch.finetune.settings import FinetuneSettings
+    from demosearch.pipeline import Pipeline
 
-    value = DemonstrationsFile.model_json_schema()
+    kinds: dict[str, type[BaseModel]] = {
+        "demonstrations": DemonstrationsFile,
+        "run": Pipeline,
+        "finetune": FinetuneSettings,
+    }
+    value = kinds[arguments.of].model_json_schema()
     if not arguments.json:
         display.show_json(value)
     return value

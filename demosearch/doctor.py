@@ -15,10 +15,10 @@ import psutil
 
 from demosearch.candidates.chat import KEY_VARIABLE, URL_VARIABLE
 from demosearch.candidates.dictionary import wordnet_is_installed
-from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
+from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_folder
 from demosearch.embedded import cache_folder, package_file
 from demosearch.errors import UserError
-from demosearch.evaluation.tasks import HUB, TASKS, Task, read_tasks
+from demosearch.evaluation.tasks import TASKS, Task, read_tasks
 from demosearch.models import KNOWN_BASELINES, KNOWN_MODELS
 
 # What an extra is for, in the order in which a user would miss it.
@@ -140,8 +140,8 @@ def _models() -> Iterator[Finding]:
 
 
 def _data() -> Iterator[Finding]:
-    folder = os.environ.get(DATA_VARIABLE)
-    if not folder or folder == HUB:
+    folder = stsb_folder(None)
+    if folder is None:
         yield Finding(
             "data",
             DATA_VARIABLE,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Iterator
+from typing import Any
 
 # Of a message, in characters.
 _LONGEST = 800
@@ -77,14 +78,19 @@ class UserError(Exception):
 
     The message is one line: the rule, what came, where (file and row), and what to do. The command
     line prints it without a traceback and exits with status 2.
+
+    Args:
+        message: what is said.
+        result: what the command came to all the same, as `--json` prints it.
     """
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, *, result: dict[str, Any] | None = None) -> None:
         # What came, or what another library said of it, may be long, or many lines.
         line = " ".join(message.split())
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
         super().__init__(line)
+        self.result = result
 
 
 class DeviceLostError(UserError):

@@ -18,6 +18,7 @@ from demosearch.bulk import check_input, read_texts
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_sets
+from demosearch.datasets.sources import set_names, stsb_folder
 from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import UserError, short
 from demosearch.files import atomic_write, parse_yaml, read_text, write_json
@@ -41,10 +42,11 @@ HISTORY_FILE = "history.csv"
 EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
 DEV_TEXTS = "dev"
-# What may change when a run goes on: everything that was scored before still holds.
+# What may change when a run goes on: everything that was scored before still holds. (What lies in
+# `data` is in the study by its hash.)
 _FREE = {
     *("description", "budget", "patience", "shots", "ensemble", "center"),
-    *("rounds", "save_similarities"),
+    *("rounds", "save_similarities", "data", "device", "devices"),
 }
 
 
@@ -240,7 +242,9 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
         before = begun[1].candidates
         autos = [key for key, value in candidates if value == AUTO]
         candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
-    candidates = resolved(candidates, pipeline.data)
+    # By now dev has been read, from wherever it is.
+    hub = stsb_folder(pipeline.data) is None and "stsb" in set_names(pipeline.dev)
+    candidates = resolved(candidates, pipeline.data, hub=hub)
     pipeline = pipeline.model_copy(update={"candidates": candidates})
     if begun:
         kept = _flat(*begun)

@@ -4,7 +4,8 @@
 #   bash pipelines/torchrun.sh search llama-65b     a model that no single GPU holds, split over all
 #   bash pipelines/torchrun.sh finetune llama-13b   the paper's recipe, negatives gathered over all
 #
-# DATA names the folder with stsb, TRAIN the file of triplets.
+# DATA names the folder with stsb, TRAIN the file of triplets. BATCH is the sum over all GPUs: a multiple of
+# their number, 256 unless set; the paper has 200 for models of 13B.
 set -euo pipefail
 
 job=$1 model=$2
@@ -16,7 +17,7 @@ search)
     ;;
 finetune)
     "${start[@]}" finetune --model "$model" --train "$TRAIN" --dev stsb --data "$DATA" --out "adapters/$model" \
-        --set batch_size=200 --set mini_batch_size=25
+        --set batch_size="${BATCH:-256}" --set mini_batch_size=16
     ;;
 *)
     echo "$job is neither search nor finetune" >&2

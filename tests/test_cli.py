@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from demosearch.cli import build_parser
+from demosearch.models import resolve
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
 
@@ -23,8 +27,12 @@ COMMANDS = [
     "evaluate",
     "compare",
     "finetune",
+    "export",
+    "report",
     "models",
+    "doctor",
     "pipelines",
+    "schema",
 ]
 
 
@@ -58,6 +66,20 @@ def test_help_teaches_by_example(command: list[str]) -> None:
     result = demosearch(*command, "--help")
     assert result.returncode == 0
     assert f"demosearch {' '.join(command)}" in result.stdout.partition("examples:")[2]
+
+
+def test_every_example_of_the_help_is_understood() -> None:
+    parser = build_parser()
+    (subparsers,) = (one for one in parser._actions if isinstance(one.choices, dict))
+    for command in subparsers.choices.values():
+        lines = [line.strip() for line in command.epilog.splitlines()[1:]]
+        assert lines
+        for line in lines:
+            # What a shell does with the rest is its own affair.
+            (ours,) = (part for part in re.split(r"[|>]", line) if "demosearch " in part)
+            parser.parse_args(shlex.split(ours)[1:])
+            for name in re.findall(r"--model (\S+/\S+|[a-z][\w.-]+)", ours):
+                resolve(name)
 
 
 IMPORT_SPY = """
@@ -267,11 +289,19 @@ def test_demonstrations_of_another_model_are_refused(
 
 
 @pytest.mark.parametrize("name", ["models", "pipelines", "schema"])
-def test_json_is_exactly_one_object(name: str) -> None:
+def test_json_is_exactly_one_value(name: str) -> None:
     result = demosearch(name, "--json")
     assert json.loads(result.stdout)
     assert result.stdout.count("\n") == 1
     assert demosearch(name).returncode == 0
+
+
+def test_the_settings_of_pipelines_are_listed() -> None:
+    run = json.loads(demosearch("schema", "run", "--json").stdout)
+    assert run["properties"]["rounds"]["description"].startswith("how often candidates race")
+    assert "max_cost" in run["$defs"]["CandidateSettings"]["properties"]
+    finetune = json.loads(demosearch("schema", "finetune", "--json").stdout)
+    assert finetune["properties"]["lora_r"]["default"] == 64
 
 
 def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:

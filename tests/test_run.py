@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import psutil
@@ -118,6 +120,42 @@ def test_another_run_does_not_touch_the_folder(
     with pytest.raises(UserError, match=r"holds another run \(model was"):
         run(str(tiny("llama")), settings, out)
     assert (out / "demonstrations.json").read_bytes() == kept
+
+
+def test_a_run_goes_on_with_other_devices_and_where_its_data_was_moved_to(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    first = run(str(tiny("opt")), settings, out)
+    elsewhere = {"devices": "cpu,cpu", "data": str(tmp_path)}
+    assert run(str(tiny("opt")), settings.model_copy(update=elsewhere), out).file == first.file
+
+
+@pytest.mark.parametrize("variable", ["", "hub"])
+def test_what_is_labeled_comes_from_where_the_dev_pairs_do(
+    variable: str,
+    tiny: Callable[[str], Path],
+    pairs: tuple[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Hub:
+        """The hub's copy of STS-B: 24 pairs in every part."""
+
+        asked: ClassVar[list[str]] = []
+
+        @classmethod
+        def load_dataset(cls, name: str, split: str, revision: str | None) -> pd.DataFrame:
+            cls.asked.append(split)
+            return pd.read_csv(pairs[0]).assign(score=lambda table: table["score"] / 5)
+
+    monkeypatch.setenv("DEMOSEARCH_DATA", variable)
+    monkeypatch.setitem(sys.modules, "datasets", Hub)
+    settings = load_pipeline("paper", ["candidates.n_sentences=2", "candidates.n_dictionary=4"])
+    run(str(tiny("opt")), settings, tmp_path / "run")
+    kept = yaml.safe_load((tmp_path / "run" / "pipeline.yaml").read_text())
+    assert kept["candidates"]["sentences"] == "stsb-train"
+    assert Hub.asked[:3] == ["validation", "test", "train"]
 
 
 def test_the_choice_is_written_before_the_test_is_scored(

@@ -68,10 +68,13 @@ def test_one_that_fails_does_not_keep_the_others_from_theirs(
     out = str(tmp_path / "runs")
     status = main(
         ["run", "--model", *models, "--pipeline", "quickstart", "--dev", dev, "--out", out,
-         "--quiet", *options]
+         "--quiet", "--json", *options]
     )  # fmt: skip
     assert status == 2
     said = capsys.readouterr()
+    value = json.loads(said.out)
+    assert list(value["models"]) == models[1:]
+    assert list(value["failures"]) == models[:1]
     assert "1 of 2 runs failed" in said.err
     assert "Traceback" not in said.err
     table = pd.read_csv(tmp_path / "runs" / "models.csv")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -32,7 +31,7 @@ from demosearch.candidates.nearby import (
     sentences_near,
     shares,
 )
-from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs
+from demosearch.datasets.sources import Split, read_pairs, stsb_folder
 from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
@@ -73,7 +72,9 @@ class CandidateSettings(BaseModel):
         None, description="chat model (openai) or model name (local); by default the model itself"
     )
     sentences: str = Field(
-        AUTO, description="starter, stsb-train, a file, or auto: stsb-train where it is in reach"
+        AUTO,
+        description="starter, stsb-train, a file, or auto: stsb-train where it is in reach,"
+        " otherwise starter",
     )
     n_sentences: Annotated[int, Field(ge=0)] = Field(100, description="labeled sentences wanted")
     dictionary: str = Field(
@@ -135,14 +136,22 @@ class Generated:
         return {reason.value: count for reason, count in counts.most_common()}
 
 
-def resolved(settings: CandidateSettings, data: str | None) -> CandidateSettings:
-    """Return the settings with every `auto` replaced by what this machine has."""
+def resolved(
+    settings: CandidateSettings, data: str | None, *, hub: bool = False
+) -> CandidateSettings:
+    """Return the settings with every `auto` replaced by what this machine has.
+
+    Args:
+        settings: where candidates come from.
+        data: folder that `stsb-train` is looked for in.
+        hub: the hub is in reach, as another part of STS-B was read from there.
+    """
     labeler = settings.labeler
     if labeler is LabelerKind.AUTO:
         labeler = LabelerKind.OPENAI if key_is_set() else LabelerKind.LOCAL
     sentences = settings.sentences
     if sentences == AUTO:
-        sentences = STSB_TRAIN if _stsb_train_is_here(data) else STARTER
+        sentences = STSB_TRAIN if _stsb_train_is_there(data, hub) else STARTER
     name = settings.dictionary
     if name == AUTO:
         there = settings.download or dictionary.wordnet_is_installed()
@@ -314,9 +323,9 @@ def _sentence_of(row: dict[str, object], place: str) -> str:
     raise UserError(f"{place}: no column 'sentence'; found {', '.join(row) or 'none'}")
 
 
-def _stsb_train_is_here(data: str | None) -> bool:
-    if not (data or os.environ.get(DATA_VARIABLE)):
-        return False
+def _stsb_train_is_there(data: str | None, hub: bool) -> bool:
+    if stsb_folder(data) is None:
+        return hub
     try:
         read_pairs("stsb", Split.TRAIN, data)
     except UserError:
@@ -346,7 +355,7 @@ def _labeler(
         )
     name = settings.labeler_model or model
     if name is None:
-        raise UserError("the local labeler needs a model: --labeler-model NAME")
+        raise UserError("the local labeler needs a model: --model NAME")
     return local(name)
 
 

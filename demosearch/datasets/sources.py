@@ -15,6 +15,8 @@ from demosearch.errors import UserError
 from demosearch.resources import resource
 
 DATA_VARIABLE = "DEMOSEARCH_DATA"
+# In place of a folder: the hub's copies.
+HUB = "hub"
 # STS-B with its original casing; scores there are 0..1.
 HUB_STSB = "sentence-transformers/stsb"
 COLUMNS = ("sentence1", "sentence2", "score")
@@ -35,7 +37,8 @@ def read_pairs(source: str, split: Split, data: str | None = None) -> Pairs:
         source: `stsb`, `starter`, a file (CSV, TSV, JSONL, parquet with the columns
             `sentence1,sentence2,score`), or a folder with `dev.csv` and so on, or SentEval's.
         split: which part of a named data set or folder.
-        data: folder that `stsb` is looked for in; None is what DEMOSEARCH_DATA names.
+        data: folder that `stsb` is looked for in, or `hub`; None is what DEMOSEARCH_DATA names, and
+            where that is unset the hub.
 
     Raises:
         UserError: nothing is there, a row is malformed (file and row are named), fewer than 10
@@ -61,15 +64,21 @@ def read_sets(sources: str, split: Split, data: str | None = None) -> Pairs:
     Raises:
         UserError: as `read_pairs`, or a set is given twice.
     """
-    names = [each.strip() for each in sources.split(",")]
-    if len(names) > 1 and Path(sources).expanduser().is_file():
-        # A file's name may hold a comma.
-        names = [sources]
+    names = set_names(sources)
     if not all(names):
         raise UserError(f"'{sources}' names no set at one of its commas")
     if len(set(names)) < len(names):
         raise UserError(f"{sources}: a set is given twice")
     return Pairs.joined([read_pairs(name, split, data) for name in names])
+
+
+def set_names(sources: str) -> list[str]:
+    """Return the names of one set, or of several with commas between them."""
+    names = [each.strip() for each in sources.split(",")]
+    if len(names) > 1 and Path(sources).expanduser().is_file():
+        # A file's name may hold a comma.
+        return [sources]
+    return names
 
 
 def evaluation_sentences(source: str, data: str | None = None) -> list[str]:
@@ -88,9 +97,14 @@ def evaluation_sentences(source: str, data: str | None = None) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def stsb_folder(data: str | None) -> str | None:
+    """Return the folder that `stsb` is looked for in; None is the hub."""
+    folder = data or os.environ.get(DATA_VARIABLE) or HUB
+    return None if folder == HUB else folder
+
+
 def _read_stsb(split: Split, data: str | None) -> Pairs:
-    folder = data or os.environ.get(DATA_VARIABLE)
-    if folder:
+    if folder := stsb_folder(data):
         return _read_folder(Path(folder).expanduser(), split, f"stsb-{split}")
     part = "validation" if split is Split.DEV else str(split)
     return read_hub_pairs(HUB_STSB, part, f"stsb-{split}", scale=5.0)

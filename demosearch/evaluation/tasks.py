@@ -16,13 +16,12 @@ from typing import TypeAlias
 from demosearch.datasets import senteval
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.sources import DATA_VARIABLE, Split, read_hub_pairs, read_pairs
+from demosearch.datasets.sources import DATA_VARIABLE, HUB, Split, read_hub_pairs, read_pairs
 from demosearch.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 STS, TRANSFER, FULL = "sts", "transfer", "full"
-HUB = "hub"
 
 TaskData: TypeAlias = list[Pairs] | Classification
 

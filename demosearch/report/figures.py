@@ -60,7 +60,7 @@ def history(run: FinishedRun) -> Figure:
     axes.scatter(late["sentences"], late[metric], s=30, color=BLUE, label="on all pairs", zorder=3)
     best = late[metric].cummax()
     axes.step(late["sentences"], best, where="post", color=BLUE, linewidth=1.5)
-    _baseline(axes, run, "dev")
+    _baseline(axes, run)
     axes.set_xlabel("sentences encoded, thousands")
     axes.set_ylabel(run.metric)
     _legend(figure)
@@ -262,8 +262,8 @@ def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _baseline(axes: Axes, run: FinishedRun, split: str) -> None:
-    axes.axhline(run.scores[split][0], color=ORANGE, linestyle="--", label="no demonstration")
+def _baseline(axes: Axes, run: FinishedRun) -> None:
+    axes.axhline(run.scores["dev"][0], color=ORANGE, linestyle="--", label="no demonstration")
 
 
 def _legend(figure: Figure) -> None:

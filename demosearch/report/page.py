@@ -26,18 +26,15 @@ DPI = 150
 MOST_ROWS = 2000
 
 
-def write_report(
-    runs: Sequence[FinishedRun], path: str | Path, pictures: str | Path | None = None
-) -> list[Path]:
+def write_report(runs: Sequence[FinishedRun], path: str | Path) -> list[Path]:
     """Write a report of runs, and each of its pictures as PNG, and return the files.
 
     Args:
         runs: at least one.
-        path: of the HTML file.
-        pictures: folder for the PNGs; None is the HTML file's name without its ending.
+        path: of the HTML file; the PNGs go into a folder of its name without the ending.
     """
     path = Path(path)
-    folder = path.with_suffix("") if pictures is None else Path(pictures)
+    folder = path.with_suffix("")
     files = [path]
     with mpl.rc_context(STYLE):
         together = {}

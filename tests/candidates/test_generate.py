@@ -116,6 +116,7 @@ def test_the_local_labeler_can_say_only_one_word(tiny: Callable[[str], Path]) ->
 def test_auto_means_the_local_model_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved(CandidateSettings(), None).labeler == "local"
     assert resolved(CandidateSettings(), None).sentences == "starter"
+    assert resolved(CandidateSettings(), None, hub=True).sentences == "stsb-train"
     monkeypatch.setenv("OPENAI_API_KEY", "x")
     assert resolved(CandidateSettings(), None).labeler == "openai"
 
