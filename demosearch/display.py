@@ -46,22 +46,21 @@ def show_run(result: RunResult) -> None:
 
 def show_runs(runs: Runs) -> None:
     """Show the models side by side, smallest first where their sizes are known."""
-    table = Table(box=SIMPLE, padding=(0, 1), pad_edge=False)
-    table.add_column("model", no_wrap=True)
-    for name in ("dev, none", "dev", "gain", "test, none", "test"):
+    from demosearch.runs import folder_name
+
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("\nmodel", overflow="fold")
+    splits = [split for split in ("dev", "test") if split in runs.table]
+    # Two figures in a cell, so that all of them fit a narrow screen.
+    for name in ("dev\nnone, chosen", "\ngain", "test\nnone, chosen")[: len(splits) + 1]:
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("words", ratio=1)
+    table.add_column("\nwords", overflow="fold", ratio=1, min_width=8)
     for row in runs.table.sort_values("parameters", kind="stable").to_dict("records"):
         interval = (row["dev_low"], row["dev_high"])
-        table.add_row(
-            Text(row["model"]),
-            f"{row['dev_baseline']:.2f}",
-            f"{row['dev']:.2f}",
-            f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}",
-            f"{row['test_baseline']:.2f}" if "test" in row else "",
-            f"{row['test']:.2f}" if "test" in row else "",
-            Text(row["word"]),
-        )
+        cells = [f"{row[f'{split}_baseline']:.2f}  {row[split]:.2f}" for split in splits]
+        gain = f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}"
+        cells.insert(1, gain)
+        table.add_row(Text(folder_name(row["model"])), *cells, Text(row["word"]))
     _out().print(table)
     show_files(*runs.files)
 

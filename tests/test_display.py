@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from demosearch import display
 from demosearch.demonstration import Ranked
+from demosearch.runs import Runs
 from tests.examples import demonstrations_file
 
 
@@ -33,3 +35,27 @@ def test_a_gain_that_may_be_none_is_said_to_be(capsys: pytest.CaptureFixture[str
     estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
     display.show_search(file.model_copy(update={"estimate": estimate}))
     assert "it may be no better than no demonstration" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_every_figure_of_several_models_fits_a_narrow_screen(
+    tested: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    row = {
+        "model": "smollm2-135m", "parameters": 1, "word": "Equestrian",
+        "dev_baseline": 49.26, "dev": 65.96, "dev_low": 14.25, "dev_high": 19.19,
+    }  # fmt: skip
+    other = row | {"model": "opt-125m", "parameters": 2, "word": "A | B"}
+    table = pd.DataFrame([other, row])
+    if tested:
+        table = table.assign(test_baseline=36.67, test=60.45)
+    display.show_runs(Runs({}, {}, table, []))
+    shown = capsys.readouterr().out
+    (line,) = (line.split() for line in shown.splitlines() if "smollm2-135m" in line)
+    test = ["36.67", "60.45"] if tested else []
+    assert line == [
+        "smollm2-135m", "49.26", "65.96", "+16.70", "[+14.25,", "+19.19]", *test, "Equestrian",
+    ]  # fmt: skip
+    # The smaller model stands first.
+    assert shown.index("smollm2") < shown.index("opt-125m")

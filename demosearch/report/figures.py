@@ -22,6 +22,8 @@ INK = "#5f6368"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#9aa0a6"
 WIDTH = 8.0
 HEIGHT = 4.2
+# A line of text, in parts of a picture's height.
+LINE = 0.06
 # Names beside points, before they cover each other.
 MOST_NAMES = 6
 STYLE: dict[Any, Any] = {
@@ -207,10 +209,10 @@ def dev_and_test(runs: Sequence[FinishedRun]) -> Figure | None:
         axes.plot(dev, test, color=GREY, linewidth=1, zorder=1)
         axes.scatter(dev[:1], test[:1], color=ORANGE, zorder=2)
         axes.scatter(dev[1:], test[1:], color=BLUE, zorder=2)
-        axes.annotate(run.name, (dev[1], test[1]), xytext=(6, -3), textcoords="offset points")
     axes.scatter([], [], color=ORANGE, label="no demonstration")
     axes.scatter([], [], color=BLUE, label="chosen")
     axes.margins(0.15)
+    _names_beside(axes, [(run.name, run.scores["dev"][1], run.scores["test"][1]) for run in tested])
     axes.set_xlabel(f"dev, {tested[0].metric}")
     axes.set_ylabel(f"test, {tested[0].metric}")
     _legend(figure)
@@ -264,6 +266,29 @@ def _figure(height: float = HEIGHT) -> tuple[Figure, Axes]:
 
 def _baseline(axes: Axes, run: FinishedRun) -> None:
     axes.axhline(run.scores["dev"][0], color=ORANGE, linestyle="--", label="no demonstration")
+
+
+def _names_beside(axes: Axes, points: list[tuple[str, float, float]]) -> None:
+    """Name points on the right of a picture, one above the other, where the names cover nothing."""
+    low, high = axes.get_ylim()
+    points = sorted(points, key=lambda point: point[2])
+    # In parts of the picture's height: as near to the points as the lines of text leave room for.
+    heights = [(y - low) / (high - low) for _, _, y in points]
+    for place in range(1, len(heights)):
+        heights[place] = max(heights[place], heights[place - 1] + LINE)
+    heights[-1] = min(heights[-1], 1)
+    for place in range(len(heights) - 1, 0, -1):
+        heights[place - 1] = min(heights[place - 1], heights[place] - LINE)
+    for (name, x, y), height in zip(points, heights, strict=True):
+        axes.annotate(
+            name,
+            (x, y),
+            xytext=(1.02, height),
+            textcoords="axes fraction",
+            va="center",
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.5, "relpos": (0, 0.5)},
+        )
 
 
 def _legend(figure: Figure) -> None:
