@@ -189,6 +189,25 @@ def resolve(name: str, *, baselines: bool = False) -> ModelSource:
     raise UserError(f"unknown model '{name}'; {hint}; a hub id (owner/name) or a folder works too")
 
 
+def short_name(name: str, source: str) -> str:
+    """Return what a model is called in folders and tables: a folder by the last part of its path.
+
+    >>> short_name("models/ours/", "/home/a/models/ours"), short_name(".", "/home/a/ours")
+    ('ours', 'ours')
+    >>> short_name("facebook/opt-125m", "facebook/opt-125m")
+    'facebook/opt-125m'
+
+    Args:
+        name: what the user gave.
+        source: what it was resolved to.
+    """
+    if not Path(source).is_absolute():
+        return name
+    last = Path(name).name
+    # "." and ".." say nothing.
+    return last if last.strip(".") else Path(source).name
+
+
 def parse_devices(text: str | None) -> list[str] | None:
     """Return the torch devices that `0,1` or `cuda:0,cpu` names; a bare number is a GPU's.
 

@@ -14,7 +14,7 @@ import pandas as pd
 from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.files import atomic_write
-from demosearch.models import Origin, resolve
+from demosearch.models import resolve, short_name
 from demosearch.pipeline import Pipeline
 from demosearch.run import REPORT_FILE, RunResult, run
 from demosearch.selection.defaults import STUDY_NAME
@@ -51,10 +51,7 @@ def folder_name(model: str) -> str:
     Raises:
         UserError: it is none of these.
     """
-    source = resolve(model)
-    if source.origin is Origin.FOLDER:
-        return Path(source.source).name
-    return source.name.replace("/", "--")
+    return short_name(model, resolve(model).source).replace("/", "--")
 
 
 def run_models(

@@ -16,6 +16,7 @@ from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.evaluation.gain import read_evaluation
 from demosearch.files import parse_yaml, read_text
+from demosearch.models import short_name
 from demosearch.run import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
@@ -90,8 +91,7 @@ class FinishedRun:
     @property
     def name(self) -> str:
         """The model's name; of a folder what it is called, without the way to it."""
-        folder = Path(self.file.model.source)
-        return folder.name if folder.is_absolute() else self.file.model.name
+        return short_name(self.file.model.name, self.file.model.source)
 
     @property
     def metric(self) -> str:
