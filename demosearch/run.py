@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from filelock import FileLock, Timeout
 
 from demosearch import tensor_parallel
 from demosearch.bulk import check_input, read_texts
@@ -41,6 +42,7 @@ TRIALS_FILE = "trials.csv"
 HISTORY_FILE = "history.csv"
 EVALUATION_FILE = "evaluation.json"
 REPORT_FILE = "report.html"
+_LOCK_FILE = ".lock"
 DEV_TEXTS = "dev"
 # What may change when a run goes on: everything that was scored before still holds. (What lies in
 # `data` is in the study by its hash.)
@@ -81,7 +83,7 @@ def run(
     Args:
         model: known name, hub id or folder.
         pipeline: the settings.
-        out: the run's folder.
+        out: the run's folder; workers on one study may share it, on one host or a shared disk.
         storage: Optuna storage URL or journal file (`*.log`), shared by all who work on the study;
             None is in the folder.
         study_name: the study's name in the storage.
@@ -107,10 +109,11 @@ def run(
     candidates: list[Candidate] = []
     generated = None
     if not tensor_parallel.follows():
-        pipeline = _claim(out, source.name, pipeline)
-        candidates, generated = _candidates(
-            model, pipeline, devices, out, given, dev, test, show_progress
-        )
+        with _alone(out, storage):
+            pipeline = _claim(out, source.name, pipeline)
+            candidates, generated = _candidates(
+                model, pipeline, devices, out, given, dev, test, show_progress
+            )
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.evaluation import gain_on
@@ -158,28 +161,54 @@ def run(
             study_name=study_name,
             show_progress=show_progress,
         )
-        result.file.write(out / DEMONSTRATIONS_FILE)
         scores = None
-        if test is not None:
-            scores = _test_once(
-                out,
-                result.file,
-                test,
-                lambda: gain_on(
+        with _alone(out, storage):
+            result.file.write(out / DEMONSTRATIONS_FILE)
+            if test is not None:
+                scores = _test_once(
+                    out,
+                    result.file,
                     test,
-                    encoder,
-                    result.prompts,
-                    Prompt(template),
-                    pipeline.seed,
-                    result.file.mean,
-                    metric,
-                ),
-            )
+                    lambda: gain_on(
+                        test,
+                        encoder,
+                        result.prompts,
+                        Prompt(template),
+                        pipeline.seed,
+                        result.file.mean,
+                        metric,
+                    ),
+                )
     # Here, because a run that fails must not have waited for matplotlib.
     from demosearch.report import FinishedRun, write_report
 
     write_report([FinishedRun.read(out)], out / REPORT_FILE)
     return RunResult(out, result.file, scores, generated)
+
+
+@contextmanager
+def _alone(out: Path, storage: str | None) -> Iterator[None]:
+    """Let one of several workers in a folder at a time do what is done once, the others wait.
+
+    Args:
+        out: the run's folder.
+        storage: of the study; None is one that nobody shares.
+    """
+    if storage is None or tensor_parallel.follows():
+        yield
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    # A worker that is killed lets go of it.
+    lock = FileLock(out / _LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        logger.info("another worker is busy in %s; waiting for it", out)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def center_texts(source: str | None, dev: Pairs) -> tuple[str, list[str]] | None:

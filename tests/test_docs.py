@@ -203,8 +203,9 @@ def execute(line: str, out: str = "made") -> None:
         return
     more = shlex.split(SMALL.get(words[0], ""))
     if words[0] == "run":
-        # The last of several --out counts; a folder belongs to one run.
+        # The last of several --out counts; a folder belongs to one run, and so does a study.
         shutil.rmtree(out, ignore_errors=True)
+        Path("shared.db").unlink(missing_ok=True)
         more += ["--out", out]
     if words[0] == "search":
         # Nor does a study belong to two searches.
@@ -288,7 +289,7 @@ STUBS = {
 @pytest.mark.parametrize(
     ("script", "given", "expected"),
     [
-        ("slurm.sbatch", [], ["candidates", "run"]),
+        ("slurm.sbatch", [], ["run"]),
         ("torchrun.sh", ["search", "llama-65b"], ["run"]),
         ("torchrun.sh", ["finetune", "llama-13b"], ["finetune"]),
     ],

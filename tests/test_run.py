@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -19,7 +22,7 @@ from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.pipeline import Pipeline, load_pipeline
-from demosearch.run import run
+from demosearch.run import _alone, run
 from tests.fakes import write_fake_pairs
 
 SMALL = ["candidates.n_sentences=0", "candidates.n_dictionary=6", "candidates.labeler=none"]
@@ -288,3 +291,54 @@ def test_a_run_of_an_earlier_version_goes_on(
     )
     with pytest.raises(UserError, match=r"candidates\.n_dictionary was 6, now 7"):
         run(str(tiny("opt")), other, out)
+
+
+def test_workers_may_share_a_folder(
+    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    # Both labels and pairs, so that candidates take a while.
+    options = [
+        part for change in ["candidates.n_sentences=4", *SMALL[1:2]] for part in ("--set", change)
+    ]
+    command = [
+        sys.executable, "-m", "demosearch", "run", "--model", str(tiny("opt")), "--dev", pairs[0],
+        "--test", pairs[1], "--pipeline", "quickstart", "--storage", f"sqlite:///{tmp_path / 'shared.db'}",
+        "--study", "shared", "--out", str(out), "--json", *options,
+    ]  # fmt: skip
+    workers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    said = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], said
+    # One built the candidates, and the others took them.
+    assert sum("candidates: 4 sentences" in errors for _, errors in said) == 1
+    found = [json.loads(output) for output, _ in said]
+    assert found[0]["test"] == found[1]["test"] == found[2]["test"]
+    written = DemonstrationsFile.read(out / "demonstrations.json")
+    for one in found:
+        assert one["demonstrations"]["ranking"] == written.model_dump(mode="json")["ranking"]
+
+
+def test_who_waits_for_another_worker_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    entered: list[str] = []
+
+    def second() -> None:
+        with _alone(tmp_path, "sqlite:///x.db"):
+            entered.append("second")
+
+    thread = threading.Thread(target=second)
+    with _alone(tmp_path, "sqlite:///x.db"):
+        thread.start()
+        while "another worker is busy" not in caplog.text:
+            thread.join(0.01)
+        entered.append("first")
+    thread.join()
+    assert entered == ["first", "second"]
+    # Nobody shares a study that lies in the folder.
+    with _alone(tmp_path / "own", None):
+        assert not (tmp_path / "own").exists()
