@@ -1,8 +1,10 @@
 """Cuts the embedded model off behind some of its layers: models of several sizes where no others are.
 
-    python benchmarks/depths.py 10 15 20 25 --out models
-    demosearch run --model models/first-10 models/first-15 models/first-20 models/first-25 smollm2-135m \
-        --candidates candidates.jsonl --data ../shared/data --out runs/depths
+    python benchmarks/depths.py 10 20 22 24 26 28 --out models
+    demosearch candidates --model smollm2-135m --labeler local --sentences stsb-train --dictionary wordnet \
+        --exclude stsb --data ../shared/data --out candidates.jsonl
+    demosearch run --model models/first-* smollm2-135m --candidates candidates.jsonl --data ../shared/data \
+        --out runs/depths
 
 The run is the paper's search for each of them on the same candidates; `notebooks/model_size.ipynb` shows
 it. The last norm stays where it was. A cut model was never trained to end there, so these are sizes of

@@ -126,7 +126,7 @@ class Baseline:
         """Return all that decides an embedding, as JSON takes it."""
         template = self.template
         return {
-            "model": self.record.model_dump(),
+            "model": self.record.identity(),
             "adapter": None,
             "prompts": [],
             "method": self.method or "sentence-transformers",

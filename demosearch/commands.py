@@ -128,6 +128,8 @@ def candidates(arguments: Namespace) -> Any:
         read_candidates,
         write_candidates,
     )
+    from demosearch.candidates.generate import resolved
+    from demosearch.datasets.sources import reads_hub
     from demosearch.demonstration import DemonstrationsFile
     from demosearch.files import atomic_write
     from demosearch.models import Precision, parse_devices, resolve
@@ -157,15 +159,17 @@ def candidates(arguments: Namespace) -> Any:
     like = models_of(DemonstrationsFile.read(arguments.like), known) if arguments.like else []
     if arguments.like and not like:
         raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
+    forbidden = _excluded(arguments)
+    hub = reads_hub(arguments.exclude, arguments.data)
     generated = generate(
-        _validated(CandidateSettings, given),
+        resolved(_validated(CandidateSettings, given), arguments.data, hub=hub),
         model=arguments.model,
         precision=Precision(arguments.precision) if arguments.precision else None,
         device=arguments.device,
         devices=parse_devices(arguments.devices),
         allow_pickle=arguments.allow_pickle,
         data=arguments.data,
-        forbidden=_excluded(arguments),
+        forbidden=forbidden,
         like=like,
         known=known,
         seed=arguments.seed,

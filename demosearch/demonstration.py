@@ -114,6 +114,10 @@ class ModelRecord(_Strict):
         None, description="of the base model, without language-model head; null if not counted"
     )
 
+    def identity(self) -> dict[str, Any]:
+        """Return what says which weights they are, from which their number follows."""
+        return self.model_dump(exclude={"parameters"})
+
 
 class AdapterRecord(_Strict):
     """Which LoRA is on the weights, exactly."""
@@ -363,8 +367,10 @@ def doubt(file: DemonstrationsFile) -> str | None:
     None where the interval of the gain, corrected for the choice if that was possible, is above 0.
     """
     if file.dev.gain <= 0:
-        return "nothing that was searched is better than no demonstration on these pairs"
-    low, _ = file.estimate.ci95 if file.estimate else file.dev.gain_ci95
+        return "nothing that was scored on all pairs is better than no demonstration"
+    # What centering gains is not in the estimate.
+    corrected = file.estimate if file.postprocess is None else None
+    low, _ = corrected.ci95 if corrected else file.dev.gain_ci95
     if low <= 0:
         return "it may be no better than no demonstration: the interval of the gain reaches 0"
     return None

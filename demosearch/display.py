@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from demosearch.demonstration import DemonstrationsFile, doubt, score_of, standing
+from demosearch.models import short_name
 
 if TYPE_CHECKING:
     from demosearch.candidates import Candidate, Generated
@@ -46,8 +47,6 @@ def show_run(result: RunResult) -> None:
 
 def show_runs(runs: Runs) -> None:
     """Show the models side by side, smallest first where their sizes are known."""
-    from demosearch.runs import folder_name
-
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("\nmodel", overflow="fold")
     splits = [split for split in ("dev", "test") if split in runs.table]
@@ -60,7 +59,8 @@ def show_runs(runs: Runs) -> None:
         cells = [f"{row[f'{split}_baseline']:.2f}  {row[split]:.2f}" for split in splits]
         gain = f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}"
         cells.insert(1, gain)
-        table.add_row(Text(folder_name(row["model"])), *cells, Text(row["word"]))
+        model = runs.results[row["model"]].file.model
+        table.add_row(Text(short_name(model.name, model.source)), *cells, Text(row["word"]))
     _out().print(table)
     show_files(*runs.files)
 

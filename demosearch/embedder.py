@@ -161,7 +161,7 @@ class Embedder:
         """Return all that decides an embedding, as JSON takes it: model, adapter, prompts."""
         encoder = self.encoder
         return {
-            "model": encoder.record.model_dump(),
+            "model": encoder.record.identity(),
             "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
             "prompts": [
                 prompt.record(encoder.resolve_layer(prompt.layer), weight).model_dump()

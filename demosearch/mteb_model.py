@@ -55,7 +55,7 @@ class MtebModel(AbsEncoder):
             revision=hashlib.sha256(text).hexdigest()[:16],
             release_date=None,
             languages=None,
-            n_parameters=record.model.parameters,
+            n_parameters=None,
             memory_usage_mb=None,
             max_tokens=None,
             embed_dim=None,

@@ -34,7 +34,11 @@ class Pipeline(BaseModel):
         " between them the mean of the scores counts",
     )
     test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
-    data: str | None = Field(None, description="folder that stsb and stsb-train are looked for in")
+    data: str | None = Field(
+        None,
+        description="folder that stsb and stsb-train are looked for in, or hub; null: what"
+        " DEMOSEARCH_DATA names, else the hub",
+    )
     template: str = Field(
         DEFAULT_TEMPLATE, description="templates to choose among, with commas between them, or all"
     )
@@ -71,7 +75,9 @@ class Pipeline(BaseModel):
         None, description="ends the search: candidates in a row that are no new best"
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
-    precision: Precision | None = Field(None, description="null: the fastest for the device")
+    precision: Precision | None = Field(
+        None, description="null: what the run began with, or the fastest for the device"
+    )
     device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
     devices: str | None = Field(None, description="several with commas between them, e.g. 0,1")
     adapter: str | None = Field(None, description="folder or hub id of a LoRA")

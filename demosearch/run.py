@@ -19,11 +19,11 @@ from demosearch.bulk import check_input, read_texts
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_sets
-from demosearch.datasets.sources import set_names, stsb_folder
+from demosearch.datasets.sources import reads_hub
 from demosearch.demonstration import Demonstration, DemonstrationsFile
 from demosearch.errors import UserError, short
 from demosearch.files import atomic_write, parse_yaml, read_text, write_json
-from demosearch.models import parse_devices, resolve
+from demosearch.models import Precision, parse_devices, resolve
 from demosearch.pipeline import Pipeline, checked
 from demosearch.prompt import Prompt
 from demosearch.selection.defaults import AUTO, STUDY_NAME
@@ -179,10 +179,10 @@ def run(
                         metric,
                     ),
                 )
-    # Here, because a run that fails must not have waited for matplotlib.
-    from demosearch.report import FinishedRun, write_report
+            # Here, because a run that fails must not have waited for matplotlib.
+            from demosearch.report import FinishedRun, write_report
 
-    write_report([FinishedRun.read(out)], out / REPORT_FILE)
+            write_report([FinishedRun.read(out)], out / REPORT_FILE)
     return RunResult(out, result.file, scores, generated)
 
 
@@ -193,18 +193,27 @@ def _alone(out: Path, storage: str | None) -> Iterator[None]:
     Args:
         out: the run's folder.
         storage: of the study; None is one that nobody shares.
+
+    Raises:
+        UserError: the folder cannot be made, or its disk has no locks.
     """
-    if storage is None or tensor_parallel.follows():
+    if storage is None:
         yield
         return
-    out.mkdir(parents=True, exist_ok=True)
     # A worker that is killed lets go of it.
-    lock = FileLock(out / _LOCK_FILE)
+    lock = FileLock(out / _LOCK_FILE, fallback_to_soft=False)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        logger.info("another worker is busy in %s; waiting for it", out)
-        lock.acquire()
+        out.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            logger.info("another worker is busy in %s; waiting for it", out)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        raise UserError(
+            f"cannot lock {out} against other workers: {error}; give each an --out of its own, on a"
+            " disk that knows locks"
+        ) from error
     try:
         yield
     finally:
@@ -272,11 +281,14 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
         autos = [key for key, value in candidates if value == AUTO]
         candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
     # By now dev has been read, from wherever it is.
-    hub = stsb_folder(pipeline.data) is None and "stsb" in set_names(pipeline.dev)
-    candidates = resolved(candidates, pipeline.data, hub=hub)
-    pipeline = pipeline.model_copy(update={"candidates": candidates})
+    candidates = resolved(candidates, pipeline.data, hub=reads_hub([pipeline.dev], pipeline.data))
+    precision = pipeline.precision or (begun and begun[1].precision) or _precision(pipeline)
+    pipeline = pipeline.model_copy(update={"candidates": candidates, "precision": precision})
     if begun:
         kept = _flat(*begun)
+        if kept["precision"] is None:
+            # Earlier versions did not write which; the study knows.
+            kept["precision"] = precision
         for key, value in _flat(model, pipeline).items():
             if key not in _FREE and kept[key] != value:
                 raise UserError(
@@ -287,6 +299,14 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
     with atomic_write(out / PIPELINE_FILE) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     return pipeline
+
+
+def _precision(pipeline: Pipeline) -> Precision:
+    """Return the precision of the devices in use, for a run that is to end on the same one."""
+    from demosearch.loading import default_device, default_precision
+
+    devices = parse_devices(pipeline.devices)
+    return default_precision(devices[0] if devices else pipeline.device or default_device())
 
 
 def _flat(model: str | None, pipeline: Pipeline) -> dict[str, Any]:
@@ -383,12 +403,14 @@ def _test_once(
     from demosearch.evaluation.gain import read_evaluation
 
     path = out / EVALUATION_FILE
-    chosen = file.model_dump(mode="json", include={"model", "prompts", "postprocess"})
+    chosen = file.model_dump(mode="json", include={"prompts", "postprocess"})
+    chosen["model"] = file.model.identity()
     if path.exists():
         kept = read_evaluation(path)
         same = test.sha256 == kept["test"]["sha256"]
         if same and all(kept.get(key) == value for key, value in chosen.items()):
             return kept
+    logger.info("scoring the %d test pairs", len(test))
     scores = {
         **chosen,
         "test": score().model_dump(mode="json"),

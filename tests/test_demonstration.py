@@ -9,7 +9,13 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from demosearch.demonstration import Demonstration, DemonstrationsFile, doubt, standing
+from demosearch.demonstration import (
+    Demonstration,
+    DemonstrationsFile,
+    PostprocessRecord,
+    doubt,
+    standing,
+)
 from demosearch.errors import UserError
 from tests.examples import demonstrations_file
 
@@ -123,5 +129,10 @@ def test_a_gain_that_may_be_none_is_doubted() -> None:
     dev = file.dev.model_copy(update={"gain_ci95": (0.0, 8.0)})
     assert doubt(file.model_copy(update={"dev": dev})) is None
     assert "reaches 0" in doubt(file.model_copy(update={"dev": dev, "estimate": None}))
+    # What centering gains is not in the corrected gain.
+    centered = PostprocessRecord(kind="center", fitted_on="dev", texts=2, sha256="0" * 64)
+    assert doubt(file.model_copy(update={"estimate": corrected, "postprocess": centered})) is None
     worse = file.dev.model_copy(update={"spearman": 65.25})
-    assert "nothing that was searched is better" in doubt(file.model_copy(update={"dev": worse}))
+    assert "nothing that was scored on all pairs is better" in doubt(
+        file.model_copy(update={"dev": worse})
+    )

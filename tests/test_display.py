@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from demosearch import display
-from demosearch.demonstration import Ranked
+from demosearch.demonstration import ModelRecord, Ranked
+from demosearch.run import RunResult
 from demosearch.runs import Runs
 from tests.examples import demonstrations_file
 
@@ -42,20 +45,32 @@ def test_every_figure_of_several_models_fits_a_narrow_screen(
     tested: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+    models = {
+        "../models/ours": ModelRecord(
+            name="../models/ours", source="/home/a/models/ours", revision="", precision="fp32"
+        ),
+        "facebook/opt-125m": ModelRecord(
+            name="facebook/opt-125m", source="facebook/opt-125m", revision="", precision="fp32"
+        ),
+    }
     row = {
-        "model": "smollm2-135m", "parameters": 1, "word": "Equestrian",
+        "model": "../models/ours", "parameters": 1, "word": "Equestrian",
         "dev_baseline": 49.26, "dev": 65.96, "dev_low": 14.25, "dev_high": 19.19,
     }  # fmt: skip
-    other = row | {"model": "opt-125m", "parameters": 2, "word": "A | B"}
+    other = row | {"model": "facebook/opt-125m", "parameters": 2, "word": "A | B"}
     table = pd.DataFrame([other, row])
     if tested:
         table = table.assign(test_baseline=36.67, test=60.45)
-    display.show_runs(Runs({}, {}, table, []))
+    results = {
+        name: RunResult(Path(), demonstrations_file(model), None, None)
+        for name, model in models.items()
+    }
+    display.show_runs(Runs(results, {}, table, []))
     shown = capsys.readouterr().out
-    (line,) = (line.split() for line in shown.splitlines() if "smollm2-135m" in line)
+    (line,) = (line.split() for line in shown.splitlines() if "ours" in line)
     test = ["36.67", "60.45"] if tested else []
     assert line == [
-        "smollm2-135m", "49.26", "65.96", "+16.70", "[+14.25,", "+19.19]", *test, "Equestrian",
+        "ours", "49.26", "65.96", "+16.70", "[+14.25,", "+19.19]", *test, "Equestrian",
     ]  # fmt: skip
     # The smaller model stands first.
-    assert shown.index("smollm2") < shown.index("opt-125m")
+    assert shown.index("ours") < shown.index("facebook")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -17,10 +18,12 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from demosearch import loading
 from demosearch.candidates.generate import LabelerKind
 from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
+from demosearch.models import Precision
 from demosearch.pipeline import Pipeline, load_pipeline
 from demosearch.run import _alone, run
 from tests.fakes import write_fake_pairs
@@ -161,6 +164,29 @@ def test_what_is_labeled_comes_from_where_the_dev_pairs_do(
     assert Hub.asked[:3] == ["validation", "test", "train"]
 
 
+def test_a_run_goes_on_in_the_precision_it_began_in(
+    tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    monkeypatch.setattr(loading, "default_precision", lambda device: Precision.FP32)
+    first = run(str(tiny("opt")), settings, out)
+    # As on another machine.
+    monkeypatch.setattr(loading, "default_precision", lambda device: Precision.BF16)
+    assert run(str(tiny("opt")), settings, out).file == first.file
+    other = settings.model_copy(update={"precision": Precision.BF16})
+    with pytest.raises(UserError, match='precision was "fp32", now "bf16"'):
+        run(str(tiny("opt")), other, out)
+
+
+@pytest.mark.parametrize("storage", [None, "sqlite:///x.db"])
+def test_a_file_in_the_folders_place_is_one_line(
+    storage: str | None, tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
+) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(UserError, match="run"):
+        run(str(tiny("opt")), settings, tmp_path / "run", storage=storage)
+
+
 def test_the_choice_is_written_before_the_test_is_scored(
     tiny: Callable[[str], Path],
     settings: Pipeline,
@@ -284,8 +310,12 @@ def test_a_run_of_an_earlier_version_goes_on(
     for key in ("metric", "rounds", "round_size", "pareto"):
         del kept[key]
     del kept["candidates"]["download"]
+    kept["precision"] = None
     (out / "pipeline.yaml").write_text(yaml.safe_dump(kept))
+    test = (out / "evaluation.json").read_bytes()
     assert run(str(tiny("opt")), settings, out).file == first.file
+    # The test pairs are not scored anew.
+    assert (out / "evaluation.json").read_bytes() == test
     other = settings.model_copy(
         update={"candidates": settings.candidates.model_copy(update={"n_dictionary": 7})}
     )
@@ -297,7 +327,6 @@ def test_workers_may_share_a_folder(
     tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    # Both labels and pairs, so that candidates take a while.
     options = [
         part for change in ["candidates.n_sentences=4", *SMALL[1:2]] for part in ("--set", change)
     ]
@@ -314,6 +343,8 @@ def test_workers_may_share_a_folder(
     assert [worker.returncode for worker in workers] == [0, 0, 0], said
     # One built the candidates, and the others took them.
     assert sum("candidates: 4 sentences" in errors for _, errors in said) == 1
+    # And one scored the test pairs.
+    assert sum("scoring the 24 test pairs" in errors for _, errors in said) == 1
     found = [json.loads(output) for output, _ in said]
     assert found[0]["test"] == found[1]["test"] == found[2]["test"]
     written = DemonstrationsFile.read(out / "demonstrations.json")
@@ -334,7 +365,10 @@ def test_who_waits_for_another_worker_says_so(
     thread = threading.Thread(target=second)
     with _alone(tmp_path, "sqlite:///x.db"):
         thread.start()
+        deadline = time.monotonic() + 60
         while "another worker is busy" not in caplog.text:
+            assert thread.is_alive()
+            assert time.monotonic() < deadline
             thread.join(0.01)
         entered.append("first")
     thread.join()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum
 from pathlib import Path
@@ -101,6 +102,11 @@ def stsb_folder(data: str | None) -> str | None:
     """Return the folder that `stsb` is looked for in; None is the hub."""
     folder = data or os.environ.get(DATA_VARIABLE) or HUB
     return None if folder == HUB else folder
+
+
+def reads_hub(sources: Sequence[str], data: str | None) -> bool:
+    """Whether one of some sets (as `read_sets` takes them) is STS-B from the hub."""
+    return stsb_folder(data) is None and any("stsb" in set_names(each) for each in sources)
 
 
 def _read_stsb(split: Split, data: str | None) -> Pairs:

@@ -334,8 +334,11 @@ def _one_name_a_file(evaluations: Sequence[Evaluation]) -> list[Evaluation]:
         tasks = each.result.tasks
         own = {one.sha256: name for name, one in tasks.items() if name not in TASKS}
         names = {name: known.setdefault(data, name) for data, name in own.items()}
-        # The same pairs under two names in one result stay two.
-        names = {name: other for name, other in names.items() if other not in tasks}
+        # The same pairs under two names stay two, and so do others under one name.
+        times = Counter(names.values())
+        names = {
+            name: other for name, other in names.items() if other not in tasks and times[other] == 1
+        }
         renamed = {names.get(name, name): one for name, one in tasks.items()}
         details = {names.get(name, name): one for name, one in each.details.items()}
         found.append(Evaluation(each.result.model_copy(update={"tasks": renamed}), details))

@@ -16,7 +16,7 @@ from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.evaluation.gain import read_evaluation
 from demosearch.files import parse_yaml, read_text
-from demosearch.models import short_name
+from demosearch.models import KNOWN_MODELS, short_name
 from demosearch.run import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
@@ -101,8 +101,9 @@ class FinishedRun:
 
     @property
     def parameters(self) -> int | None:
-        """The model's size, where it was counted."""
-        return self.file.model.parameters
+        """The model's size, where it was counted, or is known."""
+        known = KNOWN_MODELS.get(self.file.model.name)
+        return self.file.model.parameters or (round(known.parameters * 1e6) if known else None)
 
     @cached_property
     def rungs(self) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -136,7 +137,7 @@ class Objective:
         records = (prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in prompts)
         return sha256(
             [
-                encoder.record.model_dump_json(),
+                json.dumps(encoder.record.identity(), separators=(",", ":"), ensure_ascii=False),
                 encoder.adapter.model_dump_json() if encoder.adapter else "",
                 self.pairs.sha256,
                 *(record.model_dump_json() for record in records),

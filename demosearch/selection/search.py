@@ -191,8 +191,7 @@ def search(
     limits.check((1 + max(1, len(warm))) * len(dev.sentences()))
     wordings = [Prompt(each).record(0).model_dump() for each in (prompt.template, *templates)]
     settings = {
-        # How many they are follows from which weights they are.
-        "model": encoder.record.model_dump(exclude={"parameters"}),
+        "model": encoder.record.identity(),
         "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
         "templates": wordings,
         "layers": choices,

@@ -353,9 +353,13 @@ class CandidateStudy:
         differing = [key for key in names if kept.get(key) != wanted.get(key)]
         if differing:
             key = differing[0]
+            before, now = kept.get(key), wanted.get(key)
+            if isinstance(before, dict) and isinstance(now, dict):
+                part = next(part for part in now | before if before.get(part) != now.get(part))
+                key, before, now = f"{key}'s {part}", before.get(part), now.get(part)
             raise UserError(
                 f"study '{self._study.study_name}' in {hidden(storage)} was made with another"
-                f" {key} ({short(repr(kept.get(key)))}, now {short(repr(wanted.get(key)))}); use another output"
+                f" {key} ({short(repr(before))}, now {short(repr(now))}); use another output"
                 " folder or study name"
             )
 

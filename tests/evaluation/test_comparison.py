@@ -161,6 +161,19 @@ def test_a_file_of_pairs_is_one_task_wherever_it_lies(tmp_path: Path) -> None:
     assert [list(row.scores) for row in comparison.rows] == [[here], [here], [there, here]]
 
 
+def test_other_pairs_under_one_name_stay_two(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{name}.json" for name in ("first", "second", "both")]
+    of_tasks("first", 4, "pairs.csv").write(paths[0])
+    of_tasks("second", 4, "pairs.csv").write(paths[1])
+    of_tasks("both", 1, "a.csv", "b.csv").write(paths[2])
+    for path, hashes in ((paths[1], ["other"]), (paths[2], ["same", "other"])):
+        value = json.loads(path.read_text())
+        for one, data in zip(value["tasks"].values(), hashes, strict=True):
+            one["sha256"] = data
+        path.write_text(json.dumps(value))
+    assert len(compare(paths).rows[2].scores) == 2
+
+
 def test_one_shared_task_has_no_mean(files: list[Path]) -> None:
     assert "mean of" not in compare(files).text(TableFormat.MARKDOWN)
 

@@ -139,11 +139,15 @@ def test_several_models_are_shown_by_size(folder: Path, tmp_path: Path) -> None:
     assert sum(tag == "section" for tag, _ in page.tags) == 2
 
 
-def test_models_of_unknown_size_are_not_drawn_by_size(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "drawn"), [("opt-1.3b", True), ("someone/model", False)])
+def test_models_of_unknown_size_are_not_drawn_by_size(
+    model: str, drawn: bool, folder: Path, tmp_path: Path
+) -> None:
     shutil.copytree(folder, tmp_path / "b")
-    make_run(tmp_path / "a", "opt-1.3b", parameters=None)
+    # As earlier versions wrote it.
+    make_run(tmp_path / "a", model, parameters=None)
     files = write_report(read_runs([tmp_path]), tmp_path / "report.html")
-    assert "sizes.png" not in {path.name for path in files}
+    assert ("sizes.png" in {path.name for path in files}) == drawn
 
 
 def test_what_search_wrote_can_be_shown_too(folder: Path, tmp_path: Path) -> None:
