@@ -62,6 +62,14 @@ def test_a_folder_of_another_search_is_left_alone(tmp_path: Path) -> None:
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, seed=1)
     with pytest.raises(UserError, match="made with another candidates"):
         search(FakeEncoder(), fake_candidates(NOISES[:5]), DEV, folder=tmp_path)
+    halved = FakeEncoder()
+    halved.record = halved.record.model_copy(update={"precision": "bf16"})
+    with pytest.raises(UserError, match=r"another model's precision \('fp32', now 'bf16'\)"):
+        search(halved, fake_candidates(NOISES), DEV, folder=tmp_path)
+    # How many they are does not make them other weights.
+    counted = FakeEncoder()
+    counted.record = counted.record.model_copy(update={"parameters": 5})
+    search(counted, fake_candidates(NOISES), DEV, folder=tmp_path)
     assert (tmp_path / "study.db").read_bytes() == before
 
 
