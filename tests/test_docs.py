@@ -282,7 +282,7 @@ STUBS = {
     "nvidia-smi": "echo GPU 0; echo GPU 1",
     "demosearch": 'printf "%s\\n" "$*" >> commands; while [ $# -gt 1 ]; do if [ "$1" = --out ]; then out=$2;'
     ' fi; shift; done; mkdir -p "$(dirname "$out")"; case $out in *.jsonl) touch "$out";; *) mkdir -p "$out";'
-    ' touch "$out/demonstrations.json";; esac',
+    ' touch "$out/demonstrations.json" "$out/report.html";; esac',
 }
 
 
@@ -315,7 +315,11 @@ def test_the_example_scripts_call_what_there_is(
     for words in called:
         build_parser().parse_args(words)
     if script == "slurm.sbatch":
-        assert (tmp_path / "runs/llama-13b/demonstrations.json").exists()
+        # A job whose tasks all fail has failed, whatever lies there of an earlier one.
+        assert (tmp_path / "runs/llama-13b/report.html").exists()
+        (tmp_path / "demosearch").write_text("#!/bin/bash\nexit 2\n")
+        again = subprocess.run(["bash", str(path)], check=False, cwd=tmp_path, env=environment)
+        assert again.returncode == 1
 
 
 def test_the_readmes_links_lead_to_files() -> None:
