@@ -159,10 +159,11 @@ def candidates(arguments: Namespace) -> Any:
     like = models_of(DemonstrationsFile.read(arguments.like), known) if arguments.like else []
     if arguments.like and not like:
         raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
+    settings = _validated(CandidateSettings, given)
     forbidden = _excluded(arguments)
     hub = reads_hub(arguments.exclude, arguments.data)
     generated = generate(
-        resolved(_validated(CandidateSettings, given), arguments.data, hub=hub),
+        resolved(settings, arguments.data, hub=hub),
         model=arguments.model,
         precision=Precision(arguments.precision) if arguments.precision else None,
         device=arguments.device,

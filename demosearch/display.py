@@ -49,16 +49,19 @@ def show_runs(runs: Runs) -> None:
     """Show the models side by side, smallest first where their sizes are known."""
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), pad_edge=False)
     table.add_column("\nmodel", overflow="fold")
-    splits = [split for split in ("dev", "test") if split in runs.table]
+    tested = "test" in runs.table
     # Two figures in a cell, so that all of them fit a narrow screen.
-    for name in ("dev\nnone, chosen", "\ngain", "test\nnone, chosen")[: len(splits) + 1]:
+    for name in ("dev\nnone, chosen", "\ngain", *(["test\nnone, chosen"] if tested else [])):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("\nwords", overflow="fold", ratio=1, min_width=8)
     for row in runs.table.sort_values("parameters", kind="stable").to_dict("records"):
         interval = (row["dev_low"], row["dev_high"])
-        cells = [f"{row[f'{split}_baseline']:.2f}  {row[split]:.2f}" for split in splits]
-        gain = f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}"
-        cells.insert(1, gain)
+        cells = [
+            f"{row['dev_baseline']:.2f}  {row['dev']:.2f}",
+            f"{row['dev'] - row['dev_baseline']:+.2f} {_interval(interval)}",
+        ]
+        if tested:
+            cells.append(f"{row['test_baseline']:.2f}  {row['test']:.2f}")
         model = runs.results[row["model"]].file.model
         table.add_row(Text(short_name(model.name, model.source)), *cells, Text(row["word"]))
     _out().print(table)

@@ -108,12 +108,22 @@ def run(
     centering = center_texts(pipeline.center, dev)
     candidates: list[Candidate] = []
     generated = None
+    if tensor_parallel.follows():
+        # All processes of a split model have to hold it alike.
+        pipeline = pipeline.model_copy(update={"precision": _precision(pipeline, _begun(out))})
+    build = partial(
+        generate,
+        model=model,
+        device=pipeline.device,
+        devices=devices,
+        allow_pickle=pipeline.allow_pickle,
+        data=pipeline.data,
+        forbidden=[*dev.sentences(), *(test.sentences() if test else ())],
+    )
     if not tensor_parallel.follows():
         with _alone(out, storage):
             pipeline = _claim(out, source.name, pipeline)
-            candidates, generated = _candidates(
-                model, pipeline, devices, out, given, dev, test, show_progress
-            )
+            candidates, generated = _candidates(build, pipeline, out, given, show_progress)
 
     # From here on torch is needed; every mistake in options and files has been found.
     from demosearch.evaluation import gain_on
@@ -143,7 +153,7 @@ def run(
             templates=further,
             warm_start=warm_start,
             rounds=pipeline.rounds,
-            further=partial(_further, model, pipeline, devices, out, dev, test),
+            further=partial(_further, build, pipeline, out),
             layers=AUTO if auto else None,
             shots=pipeline.shots,
             ensemble=pipeline.ensemble,
@@ -282,7 +292,7 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
         candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
     # By now dev has been read, from wherever it is.
     candidates = resolved(candidates, pipeline.data, hub=reads_hub([pipeline.dev], pipeline.data))
-    precision = pipeline.precision or (begun and begun[1].precision) or _precision(pipeline)
+    precision = _precision(pipeline, begun)
     pipeline = pipeline.model_copy(update={"candidates": candidates, "precision": precision})
     if begun:
         kept = _flat(*begun)
@@ -301,8 +311,10 @@ def _claim(out: Path, model: str, pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def _precision(pipeline: Pipeline) -> Precision:
-    """Return the precision of the devices in use, for a run that is to end on the same one."""
+def _precision(pipeline: Pipeline, begun: tuple[str, Pipeline] | None) -> Precision:
+    """Return the precision that was asked for, or the run began in, or suits the devices."""
+    if found := pipeline.precision or (begun and begun[1].precision):
+        return found
     from demosearch.loading import default_device, default_precision
 
     devices = parse_devices(pipeline.devices)
@@ -317,13 +329,10 @@ def _flat(model: str | None, pipeline: Pipeline) -> dict[str, Any]:
 
 
 def _candidates(
-    model: str,
+    build: Callable[..., Generated],
     pipeline: Pipeline,
-    devices: list[str] | None,
     out: Path,
     given: list[Candidate] | None,
-    dev: Pairs,
-    test: Pairs | None,
     show_progress: bool,
 ) -> tuple[list[Candidate], Generated | None]:
     path = out / CANDIDATES_FILE
@@ -334,15 +343,9 @@ def _candidates(
         return kept, None
     generated = None
     if given is None:
-        generated = generate(
+        generated = build(
             pipeline.candidates,
-            model=model,
             precision=pipeline.precision,
-            device=pipeline.device,
-            devices=devices,
-            allow_pickle=pipeline.allow_pickle,
-            data=pipeline.data,
-            forbidden=_forbidden(dev, test),
             seed=pipeline.seed,
             show_progress=show_progress,
         )
@@ -352,12 +355,9 @@ def _candidates(
 
 
 def _further(
-    model: str,
+    build: Callable[..., Generated],
     pipeline: Pipeline,
-    devices: list[str] | None,
     out: Path,
-    dev: Pairs,
-    test: Pairs | None,
     number: int,
     like: Sequence[Demonstration],
     known: Sequence[Demonstration],
@@ -366,15 +366,9 @@ def _further(
     # The quality scores order nothing here, and would load the model once more.
     settings = pipeline.candidates.model_copy(update={"quality": False})
     path = _round_file(out, number)
-    found = generate(
+    found = build(
         settings,
-        model=model,
         precision=pipeline.precision,
-        device=pipeline.device,
-        devices=devices,
-        allow_pickle=pipeline.allow_pickle,
-        data=pipeline.data,
-        forbidden=_forbidden(dev, test),
         like=like,
         like_count=pipeline.round_size,
         known=known,
@@ -389,11 +383,6 @@ def _further(
 def _round_file(out: Path, number: int) -> Path:
     path = out / CANDIDATES_FILE
     return path.with_stem(f"{path.stem}-{number}")
-
-
-def _forbidden(dev: Pairs, test: Pairs | None) -> list[str]:
-    """Return the sentences that must not become demonstrations."""
-    return [*dev.sentences(), *(test.sentences() if test else ())]
 
 
 def _test_once(

@@ -78,14 +78,14 @@ def run_models(
     Raises:
         UserError: a model is unknown, two would have the same folder, or no run came to a result.
     """
+    if twice := next((model for model in models if models.count(model) > 1), None):
+        raise UserError(f"--model {twice} is given twice")
     names = [folder_name(model) for model in models]
     if twice := next((name for name in names if names.count(name) > 1), None):
         alike = [model for model, name in zip(models, names, strict=True) if name == twice]
         raise UserError(
-            f"--model {' and '.join(dict.fromkeys(alike))} would be twice in the folder {twice}; run"
-            " each by itself, with an --out of its own"
-            if len(set(alike)) > 1
-            else f"--model {alike[0]} is given twice"
+            f"--model {' and '.join(alike)} would be twice in the folder {twice}; run each by itself,"
+            " with an --out of its own"
         )
     out = Path(out)
     results: dict[str, RunResult] = {}

@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from demosearch import loading
+from demosearch import loading, replicas
 from demosearch.candidates.generate import LabelerKind
 from demosearch.cli import main
 from demosearch.demonstration import DemonstrationsFile
@@ -176,6 +176,18 @@ def test_a_run_goes_on_in_the_precision_it_began_in(
     other = settings.model_copy(update={"precision": Precision.BF16})
     with pytest.raises(UserError, match='precision was "fp32", now "bf16"'):
         run(str(tiny("opt")), other, out)
+
+    # So does a process of torchrun's that holds a part of the model.
+    class LoadedError(Exception):
+        pass
+
+    def load(*_: object, precision: Precision, **__: object) -> None:
+        raise LoadedError(precision)
+
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(replicas, "open_encoder", load)
+    with pytest.raises(LoadedError, match="fp32"):
+        run(str(tiny("opt")), settings, out)
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///x.db"])
