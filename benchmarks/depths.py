@@ -18,9 +18,9 @@ from pathlib import Path
 
 from transformers import AutoModel, AutoTokenizer
 
-from demosearch.loading import default_precision, dtype_of, weights_place
-from demosearch.models import resolve
-from demosearch.progress import quiet_transformers
+from demosearch._common.progress import quiet_transformers
+from demosearch.models.known import resolve
+from demosearch.models.loading import default_precision, dtype_of, weights_place
 
 
 def main() -> None:

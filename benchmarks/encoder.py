@@ -26,11 +26,11 @@ from transformers import (
 
 from demosearch import Encoder
 from demosearch.datasets import Split, read_pairs
-from demosearch.loading import default_device, default_precision, dtype_of, weights_place
-from demosearch.models import Precision, resolve
+from demosearch.encoder.tokens import PromptTokenizer
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import default_device, default_precision, dtype_of, weights_place
+from demosearch.models.transformer_module import pad, transformer_module
 from demosearch.selection.rungs import stratified_order
-from demosearch.tokens import PromptTokenizer
-from demosearch.transformer_module import pad, transformer_module
 
 
 def main() -> None:
@@ -148,7 +148,7 @@ def changes(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
         encoder.token_budget = found
 
     def without_prefix() -> None:
-        with mock.patch("demosearch.encoder.shared_prefix", return_value=[]):
+        with mock.patch("demosearch.encoder.encoder.shared_prefix", return_value=[]):
             encoder.encode(texts, PROMPT)
 
     def tokenized_anew() -> None:

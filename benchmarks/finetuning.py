@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 from measure import spread
 
-from demosearch.cli import main as demosearch
+from demosearch.cli.app import main as demosearch
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.finetune.training import TRAINING_FILE

@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from recorded import Recorded
 
 from demosearch.datasets import Pairs
+from demosearch.metrics.statistics import spearman
 from demosearch.selection.measure import Measure
-from demosearch.selection.statistics import spearman
 
 
 def main() -> None:

@@ -14,13 +14,13 @@ import torch
 from numpy.typing import NDArray
 
 from demosearch import Encoder, Prompt
+from demosearch._common.files import atomic_write
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
-from demosearch.encoder import shared_prefix
-from demosearch.files import atomic_write
+from demosearch.encoder.encoder import shared_prefix
+from demosearch.encoder.tokens import PromptTokenizer
+from demosearch.metrics.statistics import bootstrap_gains, interval, rank_correlation
 from demosearch.selection.rungs import stratified_order
-from demosearch.selection.statistics import bootstrap_gains, interval, rank_correlation
-from demosearch.tokens import PromptTokenizer
 
 PROMPT = Prompt(
     demonstrations=(Demonstration(sentence="A jockey riding a horse.", word="Equestrian"),)

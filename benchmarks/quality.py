@@ -27,9 +27,9 @@ from demosearch.candidates.quality import (
     with_word_frequency,
     with_word_log_probability,
 )
-from demosearch.loading import load
-from demosearch.models import resolve
-from demosearch.selection.statistics import spearman
+from demosearch.metrics.statistics import spearman
+from demosearch.models.known import resolve
+from demosearch.models.loading import load
 
 
 def main() -> None:

@@ -28,8 +28,8 @@ from recorded import Recorded
 from scipy import stats
 
 from demosearch.datasets import Pairs
+from demosearch.metrics.statistics import normal_scores_correlation
 from demosearch.selection.rungs import rung_sizes, spread_order, stratified_order, survivors
-from demosearch.selection.statistics import normal_scores_correlation
 
 Array = NDArray[np.float64]
 

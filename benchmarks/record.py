@@ -19,11 +19,11 @@ import pandas as pd
 from recorded import FEATURES, Recorded
 
 from demosearch import Encoder, Prompt
+from demosearch._common.files import atomic_write
+from demosearch._common.progress import bar
 from demosearch.candidates import read_candidates
 from demosearch.candidates.file import Candidate
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.files import atomic_write
-from demosearch.progress import bar
 from demosearch.selection.entries import BASELINE
 from demosearch.selection.objective import Objective
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from demosearch._common.files import atomic_write
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.files import atomic_write
 
 # What is known of a candidate before any search.
 FEATURES = ("word_log_probability", "zipf", "words", "word_in_sentence", "agreement")

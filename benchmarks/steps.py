@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from demosearch import Embedder, Encoder, Prompt
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
+from demosearch.metrics.similarity import averaged, cosine
 from demosearch.selection.objective import Objective
-from demosearch.similarity import averaged, cosine
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ import numpy as np
 from measure import machine, median, medians, show
 
 from demosearch import Embedder, Prompt
-from demosearch.baselines import open_baseline
 from demosearch.evaluation import find_tasks, read_tasks
+from demosearch.evaluation.baselines import open_baseline
 from demosearch.templates import find_template
 
 SEED = 0

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from demosearch import Encoder, Prompt
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
+from demosearch.metrics.statistics import rank_correlation
 from demosearch.selection.objective import Objective
-from demosearch.selection.statistics import rank_correlation
 from demosearch.templates import find_template
 
 

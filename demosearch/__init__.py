@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from demosearch.lazy import lazily
+from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.demonstration import Demonstration
     from demosearch.embedder import Embedder
-    from demosearch.encoder import Encoder
+    from demosearch.encoder.encoder import Encoder
     from demosearch.errors import UserError
     from demosearch.prompt import Prompt
     from demosearch.selection.search import search
@@ -19,12 +19,12 @@ __all__ = ["Demonstration", "Embedder", "Encoder", "Prompt", "UserError", "searc
 
 # Names are imported when they are asked for: `demosearch --help` must not wait for torch.
 _HOMES = {
-    "Demonstration": "demonstration",
-    "Embedder": "embedder",
-    "Encoder": "encoder",
-    "Prompt": "prompt",
-    "UserError": "errors",
-    "search": "selection.search",
+    "Demonstration": "demosearch.demonstration",
+    "Embedder": "demosearch.embedder",
+    "Encoder": "demosearch.encoder.encoder",
+    "Prompt": "demosearch.prompt",
+    "UserError": "demosearch.errors",
+    "search": "demosearch.selection.search",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -2,6 +2,6 @@
 
 import sys
 
-from demosearch.cli import main
+from demosearch.cli.app import main
 
 sys.exit(main())

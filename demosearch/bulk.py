@@ -13,10 +13,10 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from demosearch.datasets.tables import SUFFIXES, read_rows
+from demosearch._common.files import atomic_write, sha256
+from demosearch._common.progress import bar
+from demosearch._common.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, sha256
-from demosearch.progress import bar
 
 if TYPE_CHECKING:
     import pyarrow

@@ -24,8 +24,8 @@ from pydantic import (
 )
 from safetensors import SafetensorError
 
+from demosearch._common.files import atomic_write, read_json, write_json
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, read_json, write_json
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
 # So many of what was scored on all pairs are in a file's ranking, and compared with the best.

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from demosearch._common.progress import bar
 from demosearch.demonstration import DemonstrationsFile, ModelRecord, mean_sha256
+from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
-from demosearch.loading import read_config
-from demosearch.models import Precision, resolve
-from demosearch.progress import bar
+from demosearch.metrics.similarity import averaged, normalised
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import read_config
 from demosearch.prompt import Prompt
-from demosearch.replicas import Replicas, open_encoder
-from demosearch.similarity import averaged, normalised
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from demosearch.encoder import Encoder
+    from demosearch.encoder.encoder import Encoder
 
 
 class Embedder:

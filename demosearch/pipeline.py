@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from demosearch._common.files import parse_yaml, read_text
+from demosearch._common.resources import resource
 from demosearch.candidates.generate import CandidateSettings
 from demosearch.demonstration import first_error
 from demosearch.errors import UserError
-from demosearch.files import parse_yaml, read_text
-from demosearch.models import Precision
-from demosearch.resources import resource
+from demosearch.models.known import Precision
 from demosearch.templates import DEFAULT_TEMPLATE
 
 LAST = "last"

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from filelock import FileLock, Timeout
 
-from demosearch import tensor_parallel
+from demosearch._common.files import atomic_write, parse_yaml, read_text, write_json
 from demosearch.bulk import check_input, read_texts
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import Generated, generate, resolved
 from demosearch.datasets import Pairs, Split, read_sets
 from demosearch.datasets.sources import reads_hub
 from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError, short
-from demosearch.files import atomic_write, parse_yaml, read_text, write_json
-from demosearch.models import Precision, parse_devices, resolve
+from demosearch.models.known import Precision, parse_devices, resolve
 from demosearch.pipeline import Pipeline, checked
 from demosearch.prompt import Prompt
 from demosearch.selection.defaults import AUTO, STUDY_NAME
@@ -126,8 +126,8 @@ def run(
             candidates, generated = _candidates(build, pipeline, out, given, show_progress)
 
     # From here on torch is needed; every mistake in options and files has been found.
+    from demosearch.encoder.replicas import Replicas, open_encoder
     from demosearch.evaluation import gain_on
-    from demosearch.replicas import Replicas, open_encoder
     from demosearch.selection.search import Center, search
 
     encoder = open_encoder(
@@ -315,7 +315,7 @@ def _precision(pipeline: Pipeline, begun: tuple[str, Pipeline] | None) -> Precis
     """Return the precision that was asked for, or the run began in, or suits the devices."""
     if found := pipeline.precision or (begun and begun[1].precision):
         return found
-    from demosearch.loading import default_device, default_precision
+    from demosearch.models.loading import default_device, default_precision
 
     devices = parse_devices(pipeline.devices)
     return default_precision(devices[0] if devices else pipeline.device or default_device())
@@ -389,7 +389,7 @@ def _test_once(
     out: Path, file: DemonstrationsFile, test: Pairs, score: Callable[[], Gain]
 ) -> dict[str, Any]:
     """Score the test pairs once; a run that is started again reads what was written."""
-    from demosearch.evaluation.gain import read_evaluation
+    from demosearch.selection.gain import read_evaluation
 
     path = out / EVALUATION_FILE
     chosen = file.model_dump(mode="json", include={"prompts", "postprocess"})

@@ -11,10 +11,10 @@ from typing import Any
 
 import pandas as pd
 
+from demosearch._common.files import atomic_write
 from demosearch.demonstration import score_of
 from demosearch.errors import UserError
-from demosearch.files import atomic_write
-from demosearch.models import resolve, short_name
+from demosearch.models.known import resolve, short_name
 from demosearch.pipeline import Pipeline
 from demosearch.run import REPORT_FILE, RunResult, run
 from demosearch.selection.defaults import STUDY_NAME

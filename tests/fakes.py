@@ -13,8 +13,8 @@ import pandas as pd
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration, ModelRecord
 from demosearch.errors import UserError
+from demosearch.metrics.similarity import cosine
 from demosearch.prompt import Prompt
-from demosearch.similarity import cosine
 
 
 class FakeEncoder:

@@ -30,7 +30,7 @@ from safetensors.numpy import load_file
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "demosearch.commands",
+        "demosearch.cli.commands",
         "demosearch.finetune.train",
         "demosearch.report.page",
         "matplotlib.pyplot",
@@ -132,7 +132,7 @@ def _call(
             signal.setitimer(signal.ITIMER_REAL, moment.seconds)
 
     sys.addaudithook(count)
-    from demosearch.cli import main
+    from demosearch.cli.app import main
 
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
     said = io.StringIO()

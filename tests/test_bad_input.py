@@ -24,17 +24,17 @@ from demosearch.bulk import read_texts
 from demosearch.candidates import read_candidates
 from demosearch.candidates.dictionary import read_dictionary, read_headwords
 from demosearch.candidates.generate import read_sentences
-from demosearch.cli import main
+from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.evaluation.gain import read_evaluation
 from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import find_tasks, read_tasks
 from demosearch.finetune import FinetuneSettings, read_training_rows
 from demosearch.pipeline import checked, load_pipeline, read_pipeline
 from demosearch.report.runs import COLUMNS, read_table
+from demosearch.selection.gain import read_evaluation
 from demosearch.templates import read_template
 from tests.examples import demonstrations_file
 

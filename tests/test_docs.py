@@ -24,8 +24,8 @@ import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from demosearch.cli import build_parser, main
-from demosearch.models import KNOWN_MODELS, Origin
+from demosearch.cli.app import build_parser, main
+from demosearch.models.known import KNOWN_MODELS, Origin
 from demosearch.templates import find_template
 from tests.chat_server import running_server
 from tests.conftest import REPOSITORY

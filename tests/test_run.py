@@ -18,12 +18,13 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from demosearch import loading, replicas
 from demosearch.candidates.generate import LabelerKind
-from demosearch.cli import main
+from demosearch.cli.app import main
 from demosearch.demonstration import DemonstrationsFile
+from demosearch.encoder import replicas
 from demosearch.errors import UserError
-from demosearch.models import Precision
+from demosearch.models import loading
+from demosearch.models.known import Precision
 from demosearch.pipeline import Pipeline, load_pipeline
 from demosearch.run import _alone, run
 from tests.fakes import write_fake_pairs
@@ -211,7 +212,7 @@ def test_the_choice_is_written_before_the_test_is_scored(
         assert (out / "demonstrations.json").exists()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("demosearch.evaluation.gain.gain_on", look)
+    monkeypatch.setattr("demosearch.selection.gain.gain_on", look)
     with pytest.raises(KeyboardInterrupt):
         run(str(tiny("opt")), settings, out)
     assert not (out / "evaluation.json").exists()

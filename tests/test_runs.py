@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from transformers import AutoModel
 
-from demosearch.cli import main
+from demosearch.cli.app import main
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.pipeline import Pipeline, load_pipeline

@@ -31,7 +31,7 @@ from transformers import (
     T5Config,
 )
 
-from demosearch.resources import resource
+from demosearch._common.resources import resource
 
 VOCABULARY = 600
 CONTEXT = 160

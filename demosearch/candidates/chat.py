@@ -24,8 +24,8 @@ from demosearch.candidates.prices import (
     price_of,
 )
 from demosearch.candidates.responses import Response, ResponseCache, question_key
-from demosearch.embedded import cache_folder
 from demosearch.errors import UserError
+from demosearch.models.packaged import cache_folder
 
 if TYPE_CHECKING:
     from openai import OpenAI

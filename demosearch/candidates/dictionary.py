@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demosearch.datasets.tables import read_rows
+from demosearch._common.files import read_text
+from demosearch._common.resources import resource
+from demosearch._common.tables import read_rows
 from demosearch.errors import UserError
-from demosearch.files import read_text
-from demosearch.resources import resource
 
 if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader

@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from demosearch._common.files import read_text
+from demosearch._common.progress import bar
+from demosearch._common.resources import resource
+from demosearch._common.tables import SUFFIXES, read_rows
 from demosearch.candidates import dictionary, quality
 from demosearch.candidates.chat import (
     DEFAULT_MODEL,
@@ -32,13 +36,9 @@ from demosearch.candidates.nearby import (
     shares,
 )
 from demosearch.datasets.sources import Split, read_pairs, stsb_folder
-from demosearch.datasets.tables import SUFFIXES, read_rows
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.files import read_text
-from demosearch.models import Precision
-from demosearch.progress import bar
-from demosearch.resources import resource
+from demosearch.models.known import Precision
 
 if TYPE_CHECKING:
     from demosearch.candidates.local import LocalLabeler

@@ -9,8 +9,8 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
-from demosearch.loading import LoadedModel, fits_on_each, load
-from demosearch.models import Precision, resolve
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import LoadedModel, fits_on_each, load
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:

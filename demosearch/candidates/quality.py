@@ -9,14 +9,14 @@ import importlib.util
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from demosearch._common.progress import bar
 from demosearch.candidates.curation import taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.nearby import is_of_dictionary
-from demosearch.progress import bar
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
-    from demosearch.loading import LoadedModel
+    from demosearch.models.loading import LoadedModel
 
 BATCH = 32
 # Definitions of so many words and fewer did worse than longer ones; beyond, length tells nothing.

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from demosearch._common.files import sha256
 from demosearch.errors import UserError
-from demosearch.files import sha256
 
 # Ten folds need an example each.
 FEWEST_EXAMPLES = 10

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from demosearch._common.files import sha256
 from demosearch.errors import UserError
-from demosearch.files import sha256
 
 FEWEST_PAIRS = 10
 

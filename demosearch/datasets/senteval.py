@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
+from demosearch._common.files import read_text
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, short
-from demosearch.files import read_text
 
 # genre, file, year, id, score, sentence1, sentence2; some rows carry licence columns after these.
 _STSB_SCORE, _STSB_FIRST, _STSB_SECOND = 4, 5, 6

@@ -9,11 +9,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from demosearch._common.resources import resource
+from demosearch._common.tables import read_rows
 from demosearch.datasets import senteval
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.tables import read_rows
 from demosearch.errors import UserError
-from demosearch.resources import resource
 
 DATA_VARIABLE = "DEMOSEARCH_DATA"
 # In place of a folder: the hub's copies.

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from demosearch.lazy import lazily
+from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.evaluation.comparison import Comparison, compare
-    from demosearch.evaluation.gain import Gain, gain_on
     from demosearch.evaluation.overlap import find_overlaps
     from demosearch.evaluation.probe import Classifier
     from demosearch.evaluation.result import Evaluation, Result, TaskResult
     from demosearch.evaluation.scoring import evaluate
     from demosearch.evaluation.tasks import TASKS, find_tasks, read_tasks
+    from demosearch.selection.gain import Gain, gain_on
 
 __all__ = [
     "TASKS",
@@ -33,19 +33,19 @@ __all__ = [
 
 # Tasks are found and read before torch is imported, scores are computed after.
 _HOMES = {
-    "TASKS": "tasks",
-    "Classifier": "probe",
-    "Comparison": "comparison",
-    "Evaluation": "result",
-    "Gain": "gain",
-    "Result": "result",
-    "TaskResult": "result",
-    "compare": "comparison",
-    "evaluate": "scoring",
-    "find_overlaps": "overlap",
-    "find_tasks": "tasks",
-    "gain_on": "gain",
-    "read_tasks": "tasks",
+    "TASKS": "demosearch.evaluation.tasks",
+    "Classifier": "demosearch.evaluation.probe",
+    "Comparison": "demosearch.evaluation.comparison",
+    "Evaluation": "demosearch.evaluation.result",
+    "Gain": "demosearch.selection.gain",
+    "Result": "demosearch.evaluation.result",
+    "TaskResult": "demosearch.evaluation.result",
+    "compare": "demosearch.evaluation.comparison",
+    "evaluate": "demosearch.evaluation.scoring",
+    "find_overlaps": "demosearch.evaluation.overlap",
+    "find_tasks": "demosearch.evaluation.tasks",
+    "gain_on": "demosearch.selection.gain",
+    "read_tasks": "demosearch.evaluation.tasks",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
+from demosearch._common.files import sha256
+from demosearch._common.versions import versions
 from demosearch.errors import UserError
-from demosearch.files import sha256
-from demosearch.versions import versions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,10 +10,10 @@ from zipfile import BadZipFile
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from demosearch._common.files import atomic_write, read_json, write_json
 from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord, first_error
 from demosearch.errors import UserError
-from demosearch.files import atomic_write, read_json, write_json
-from demosearch.selection.statistics import spearman
+from demosearch.metrics.statistics import spearman
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

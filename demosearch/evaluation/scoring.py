@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from demosearch._common.files import sha256
+from demosearch._common.progress import Bar, bar
+from demosearch._common.versions import versions
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.evaluation.cache import EvaluationCache
@@ -24,11 +27,8 @@ from demosearch.evaluation.probe import (
 )
 from demosearch.evaluation.result import Details, Evaluation, Result, SystemRecord, TaskResult
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
-from demosearch.files import sha256
-from demosearch.progress import Bar, bar
-from demosearch.selection.statistics import pearson, spearman
-from demosearch.similarity import cosine
-from demosearch.versions import versions
+from demosearch.metrics.similarity import cosine
+from demosearch.metrics.statistics import pearson, spearman
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from demosearch import __version__
 from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.export.made import Made
 from demosearch.finetune.training import Training
-from demosearch.models import Precision
+from demosearch.models.known import Precision
 
 _CARD = """\
 ---

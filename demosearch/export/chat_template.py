@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from demosearch.encoder.tokens import PromptTokenizer, control_tokens
 from demosearch.errors import UserError
 from demosearch.prompt import Pooling, Preparation, Prompt
-from demosearch.tokens import PromptTokenizer, control_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -26,7 +26,7 @@ _PREPARE = """\
 {%- set text = text | replace('"', "'") %}
 {%- if text and text[-1] == "?" %}{% set text = text[:-1] ~ "." %}{% endif %}
 """
-# Of `demosearch.tokens.without_control_tokens`.
+# Of `demosearch.encoder.tokens.without_control_tokens`.
 _BREAK_UP = "{{%- set text = text | replace({token}, {broken}) %}}\n"
 _TEMPLATE = """\
 {{%- for message in messages %}}

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from demosearch.demonstration import DemonstrationsFile, ModelRecord
 from demosearch.errors import UserError
-from demosearch.loading import read_config
-from demosearch.models import resolve
+from demosearch.models.known import resolve
+from demosearch.models.loading import read_config
 from demosearch.prompt import Prompt
 
 

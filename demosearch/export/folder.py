@@ -8,15 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demosearch._common.files import read_json, write_json
+from demosearch._common.progress import quiet_transformers
 from demosearch.demonstration import AdapterRecord, DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
 from demosearch.export.checks import check_folder, check_model
 from demosearch.export.made import read_made
-from demosearch.files import read_json, write_json
 from demosearch.finetune.training import another_prompt
-from demosearch.loading import (
+from demosearch.models.known import ModelSource, Origin, Precision, resolve
+from demosearch.models.loading import (
     check_weights,
     default_device,
     dtype_of,
@@ -26,10 +28,8 @@ from demosearch.loading import (
     read_config,
     weights_place,
 )
-from demosearch.models import ModelSource, Origin, Precision, resolve
-from demosearch.progress import quiet_transformers
+from demosearch.models.transformer_module import pad, transformer_module
 from demosearch.prompt import Prompt
-from demosearch.transformer_module import pad, transformer_module
 
 if TYPE_CHECKING:
     from sentence_transformers.sentence_transformer.modules import Transformer
@@ -100,7 +100,7 @@ def export_sentence_transformer(
         from sentence_transformers.sentence_transformer.modules import Pooling
     except ImportError:
         raise UserError("export needs: pip install 'demosearch[finetune]'") from None
-    from demosearch.layers import state_width
+    from demosearch.encoder.layers import state_width
 
     with quiet_transformers():
         transformer = _transformer(model or made.model.name, prompt, kind, allow_pickle)

@@ -9,8 +9,8 @@ from typing import Any
 from demosearch.errors import UserError
 from demosearch.export.folder import Exported, export_sentence_transformer
 from demosearch.export.made import read_made
-from demosearch.loading import default_device, dtype_of, name_of, read_config
-from demosearch.models import Precision, resolve
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import default_device, dtype_of, name_of, read_config
 
 SERVING_FILE = "SERVING.md"
 _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})

@@ -7,8 +7,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
+from demosearch._common.progress import Bar
 from demosearch.errors import UserError
-from demosearch.progress import Bar
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]

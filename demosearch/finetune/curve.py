@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from demosearch.files import atomic_write
+from demosearch._common.files import atomic_write
 from demosearch.finetune.training import Step, Training
 
 logger = logging.getLogger(__name__)

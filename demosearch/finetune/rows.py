@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demosearch.datasets.tables import read_rows
+from demosearch._common.tables import read_rows
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
 

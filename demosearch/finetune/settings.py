@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from demosearch.models import Precision
+from demosearch.models.known import Precision
 
 
 class FinetuneSettings(BaseModel):

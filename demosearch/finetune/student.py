@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from demosearch._common.progress import quiet_transformers
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.loading import (
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import (
     check_weights,
     dtype_of,
     limit_packing,
@@ -13,10 +15,8 @@ from demosearch.loading import (
     quantisation,
     weights_place,
 )
-from demosearch.models import Precision, resolve
-from demosearch.progress import quiet_transformers
+from demosearch.models.transformer_module import pad, transformer_module
 from demosearch.prompt import Prompt
-from demosearch.transformer_module import pad, transformer_module
 
 if TYPE_CHECKING:
     import torch
@@ -40,7 +40,7 @@ def build_student(
     from transformers import set_seed
     from transformers.pytorch_utils import Conv1D
 
-    from demosearch.layers import state_width
+    from demosearch.encoder.layers import state_width
 
     source = resolve(model)
     dtype = dtype_of(precision, device)
@@ -109,7 +109,7 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    from demosearch.layers import decoder_layers
+    from demosearch.encoder.layers import decoder_layers
 
     below = {id(part) for each in decoder_layers(base)[:layer] for part in each.modules()}
     return [

@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
-from demosearch import tensor_parallel
+from demosearch._common.files import read_text, sha256, write_json
+from demosearch._common.progress import bar, quiet_transformers
+from demosearch._common.versions import versions
 from demosearch.datasets.pairs import Pairs
+from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError
-from demosearch.files import read_text, sha256, write_json
 from demosearch.finetune.curve import DEV, DEV_SCORE, learning_curve, write_curve
 from demosearch.finetune.estimate import say_estimate
 from demosearch.finetune.rows import Row, columns_of, rendered_rows
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.finetune.student import build_student, contrastive_loss
 from demosearch.finetune.training import TRAINING_FILE, Training
-from demosearch.loading import default_device, default_precision, read_config
-from demosearch.models import resolve
-from demosearch.progress import bar, quiet_transformers
+from demosearch.models.known import resolve
+from demosearch.models.loading import default_device, default_precision, read_config
 from demosearch.prompt import Pooling, Prompt
-from demosearch.versions import versions
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -196,7 +196,7 @@ def _understood(out: Path) -> Iterator[None]:
     Raises:
         UserError: in place of such an error.
     """
-    from demosearch.memory import is_out_of_memory
+    from demosearch.models.memory import is_out_of_memory
 
     try:
         yield
@@ -264,7 +264,7 @@ def _last_is_none(prompt: Prompt, layers: int) -> Prompt:
     Raises:
         UserError: the model has no such layer.
     """
-    from demosearch.encoder import resolve_layer
+    from demosearch.encoder.encoder import resolve_layer
 
     layer = resolve_layer(prompt.layer, layers)
     if layer == 0:

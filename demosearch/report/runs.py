@@ -11,12 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from demosearch._common.files import parse_yaml, read_text
 from demosearch.candidates.file import Candidate, read_candidates
 from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
-from demosearch.evaluation.gain import read_evaluation
-from demosearch.files import parse_yaml, read_text
-from demosearch.models import KNOWN_MODELS, short_name
+from demosearch.models.known import KNOWN_MODELS, short_name
 from demosearch.run import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
@@ -25,6 +24,7 @@ from demosearch.run import (
     PIPELINE_FILE,
     TRIALS_FILE,
 )
+from demosearch.selection.gain import read_evaluation
 
 # What every table of a run has.
 COLUMNS = ("candidate", "word", "state", "pairs", "layer", "sentences_encoded", "seconds")

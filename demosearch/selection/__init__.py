@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from demosearch.lazy import lazily
+from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.selection.defaults import STUDY_NAME
@@ -27,15 +27,15 @@ __all__ = [
 
 # Options are known to be right before Optuna is imported. (`search` itself is its module's name here.)
 _HOMES = {
-    "STUDY_NAME": "defaults",
-    "Center": "search",
-    "Measure": "measure",
-    "Metric": "measure",
-    "Objective": "objective",
-    "SearchResult": "search",
-    "SentenceEncoder": "objective",
-    "Strategy": "study",
-    "find_metric": "measure",
+    "STUDY_NAME": "demosearch.selection.defaults",
+    "Center": "demosearch.selection.search",
+    "Measure": "demosearch.selection.measure",
+    "Metric": "demosearch.selection.measure",
+    "Objective": "demosearch.selection.objective",
+    "SearchResult": "demosearch.selection.search",
+    "SentenceEncoder": "demosearch.selection.objective",
+    "Strategy": "demosearch.selection.study",
+    "find_metric": "demosearch.selection.measure",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from demosearch._common.files import atomic_write
+from demosearch._common.progress import Bar
 from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.files import atomic_write
-from demosearch.progress import Bar
 from demosearch.prompt import Prompt
 from demosearch.selection.ensemble import POOL, greedy, products
 from demosearch.selection.entries import Entries, Entry

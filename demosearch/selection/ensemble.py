@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch.files import atomic_write
-from demosearch.progress import Bar
+from demosearch._common.files import atomic_write
+from demosearch._common.progress import Bar
+from demosearch.metrics.similarity import normalised
 from demosearch.prompt import Prompt
 from demosearch.selection.measure import Measure
 from demosearch.selection.objective import Objective
-from demosearch.similarity import normalised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

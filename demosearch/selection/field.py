@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Sequence
 
+from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.files import sha256
 from demosearch.prompt import Template, prepare
 from demosearch.selection.entries import Entries, Entry
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demosearch._common.files import atomic_write
 from demosearch.demonstration import (
     RANKING_LENGTH,
     DevRecord,
@@ -19,7 +20,6 @@ from demosearch.demonstration import (
     StepRecord,
 )
 from demosearch.errors import UserError
-from demosearch.files import atomic_write
 from demosearch.prompt import Prompt
 from demosearch.selection.entries import BASELINE, Entry
 from demosearch.selection.measure import SPEARMAN, Measure

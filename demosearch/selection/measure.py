@@ -15,8 +15,7 @@ import numpy as np
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError
-from demosearch.selection.rungs import spread_order
-from demosearch.selection.statistics import (
+from demosearch.metrics.statistics import (
     bootstrap_gains,
     interval,
     normal_scores_correlation,
@@ -24,6 +23,7 @@ from demosearch.selection.statistics import (
     rank_correlation,
     split_gains,
 )
+from demosearch.selection.rungs import spread_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

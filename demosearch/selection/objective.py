@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import AdapterRecord, ModelRecord
-from demosearch.files import sha256
+from demosearch.metrics.similarity import averaged, cosine
 from demosearch.prompt import Prompt
 from demosearch.selection.measure import Measure
-from demosearch.similarity import averaged, cosine
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,6 +11,9 @@ from typing import Literal
 
 import numpy as np
 
+from demosearch._common.files import atomic_write
+from demosearch._common.progress import Bar, bar
+from demosearch._common.versions import versions
 from demosearch.candidates.nearby import MODELS
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import (
@@ -19,8 +22,6 @@ from demosearch.demonstration import (
     SearchRecord,
 )
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.files import atomic_write
-from demosearch.progress import Bar, bar
 from demosearch.prompt import Prompt, Template
 from demosearch.selection.choice import Choice
 from demosearch.selection.defaults import AUTO, STUDY_NAME
@@ -32,7 +33,6 @@ from demosearch.selection.objective import Objective, SentenceEncoder
 from demosearch.selection.race import Race, planned_finalists, planned_pairs
 from demosearch.selection.rungs import rung_sizes
 from demosearch.selection.study import CandidateStudy, Strategy
-from demosearch.versions import versions
 
 logger = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity import wait_random_exponential as waits
 
+from demosearch._common.files import sweep, umask
 from demosearch.errors import UserError, reason_of
-from demosearch.files import sweep, umask
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from demosearch import memory
 from demosearch.candidates import Candidate, CandidateSettings, generate, local
 from demosearch.candidates.generate import read_sentences, resolved
 from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
 from demosearch.errors import UserError
+from demosearch.models import memory
 
 DICTIONARY = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=40)
 

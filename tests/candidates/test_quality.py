@@ -13,8 +13,8 @@ from demosearch.candidates.quality import (
     with_word_frequency,
     with_word_log_probability,
 )
-from demosearch.loading import load
-from demosearch.models import Precision, resolve
+from demosearch.models.known import Precision, resolve
+from demosearch.models.loading import load
 
 CANDIDATES = [
     Candidate(sentence="A jockey riding a horse.", word="Equestrian"),

@@ -12,8 +12,8 @@ from demosearch.errors import UserError
 from demosearch.evaluation import Evaluation, compare
 from demosearch.evaluation.comparison import TableFormat, read_published
 from demosearch.evaluation.result import Details, Result, SystemRecord, TaskResult
+from demosearch.metrics.statistics import spearman
 from demosearch.selection.measure import Measure
-from demosearch.selection.statistics import spearman
 
 PAIRS = 300
 

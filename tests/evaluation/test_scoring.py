@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from demosearch import Embedder, Encoder
-from demosearch.baselines import open_baseline
 from demosearch.datasets.senteval import STS_SUBSETS
 from demosearch.errors import UserError
 from demosearch.evaluation import (
@@ -25,6 +24,7 @@ from demosearch.evaluation import (
     read_tasks,
     scoring,
 )
+from demosearch.evaluation.baselines import open_baseline
 from demosearch.prompt import Prompt
 from tests.datasets.transfer import write_mrpc, write_opposites, write_sst, write_trec
 from tests.examples import JOCKEY
@@ -246,12 +246,16 @@ def test_gain_is_the_difference_with_an_interval_around_it() -> None:
 
 
 @pytest.mark.data
-def test_the_real_tree_is_scored_and_what_it_lacks_is_named(
-    data: Path, tiny: Callable[[str], Path]
+def test_real_tree_is_scored_and_missing_tasks_are_listed(
+    data: Path, tmp_path: Path, tiny: Callable[[str], Path]
 ) -> None:
+    (tmp_path / "STS").mkdir()
+    for name in ("STS12-en-test", "STS13-en-test", "STSBenchmark"):
+        (tmp_path / "STS" / name).symlink_to(data / "senteval" / "STS" / name)
+    (tmp_path / "SICK").symlink_to(data / "senteval" / "SICK")
     tasks = find_tasks("sts")
     embedder = Embedder.without_demonstrations(str(tiny("llama")), precision="fp32", device="cpu")
-    result = evaluate(embedder, read_tasks(tasks, data), tasks=tasks).result
+    result = evaluate(embedder, read_tasks(tasks, tmp_path), tasks=tasks).result
     assert {name: task.pairs for name, task in result.tasks.items()} == {
         "sts12": 3108,
         "sts13": 1500,

@@ -7,11 +7,11 @@ import sys
 import torch
 from torch import distributed
 
+from demosearch.encoder.tensor_parallel import processes
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.finetune.student import build_student, contrastive_loss
-from demosearch.models import Precision
+from demosearch.models.known import Precision
 from demosearch.prompt import Prompt
-from demosearch.tensor_parallel import processes
 
 
 def main(folder: str, out: str, mini_batch: int) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from demosearch import Encoder
 from demosearch.finetune.student import build_student
-from demosearch.models import Precision
+from demosearch.models.known import Precision
 from demosearch.prompt import Prompt
 from tests.examples import JOCKEY
 from tests.finetune.small import SETTINGS

@@ -16,7 +16,7 @@ from demosearch import Embedder
 from demosearch.errors import UserError
 from demosearch.finetune import finetune, train
 from demosearch.finetune.callback import ShowProgress
-from demosearch.models import Precision
+from demosearch.models.known import Precision
 from demosearch.prompt import Prompt
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY

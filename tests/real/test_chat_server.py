@@ -16,8 +16,8 @@ import torch
 
 from demosearch.candidates.chat import ChatLabeler, ChatSettings
 from demosearch.candidates.responses import ResponseCache
-from demosearch.embedded import unpacked
-from demosearch.models import resolve
+from demosearch.models.known import resolve
+from demosearch.models.packaged import unpacked
 
 SENTENCES = [
     "A man is slicing a potato.",

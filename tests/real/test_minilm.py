@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from demosearch.baselines import open_baseline
 from demosearch.evaluation import evaluate, find_tasks, read_tasks
+from demosearch.evaluation.baselines import open_baseline
 
 # As MTEB's leaderboard has them for all-MiniLM-L6-v2.
 PUBLISHED = {"sts13": 80.60, "stsb": 82.03}

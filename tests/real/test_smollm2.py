@@ -16,12 +16,12 @@ from nbclient import NotebookClient
 from demosearch import Embedder, Encoder, Prompt, search
 from demosearch.candidates import CandidateSettings, generate, write_candidates
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.loading import load
-from demosearch.models import resolve
+from demosearch.encoder.tokens import PromptTokenizer
+from demosearch.metrics.statistics import spearman
+from demosearch.models.known import resolve
+from demosearch.models.loading import load
 from demosearch.prompt import prepare
 from demosearch.selection.objective import Objective
-from demosearch.selection.statistics import spearman
-from demosearch.tokens import PromptTokenizer
 from tests.conftest import REPOSITORY
 
 MODEL = "smollm2-135m"
@@ -38,7 +38,7 @@ def test_the_second_start_unpacks_nothing(
     def fail(*_: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("demosearch.embedded._convert_gguf", fail)
+    monkeypatch.setattr("demosearch.models.packaged._convert_gguf", fail)
     loaded = load(resolve(MODEL), device="cpu")
     assert loaded.record == encoder.record
     assert "SmolLM2-135M-Instruct.Q4_1.gguf, dequantised" in loaded.record.source
@@ -144,7 +144,7 @@ def test_notebooks_run_on_a_real_run(
 # Imports what a command needs, then leaves it some room more, and at last as much as it wants.
 MEMORY = """
 import resource, sys
-from demosearch.cli import main
+from demosearch.cli.app import main
 from demosearch import Embedder
 import transformers.models.llama.modeling_llama, psutil
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from demosearch.selection import statistics
+from demosearch.metrics import statistics
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from scipy import stats
 from demosearch import Embedder, Prompt, search
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.errors import UserError
+from demosearch.metrics.similarity import cosine
 from demosearch.selection import Center
-from demosearch.similarity import cosine
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, Lanes, timeless
 

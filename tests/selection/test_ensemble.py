@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from demosearch import Embedder, search
-from demosearch.similarity import cosine
+from demosearch.metrics.similarity import cosine
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, DyingEncoder, Killed, timeless
 

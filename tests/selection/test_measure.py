@@ -11,9 +11,9 @@ from scipy import stats
 from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.errors import UserError
+from demosearch.metrics.statistics import spearman
 from demosearch.selection import Measure, find_metric, measure
 from demosearch.selection.objective import Objective
-from demosearch.selection.statistics import spearman
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, NOISES, open_study
 

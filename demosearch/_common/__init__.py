@@ -1,0 +1,1 @@
+"""Files, tables, progress and resources: what every package needs."""

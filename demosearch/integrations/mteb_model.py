@@ -1,0 +1,87 @@
+"""An embedder, or a baseline, as a model that `mteb.evaluate` takes.
+
+    import mteb
+    from demosearch import Embedder
+    from demosearch.integrations.mteb_model import MtebModel
+
+    model = MtebModel(Embedder.load("demonstrations.json"))
+    results = mteb.evaluate(model, mteb.get_tasks(tasks=["STSBenchmark"]))
+
+Needs the extra `mteb`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from mteb import TaskMetadata
+from mteb.models import ModelMeta
+from mteb.models.abs_encoder import AbsEncoder
+from mteb.types import PromptType
+
+from demosearch.evaluation.result import SystemRecord
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from demosearch.evaluation.scoring import System
+
+OWNER = "demosearch"
+
+
+class MtebModel(AbsEncoder):
+    """Wraps what `demosearch evaluate` scores.
+
+    mteb keeps results by a model's name and revision: the revision is a hash of all that decides an
+    embedding, so that two prompts of one model are two models to it. mteb's own prompts are not used,
+    as the embedder has its own.
+
+    Args:
+        system: an `Embedder` or a `Baseline`.
+    """
+
+    def __init__(self, system: System) -> None:
+        self.model = system
+        described = system.describe()
+        record = SystemRecord.model_validate(described)
+        text = json.dumps(described, sort_keys=True).encode()
+        self.mteb_model_meta = ModelMeta(
+            loader=None,
+            # mteb wants owner/name; a hub id has its own slash.
+            name=f"{OWNER}/{record.model.name.replace('/', '__')}",
+            revision=hashlib.sha256(text).hexdigest()[:16],
+            release_date=None,
+            languages=None,
+            n_parameters=None,
+            memory_usage_mb=None,
+            max_tokens=None,
+            embed_dim=None,
+            license=None,
+            open_weights=None,
+            public_training_code=None,
+            public_training_data=None,
+            framework=["PyTorch"],
+            similarity_fn_name="cosine",
+            use_instructions=True,
+            training_datasets=None,
+            experiment_kwargs={"system": record.label},
+        )
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: TaskMetadata,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: PromptType | None = None,
+        **kwargs: Any,
+    ) -> NDArray[np.float32]:
+        """Return the embeddings of all texts of mteb's batches, float32 (texts, width)."""
+        del task_metadata, hf_split, hf_subset, prompt_type, kwargs
+        texts = [text for batch in inputs for text in batch["text"]]
+        embeddings: NDArray[np.float32] = self.model.encode(texts)
+        return embeddings

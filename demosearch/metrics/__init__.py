@@ -1,0 +1,1 @@
+"""Similarities, correlations and bootstrap intervals."""

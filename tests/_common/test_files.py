@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from demosearch._common.files import atomic_write, check_writable
+from demosearch.errors import UserError
+
+
+def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "file.txt"
+    with atomic_write(path) as file:
+        file.write("first")
+
+    def stumble() -> None:
+        with atomic_write(path) as file:
+            file.write("second")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stumble()
+    assert path.read_text() == "first"
+    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+
+
+def test_what_killed_processes_left_is_swept_after_a_while(tmp_path: Path) -> None:
+    for name in (".a.json.dead.tmp", ".a.json.new.tmp", ".b.json.dead.tmp"):
+        (tmp_path / name).write_text("")
+        if "dead" in name:
+            os.utime(tmp_path / name, (time.time() - 7200, time.time() - 7200))
+    with atomic_write(tmp_path / "a.json") as file:
+        file.write("{}")
+    names = {each.name for each in tmp_path.iterdir()}
+    # What another worker may be writing stays, and so does what belongs to another file.
+    assert names == {"a.json", ".a.json.new.tmp", ".b.json.dead.tmp"}
+
+
+def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match=r"cannot write .*file/x\.json: "),
+        atomic_write(tmp_path / "file" / "x.json"),
+    ):
+        pass
+
+
+def test_a_folder_that_takes_no_file_is_found_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_writable(tmp_path / "new" / "deep" / "file.json")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write .*x\.json: .*file is no folder"):
+        check_writable(tmp_path / "file" / "new" / "x.json")
+    # As on a file system that is mounted read-only; a superuser may write anywhere else.
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match=r"x\.json: the folder .* cannot be written to"):
+        check_writable(tmp_path / "new" / "x.json")

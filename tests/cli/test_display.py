@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from demosearch.cli import display
+from demosearch.demonstration import ModelRecord, Ranked
+from demosearch.run import RunResult
+from demosearch.runs import Runs
+from tests.examples import demonstrations_file
+
+
+def test_templates_are_shown_where_there_are_several(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    file = demonstrations_file()
+    display.show_search(file)
+    assert "template" not in capsys.readouterr().out
+    plain = Ranked(
+        id="none@knowledge", sentence="", word="", source="none", template="knowledge", spearman=70
+    )
+    display.show_search(file.model_copy(update={"ranking": [*file.ranking, plain]}))
+    lines = capsys.readouterr().out.splitlines()
+    (own,) = (line for line in lines if "Equestrian" in line)
+    (other,) = (line for line in lines if "knowledge" in line)
+    assert own.split()[-3:] == ["prompteol", "70.50", "+5.25"]
+    assert "(no demonstration)" in other
+    assert other.split()[-3:] == ["knowledge", "70.00", "+4.75"]
+
+
+def test_a_gain_that_may_be_none_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+    file = demonstrations_file()
+    display.show_search(file)
+    assert "no better than" not in capsys.readouterr().out
+    estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
+    display.show_search(file.model_copy(update={"estimate": estimate}))
+    assert "it may be no better than no demonstration" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("tested", [True, False])
+def test_every_figure_of_several_models_fits_a_narrow_screen(
+    tested: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    models = {
+        "../models/ours": ModelRecord(
+            name="../models/ours", source="/home/a/models/ours", revision="", precision="fp32"
+        ),
+        "facebook/opt-125m": ModelRecord(
+            name="facebook/opt-125m", source="facebook/opt-125m", revision="", precision="fp32"
+        ),
+    }
+    row = {
+        "model": "../models/ours", "parameters": 1, "word": "Equestrian",
+        "dev_baseline": 49.26, "dev": 65.96, "dev_low": 14.25, "dev_high": 19.19,
+    }  # fmt: skip
+    other = row | {"model": "facebook/opt-125m", "parameters": 2, "word": "A | B"}
+    table = pd.DataFrame([other, row])
+    if tested:
+        table = table.assign(test_baseline=36.67, test=60.45)
+    results = {
+        name: RunResult(Path(), demonstrations_file(model), None, None)
+        for name, model in models.items()
+    }
+    display.show_runs(Runs(results, {}, table, []))
+    shown = capsys.readouterr().out
+    (line,) = (line.split() for line in shown.splitlines() if "ours" in line)
+    test = ["36.67", "60.45"] if tested else []
+    assert line == [
+        "ours", "49.26", "65.96", "+16.70", "[+14.25,", "+19.19]", *test, "Equestrian",
+    ]  # fmt: skip
+    # The smaller model stands first.
+    assert shown.index("ours") < shown.index("facebook")

