@@ -25,7 +25,7 @@ from pydantic import (
 from safetensors import SafetensorError
 
 from demosearch._common.files import atomic_write, read_json, write_json
-from demosearch.errors import UserError
+from demosearch.errors import UserError, first_error
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
 # So many of what was scored on all pairs are in a file's ranking, and compared with the best.
@@ -399,13 +399,3 @@ def _read_mean(path: Path, record: PostprocessRecord) -> NDArray[np.float32]:
 def mean_sha256(mean: NDArray[np.float32]) -> str:
     """Return the hex digest of a mean embedding, as float32."""
     return hashlib.sha256(np.ascontiguousarray(mean, dtype="<f4").tobytes()).hexdigest()
-
-
-def first_error(error: ValidationError) -> str:
-    """Return the first complaint of a validation on one line, with the field's place."""
-    found = error.errors(include_url=False)
-    first = found[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"

@@ -13,8 +13,9 @@ from demosearch.demonstration import DemonstrationsFile, ModelRecord, mean_sha25
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, normalised
-from demosearch.models.known import Precision, resolve
+from demosearch.models.known import resolve
 from demosearch.models.loading import read_config
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
@@ -54,32 +55,27 @@ class Embedder:
     def load(
         cls,
         path: str | Path,
+        options: LoadOptions | None = None,
         *,
         model: str | None = None,
-        precision: Precision | str | None = None,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        adapter: str | Path | None = None,
         layer: int | None = None,
         allow_other_model: bool = False,
-        allow_pickle: bool = False,
+        **keywords: Any,
     ) -> Embedder:
         """Load what a demonstrations file describes.
 
         Args:
             path: a `demonstrations.json`.
+            options: how the model is loaded; precision and adapter default to the file's.
             model: where the same weights are, if not where the file says.
-            precision: None is the file's.
-            device: a torch device; None chooses a GPU where there is one.
-            devices: a replica on each; a model too large for one is spread over all.
-            adapter: folder or hub id of a LoRA to put on the model; None is the file's.
             layer: index into `hidden_states` instead of the file's.
             allow_other_model: use the demonstrations with other weights than they were chosen for.
-            allow_pickle: also read weights that are no safetensors.
+            **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
             UserError: the file is not valid, or the weights are not the file's.
         """
+        options = LoadOptions.of(options, **keywords)
         file = DemonstrationsFile.read(path)
         name = model or file.model.name
         if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
@@ -87,14 +83,12 @@ class Embedder:
                 f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
                 " model, or say --allow-other-model"
             )
-        encoder = open_encoder(
-            name,
-            precision=precision or file.model.precision,
-            device=device,
-            devices=devices,
-            adapter=adapter or (file.adapter.source if file.adapter else None),
-            allow_pickle=allow_pickle,
-        )
+        adapter = options.adapter
+        chosen = {
+            "precision": options.precision or file.model.precision,
+            "adapter": adapter or (file.adapter.source if file.adapter else None),
+        }
+        encoder = open_encoder(name, options, **chosen)
         theirs, ours = file.model.revision, encoder.record.revision
         if theirs and ours and theirs != ours and not allow_other_model:
             raise UserError(
@@ -113,43 +107,27 @@ class Embedder:
     def without_demonstrations(
         cls,
         model: str,
+        options: LoadOptions | None = None,
         *,
-        precision: Precision | str | None = None,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        adapter: str | Path | None = None,
         template: str = DEFAULT_TEMPLATE,
         layer: int | None = None,
-        allow_pickle: bool = False,
-        token_budget: int | None = None,
+        **keywords: Any,
     ) -> Embedder:
         """Load a model with a template as it is.
 
         Args:
             model: known name, hub id or folder.
-            precision: None chooses the fastest for the device.
-            device: a torch device; None chooses a GPU where there is one.
-            devices: a replica on each; a model too large for one is spread over all.
-            adapter: folder or hub id of a LoRA to put on the model.
+            options: how the model is loaded.
             template: a known template or a YAML file; under a name that stands for several prompts
                 (MetaEOL) the embedding is the mean over them.
             layer: index into `hidden_states`; None is the last.
-            allow_pickle: also read weights that are no safetensors.
-            token_budget: tokens in one forward pass; None finds it.
+            **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
             UserError: the model or template is unknown or cannot be loaded.
         """
         templates = find_templates(template)
-        encoder = open_encoder(
-            model,
-            precision=precision,
-            device=device,
-            devices=devices,
-            adapter=adapter,
-            allow_pickle=allow_pickle,
-            token_budget=token_budget,
-        )
+        encoder = open_encoder(model, options, **keywords)
         return cls(encoder, [Prompt(each, layer=layer) for each in templates])
 
     @property

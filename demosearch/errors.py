@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import sqlite3
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 # Of a message, in characters.
 _LONGEST = 800
@@ -99,3 +102,13 @@ class DeviceLostError(UserError):
 
 class OutOfMemoryError(UserError):
     """A device's memory is too small, or others hold too much of it."""
+
+
+def first_error(error: ValidationError) -> str:
+    """Return the first complaint of a validation on one line, with the field's place."""
+    found = error.errors(include_url=False)
+    first = found[0]
+    place = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    return f"{place}: {message}{more}" if place else f"{message}{more}"

@@ -11,8 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
 from demosearch.candidates.generate import CandidateSettings
-from demosearch.demonstration import first_error
-from demosearch.errors import UserError
+from demosearch.errors import UserError, first_error
 from demosearch.models.known import Precision
 from demosearch.templates import DEFAULT_TEMPLATE
 

@@ -12,8 +12,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import parse_yaml, read_text
-from demosearch.demonstration import first_error
-from demosearch.errors import UserError
+from demosearch.errors import UserError, first_error
 from demosearch.prompt import DEMONSTRATIONS, PROMPTEOL, TEXT, Pooling, Preparation, Template
 
 DEFAULT_TEMPLATE = PROMPTEOL.name

@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import ConfigDict, ValidationError
 
 from demosearch._common.files import atomic_write, read_text
-from demosearch.demonstration import Demonstration, first_error
-from demosearch.errors import UserError
+from demosearch.demonstration import Demonstration
+from demosearch.errors import UserError, first_error
 
 # One line of the reference implementation's file, its underscores turned into spaces.
 _REFERENCE_QUERY = 'This sentence : "*sent 0*" means in one word:"'

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
-from demosearch.models.known import Precision, resolve
+from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, fits_on_each, load
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -29,27 +30,14 @@ class LocalLabeler:
 
     Args:
         model: name, hub id or folder; its language-model head is loaded too.
-        precision: as for the encoder.
-        device: as for the encoder.
-        devices: the first of them, or all where it has no room.
-        allow_pickle: as for the encoder.
+        options: how it is loaded; of several devices the first one is used if the model fits on it.
+        **keywords: fields of `LoadOptions`.
     """
 
-    def __init__(
-        self,
-        model: str,
-        *,
-        precision: Precision | None = None,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        allow_pickle: bool = False,
-    ) -> None:
+    def __init__(self, model: str, options: LoadOptions | None = None, **keywords: Any) -> None:
         self.source = f"local:{model}"
         self._source = resolve(model)
-        self._precision = precision
-        self._device = device
-        self._devices = devices
-        self._allow_pickle = allow_pickle
+        self._options = LoadOptions.of(options, **keywords)
         self._loaded: LoadedModel | None = None
         self._one_word: OneWord | None = None
 
@@ -70,17 +58,11 @@ class LocalLabeler:
     def loaded(self) -> LoadedModel:
         """The model with its head, loaded when it is first asked for."""
         if self._loaded is None:
-            devices = self._devices
-            if devices and fits_on_each(self._source.name, devices[:1], self._precision):
-                devices = devices[:1]
-            self._loaded = load(
-                self._source,
-                precision=self._precision,
-                device=self._device,
-                devices=devices,
-                head=True,
-                allow_pickle=self._allow_pickle,
-            )
+            options = self._options
+            devices = options.device_names
+            if devices and fits_on_each(self._source.name, devices[:1], options.precision):
+                options = options.on(devices[0])
+            self._loaded = load(self._source, options, head=True)
         return self._loaded
 
     def _words(self, loaded: LoadedModel, sentences: Sequence[str]) -> list[Label | None]:

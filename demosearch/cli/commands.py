@@ -611,7 +611,7 @@ def _layer(value: str | None, *more: str) -> str | int | None:
 def _validated(kind: Any, value: dict[str, Any]) -> Any:
     from pydantic import ValidationError
 
-    from demosearch.demonstration import first_error
+    from demosearch.errors import first_error
 
     try:
         return kind.model_validate(value)

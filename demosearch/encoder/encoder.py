@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,14 +25,13 @@ from demosearch.encoder.layers import pooled_states, state_width
 from demosearch.encoder.tokens import PromptTokenizer, Tokens
 from demosearch.errors import OutOfMemoryError, UserError
 from demosearch.metrics.similarity import cosine
-from demosearch.models.known import Precision, resolve
+from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, arithmetic_of, load
 from demosearch.models.memory import find_token_budget, is_out_of_memory, release
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -96,17 +95,7 @@ class Encoder:
         return self._tokenize.length(prompt)
 
     @classmethod
-    def load(
-        cls,
-        name: str,
-        *,
-        precision: Precision | str | None = None,
-        device: str | None = None,
-        devices: Sequence[str] | None = None,
-        adapter: str | Path | None = None,
-        allow_pickle: bool = False,
-        token_budget: int | None = None,
-    ) -> Encoder:
+    def load(cls, name: str, options: LoadOptions | None = None, **keywords: Any) -> Encoder:
         """Load a model by known name, hub id or folder.
 
         Under torchrun the model is split over its processes; in all but the first this does not
@@ -114,27 +103,15 @@ class Encoder:
 
         Args:
             name: the model.
-            precision: None chooses the fastest for the device.
-            device: a torch device; None chooses a GPU where there is one.
-            devices: spread the model over these instead.
-            adapter: folder or hub id of a LoRA to put on the model.
-            allow_pickle: also read weights that are no safetensors.
-            token_budget: tokens in one forward pass; None finds it.
+            options: precision, devices, adapter; several devices share the model's layers.
+            **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
             UserError: the name is unknown or the weights cannot be loaded.
         """
+        options = LoadOptions.of(options, **keywords)
         split = tensor_parallel.processes() > 1
-        loaded = load(
-            resolve(name),
-            precision=None if precision is None else Precision(precision),
-            device=device,
-            devices=devices,
-            split=split,
-            adapter=adapter,
-            allow_pickle=allow_pickle,
-        )
-        encoder = cls.of(loaded, token_budget)
+        encoder = cls.of(load(resolve(name), options, split=split), options.token_budget)
         encoder._split = split
         if tensor_parallel.follows():
             tensor_parallel.follow(encoder)

@@ -21,8 +21,8 @@ import numpy as np
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.encoder.encoder import Advance, Encoder, resolve_layer
 from demosearch.errors import DeviceLostError
-from demosearch.models.known import Precision
 from demosearch.models.loading import default_precision, fits_on_each
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -43,13 +43,21 @@ class Replicas:
     Args:
         name: known name, hub id or folder.
         devices: torch devices; one may be named more than once.
-        options: what `Encoder.load` takes besides.
+        options: precision and adapter of every replica.
+        **keywords: fields of `LoadOptions`.
 
     Raises:
         UserError: the weights cannot be loaded on one of the devices.
     """
 
-    def __init__(self, name: str, devices: Sequence[str], **options: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        devices: Sequence[str],
+        options: LoadOptions | None = None,
+        **keywords: Any,
+    ) -> None:
+        options = LoadOptions.of(options, **keywords)
         # CUDA cannot be used in a forked process.
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // len(devices))
@@ -61,7 +69,7 @@ class Replicas:
             self._idle.put(place)
         try:
             started = [
-                worker.submit(_start, name, device, threads, options)
+                worker.submit(_start, name, threads, options.on(device))
                 for worker, device in zip(self._workers, devices, strict=True)
             ]
             found = [each.result() for each in started]
@@ -169,34 +177,29 @@ class Replicas:
 
 
 def open_encoder(
-    name: str,
-    *,
-    devices: Sequence[str] | None = None,
-    device: str | None = None,
-    precision: Precision | str | None = None,
-    **options: Any,
+    name: str, options: LoadOptions | None = None, **keywords: Any
 ) -> Encoder | Replicas:
     """Load a model as the devices allow: on one, a replica on each, or spread over all.
 
     Args:
         name: known name, hub id or folder.
-        devices: several torch devices; None or one of them is the ordinary case.
-        device: the one device if `devices` is not given; None chooses a GPU where there is one.
-        precision: None chooses the fastest for the device.
-        options: what `Encoder.load` takes besides.
+        options: precision, devices and adapter.
+        **keywords: fields of `LoadOptions`.
 
     Raises:
         UserError: the name is unknown, or the weights cannot be loaded.
     """
+    options = LoadOptions.of(options, **keywords)
+    devices = options.device_names
     if not devices or len(devices) == 1:
-        only = devices[0] if devices else device
-        return Encoder.load(name, device=only, precision=precision, **options)
-    wanted = Precision(precision) if precision else default_precision(devices[0])
-    if fits_on_each(name, devices, wanted):
+        return Encoder.load(name, options.on(devices[0] if devices else options.device))
+    precision = options.precision or default_precision(devices[0])
+    options = options.model_copy(update={"precision": precision})
+    if fits_on_each(name, devices, precision):
         logger.info("%d replicas of %s, one a device", len(devices), name)
-        return Replicas(name, devices, precision=wanted, **options)
+        return Replicas(name, devices, options)
     logger.info("%s is too large for one device and is spread over %d", name, len(devices))
-    return Encoder.load(name, devices=devices, precision=wanted, **options)
+    return Encoder.load(name, options)
 
 
 # The encoder of a worker's process.
@@ -204,14 +207,14 @@ _encoder: Encoder | None = None
 
 
 def _start(
-    name: str, device: str, threads: int, options: dict[str, Any]
+    name: str, threads: int, options: LoadOptions
 ) -> tuple[ModelRecord, AdapterRecord | None, int, int, str]:
     global _encoder
     import torch
 
-    if device == "cpu":
+    if options.device == "cpu":
         torch.set_num_threads(threads)
-    _encoder = Encoder.load(name, device=device, **options)
+    _encoder = Encoder.load(name, options)
     return (
         _encoder.record,
         _encoder.adapter,

@@ -11,8 +11,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import atomic_write, read_json, write_json
-from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord, first_error
-from demosearch.errors import UserError
+from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord
+from demosearch.errors import UserError, first_error
 from demosearch.metrics.statistics import spearman
 
 if TYPE_CHECKING:

@@ -221,5 +221,5 @@ def parse_devices(text: str | None) -> list[str] | None:
         return None
     names = [name.strip() for name in text.split(",")]
     if not all(names):
-        raise UserError(f"--devices {text}: name devices with commas between them, e.g. 0,1")
+        raise UserError(f"must be device names separated by commas, e.g. 0,1, but got '{text}'")
     return [f"cuda:{name}" if name.isdecimal() else name for name in names]

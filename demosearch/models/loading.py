@@ -17,6 +17,7 @@ from demosearch._common.progress import quiet_transformers
 from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
 from demosearch.models.known import KNOWN_MODELS, ModelSource, Origin, Precision, memory_of, resolve
+from demosearch.models.options import LoadOptions
 from demosearch.models.packaged import describe_packed, unpacked
 
 if TYPE_CHECKING:
@@ -73,35 +74,32 @@ def default_precision(device: str) -> Precision:
 
 def load(
     source: ModelSource,
+    options: LoadOptions | None = None,
     *,
-    precision: Precision | None = None,
-    device: str | None = None,
-    devices: Sequence[str] | None = None,
     split: bool = False,
     head: bool = False,
-    adapter: str | Path | None = None,
-    allow_pickle: bool = False,
+    **keywords: Any,
 ) -> LoadedModel:
     """Load weights and tokenizer.
 
     Args:
         source: what `resolve` returned.
-        precision: None chooses the fastest for the device.
-        device: a torch device; None chooses a GPU where there is one.
-        devices: spread the layers over these, in order; at the first the sentences come in.
+        options: precision, devices and adapter; None means the defaults. With several `devices` the
+            layers are spread over them in order, and inputs enter at the first. With `allow_pickle`
+            weights in pickle format are read by torch's unpickler, restricted to tensors.
         split: split every layer over the processes that torchrun has started.
         head: also load the language-model head (only the local labeler needs it).
-        adapter: folder or hub id of a LoRA (PEFT's layout) to put on the weights.
-        allow_pickle: also read weights that are no safetensors, as many of 2023 are; torch's
-            unpickler, restricted to tensors, reads them.
+        **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
     Raises:
         UserError: the weights cannot be found or read; the message says what to do.
     """
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
-    device = devices[0] if devices else device or default_device()
-    precision = precision or default_precision(device)
+    options = LoadOptions.of(options, **keywords)
+    devices, allow_pickle = options.device_names, options.allow_pickle
+    device = devices[0] if devices else options.device or default_device()
+    precision = options.precision or default_precision(device)
     dtype = dtype_of(precision, device)
     place, revision = weights_place(source, dtype)
     kind = AutoModelForCausalLM if head else AutoModel
@@ -133,7 +131,9 @@ def load(
     if precision is Precision.NF4:
         limit_packing(model, trained=False)
     revision = revision or revision_of(source, model.config)
-    put_on = None if adapter is None else put_adapter_on(model, adapter, allow_pickle)
+    put_on = (
+        None if options.adapter is None else put_adapter_on(model, options.adapter, allow_pickle)
+    )
     model.eval()
     described = source.source
     if source.origin is Origin.PACKAGE:

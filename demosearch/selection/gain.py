@@ -10,8 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import read_json
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import first_error
-from demosearch.errors import UserError
+from demosearch.errors import UserError, first_error
 from demosearch.prompt import Prompt
 from demosearch.selection.measure import SPEARMAN, Measure, Metric
 from demosearch.selection.objective import Objective, SentenceEncoder
