@@ -34,7 +34,7 @@ from demosearch.selection.rungs import stratified_order
 
 
 def main() -> None:
-    """Measure and print the tables."""
+    """Objective and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--data", default="../shared/data")

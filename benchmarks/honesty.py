@@ -20,7 +20,7 @@ from recorded import Recorded
 
 from demosearch.datasets import Pairs
 from demosearch.metrics.statistics import spearman
-from demosearch.selection.measure import Measure
+from demosearch.selection.objective import Objective
 
 
 def main() -> None:
@@ -60,11 +60,11 @@ def reported(
     """Return the true gain of what some pairs choose, their gain of it, and the corrected one."""
     order = np.random.default_rng(seed).permutation(len(dev))
     chosen, left = order[:number], order[number:]
-    measure = Measure(part(dev, chosen), seed=seed)
+    objective = Objective(part(dev, chosen), seed=seed)
     seen = systems[:, chosen]
-    best = int(np.argmax(measure.score(seen)))
-    gain = float(measure.score(seen[best]) - measure.score(baseline[chosen]))
-    corrected, _ = measure.split_estimate(measure.best_of(seen), baseline[chosen])
+    best = int(np.argmax(objective.score(seen)))
+    gain = float(objective.score(seen[best]) - objective.score(baseline[chosen]))
+    corrected, _ = objective.split_estimate(objective.best_of(seen), baseline[chosen])
     scores = part(dev, left).scores
     truth = spearman(systems[best, left], scores) - spearman(baseline[left], scores)
     return truth, gain, corrected

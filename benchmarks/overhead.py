@@ -31,7 +31,7 @@ class Stub:
     record = ModelRecord(name="stub", source="benchmark", revision="1", precision="fp32")
     adapter = None
     layers = 12
-    lanes = 1
+    concurrency = 1
     token_budget = 1
 
     def resolve_layer(self, layer: int | None) -> int:
@@ -57,7 +57,7 @@ class Stub:
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Objective and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--pairs", type=int, default=1500)
@@ -79,14 +79,14 @@ def main() -> None:
     )
     print(machine(), "\n")
     rows = [
-        measure(number, dev, storage)
+        objective(number, dev, storage)
         for number in arguments.candidates
         for storage in arguments.storage
     ]
     show(("storage", "candidates", "trials", "ms a trial", "seconds at the end"), rows)
 
 
-def measure(number: int, dev: Pairs, storage: str) -> tuple[object, ...]:
+def objective(number: int, dev: Pairs, storage: str) -> tuple[object, ...]:
     """Return a row of the table."""
     candidates = [Demonstration(sentence=f"Number {one}.", word=f"W{one}") for one in range(number)]
     name = f"overhead-{number}"

@@ -24,8 +24,8 @@ from demosearch._common.progress import bar
 from demosearch.candidates import read_candidates
 from demosearch.candidates.file import Candidate
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.selection.entries import BASELINE
-from demosearch.selection.objective import Objective
+from demosearch.selection.configurations import BASELINE
+from demosearch.selection.pair_encoder import PairEncoder
 
 
 def main() -> None:
@@ -79,7 +79,7 @@ def record(
     """Write the cosines of all pairs at all layers, float16 (layers, pairs), and what they took."""
     started = time.monotonic()
     prompt = Prompt(demonstrations=() if candidate is None else (candidate,))
-    cosines = Objective(encoder, pairs).similarities(prompt, layers=layers)
+    cosines = PairEncoder(encoder, pairs).similarities(prompt, layers=layers)
     with atomic_write(path, "wb") as file:
         np.savez(
             file,

@@ -25,7 +25,7 @@ from demosearch import Embedder, Encoder, Prompt
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.metrics.similarity import averaged, cosine
-from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def main() -> None:
     sets = [read_pairs("stsb", split, arguments.data) for split in (Split.DEV, Split.TEST)]
     arguments.folder.mkdir(parents=True, exist_ok=True)
     found = [
-        [similarities(Objective(encoder, pairs), row, arguments.folder) for pairs in sets]
+        [similarities(PairEncoder(encoder, pairs), row, arguments.folder) for pairs in sets]
         for row in rows
     ]
     seconds = timed(encoder, rows, sets[0], arguments.sentences, arguments.repeats)
@@ -93,21 +93,21 @@ def rows_of(files: Sequence[DemonstrationsFile]) -> list[Row]:
     return once
 
 
-def similarities(objective: Objective, row: Row, folder: Path) -> NDArray[np.float32]:
+def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[np.float32]:
     """Return the cosines of all pairs, (pairs,)."""
-    texts = objective.pairs.sentences()
+    texts = pair_encoder.pairs.sentences()
     states = averaged(
         [
             kept(
-                folder / f"{objective.key([prompt])}.npy",
-                partial(objective.encoder.encode, texts, prompt),
+                folder / f"{pair_encoder.key([prompt])}.npy",
+                partial(pair_encoder.encoder.encode, texts, prompt),
             )
             for prompt in row.prompts
         ]
     )
     if row.mean is not None:
         states = states - row.mean
-    first, second = objective.pairs.places(texts)
+    first, second = pair_encoder.pairs.places(texts)
     return cosine(states[first], states[second])
 
 

@@ -22,7 +22,7 @@ from demosearch import Encoder, Prompt
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstration import DemonstrationsFile
 from demosearch.metrics.statistics import rank_correlation
-from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.templates import find_template
 
 
@@ -45,7 +45,7 @@ def main() -> None:
         for label, shown in (("no", ()), ("yes", best)):
             tried = Prompt(template=find_template(name), demonstrations=shown)
             rows[name, label] = {
-                split: similarities(Objective(encoder, pairs), tried, arguments.folder)
+                split: similarities(PairEncoder(encoder, pairs), tried, arguments.folder)
                 for split, pairs in sets.items()
             }
     plain = next(iter(rows.values()))
@@ -62,12 +62,12 @@ def main() -> None:
     show(["template", "demonstration", "layer", *header], table)
 
 
-def similarities(objective: Objective, prompt: Prompt, folder: Path) -> NDArray[np.float32]:
+def similarities(pair_encoder: PairEncoder, prompt: Prompt, folder: Path) -> NDArray[np.float32]:
     """Return the cosines of all pairs at all layers, (layers, pairs), from a file if it is there."""
-    layers = list(range(objective.encoder.layers + 1))
+    layers = list(range(pair_encoder.encoder.layers + 1))
     return kept(
-        folder / f"{objective.key([prompt])}.npy",
-        partial(objective.similarities, prompt, layers=layers),
+        folder / f"{pair_encoder.key([prompt])}.npy",
+        partial(pair_encoder.similarities, prompt, layers=layers),
     )
 
 

@@ -295,13 +295,18 @@ class DemonstrationsFile(_Strict):
         None, description="what other models' best demonstrations score with this one"
     )
     ranking: list[Ranked]
-    pareto: list[Ranked] | None = Field(
-        None, description="prompts of which none is both better and shorter, shortest first"
-    )
     search: SearchRecord
     versions: dict[str, str]
 
     _mean: NDArray[np.float32] | None = PrivateAttr(None)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_removed_fields(cls, value: Any) -> Any:
+        # Written by version 0.1, and no longer used.
+        if isinstance(value, dict):
+            return {key: field for key, field in value.items() if key != "pareto"}
+        return value
 
     @property
     def mean(self) -> NDArray[np.float32] | None:

@@ -4,119 +4,59 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
 from demosearch.candidates.generate import CandidateSettings
 from demosearch.errors import UserError, first_error
-from demosearch.models.known import Precision
-from demosearch.templates import DEFAULT_TEMPLATE
+from demosearch.models.options import LoadOptions
+from demosearch.selection.settings import SearchSettings
 
-LAST = "last"
 DEFAULT_PIPELINE = "paper"
 
 _Settings = TypeVar("_Settings", bound=BaseModel)
 
 
-class Pipeline(BaseModel):
+class Pipeline(SearchSettings, LoadOptions):
     """The settings of a run: the contents of a pipeline file."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = Field("", description="what the pipeline is for")
+    description: str = Field("", description="purpose of the pipeline")
     dev: str = Field(
         "stsb",
-        description="pairs that choose: stsb, starter, a file or a folder; of several with commas"
-        " between them the mean of the scores counts",
+        description="development pairs: stsb, starter, a file or a folder; several are separated by"
+        " commas, and the mean of their scores is the objective",
     )
-    test: str | None = Field(None, description="pairs scored once, after the choice; null: none")
+    test: str | None = Field(
+        None, description="test pairs, scored once after the search; null: none"
+    )
     data: str | None = Field(
         None,
-        description="folder that stsb and stsb-train are looked for in, or hub; null: what"
-        " DEMOSEARCH_DATA names, else the hub",
+        description="folder with stsb and stsb-train, or hub; default: DEMOSEARCH_DATA if it is set,"
+        " otherwise the hub",
     )
-    template: str = Field(
-        DEFAULT_TEMPLATE, description="templates to choose among, with commas between them, or all"
-    )
-    layer: int | Literal["auto"] | None = Field(
-        None, description="index into hidden_states, last, or auto: chosen too"
-    )
-    warm_start: list[str] = Field(
-        default_factory=list, description="demonstrations files whose demonstrations come first"
-    )
-    shots: Annotated[int, Field(ge=1)] = Field(
-        1, description="look for up to so many demonstrations"
-    )
-    ensemble: Annotated[int, Field(ge=1)] = Field(
-        1, description="average the embeddings under up to so many prompts"
-    )
-    center: str | None = Field(
-        None, description="a file of texts whose mean embedding is subtracted, or dev"
-    )
-    metric: str = Field(
-        "spearman", description="what is made larger: spearman, pearson or an installed package's"
-    )
-    max_extra_tokens: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="tokens that a prompt may have more than the plain one"
-    )
-    pareto: bool = Field(False, description="find the best prompt of every length too")
-    save_similarities: bool = Field(
-        False, description="keep the similarities of all that was scored on all pairs"
-    )
-    strategy: str = Field("race", description="race or exhaustive")
-    budget: str | None = Field(
-        None, description="ends the search: 10m, 5000-sentences, 0.1 of an exhaustive one"
-    )
-    patience: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="ends the search: candidates in a row that are no new best"
-    )
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="of every random choice")
-    precision: Precision | None = Field(
-        None, description="null: what the run began with, or the fastest for the device"
-    )
-    device: str | None = Field(None, description="a torch device; null: a GPU where there is one")
-    devices: str | None = Field(None, description="several with commas between them, e.g. 0,1")
-    adapter: str | None = Field(None, description="folder or hub id of a LoRA")
-    allow_pickle: bool = Field(False, description="also read weights that are no safetensors")
-    token_budget: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="tokens a forward pass; null: what fits the device's memory"
-    )
-    candidates_file: str | None = Field(None, description="use these instead of building some")
-    rounds: Annotated[int, Field(ge=1)] = Field(
-        1, description="how often candidates race; after the first time, new ones near the best"
-    )
-    round_size: Annotated[int, Field(ge=1)] = Field(
-        100, description="candidates of every round after the first"
+    candidates_file: str | None = Field(
+        None, description="candidates file to use instead of building candidates"
     )
     candidates: CandidateSettings = Field(default_factory=lambda: CandidateSettings())
 
-    @field_validator("layer", mode="before")
-    @classmethod
-    def _last_is_none(cls, value: Any) -> Any:
-        return None if value == LAST else value
+    @property
+    def search_settings(self) -> SearchSettings:
+        """The options of the search."""
+        return SearchSettings.model_validate(_part(self, SearchSettings))
 
-    @field_validator("budget", mode="before")
-    @classmethod
-    def _known_budget(cls, value: Any) -> Any:
-        from demosearch.selection.limits import Budget
+    @property
+    def load_options(self) -> LoadOptions:
+        """The options that models are loaded with."""
+        return LoadOptions.model_validate(_part(self, LoadOptions))
 
-        if value is None:
-            return None
-        try:
-            Budget.parse(str(value))
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        return str(value)
 
-    @field_validator("strategy")
-    @classmethod
-    def _known_strategy(cls, value: str) -> str:
-        if value not in ("race", "exhaustive"):
-            raise ValueError(f"'{value}' is not race or exhaustive")
-        return value
+def _part(settings: Pipeline, kind: type[BaseModel]) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in kind.model_fields}
 
 
 def pipeline_names() -> list[str]:

@@ -16,8 +16,9 @@ from demosearch.demonstration import score_of
 from demosearch.errors import UserError
 from demosearch.models.known import resolve, short_name
 from demosearch.pipeline import Pipeline
-from demosearch.run import REPORT_FILE, RunResult, run
-from demosearch.selection.defaults import STUDY_NAME
+from demosearch.run import RunResult, run
+from demosearch.run_folder import REPORT_FILE
+from demosearch.selection.settings import STUDY_NAME
 
 logger = logging.getLogger(__name__)
 

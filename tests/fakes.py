@@ -26,7 +26,7 @@ class FakeEncoder:
 
     token_budget = 100
     layers = 3
-    lanes = 1
+    concurrency = 1
     adapter = None
     arithmetic = "cpu, float32"
     record = ModelRecord(name="fake", source="tests", revision="1", precision="fp32")

@@ -10,7 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -38,7 +38,7 @@ from demosearch.candidates.nearby import (
 from demosearch.datasets.sources import Split, read_pairs, stsb_folder
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.models.known import Precision
+from demosearch.models.options import LoadOptions
 
 if TYPE_CHECKING:
     from demosearch.candidates.local import LocalLabeler
@@ -63,7 +63,7 @@ class LabelerKind(StrEnum):
 class CandidateSettings(BaseModel):
     """Where candidates come from."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: LabelerKind = Field(
         LabelerKind.AUTO, description="auto: openai if a key is set, otherwise local"
@@ -163,53 +163,40 @@ def resolved(
 
 def generate(
     settings: CandidateSettings,
+    options: LoadOptions | None = None,
     *,
     model: str | None = None,
-    precision: Precision | None = None,
-    device: str | None = None,
-    devices: Sequence[str] | None = None,
-    allow_pickle: bool = False,
     data: str | None = None,
     forbidden: Iterable[str] = (),
-    like: Sequence[Demonstration] = (),
-    like_count: int | None = None,
-    known: Iterable[Demonstration] = (),
     seed: int = 0,
     show_progress: bool = False,
+    **keywords: Any,
 ) -> Generated:
     """Build candidates.
 
-    With `like` they are near those: from the dictionary those with the same topic, part of speech and
-    length; of the sentences those with the same words and length; and a chat model writes sentences in
-    their manner instead of labeling given ones. Of both sources come as many in proportion as there
-    are among the models.
-
     Args:
         settings: where they come from and how many.
+        options: how a local labeler is loaded.
         model: the model that labels when the labeler is local and no other is named.
-        precision: of the local labeler.
-        device: of the local labeler.
-        devices: of the local labeler: the first of them, or all where it has no room.
-        allow_pickle: let the local labeler also read weights that are no safetensors.
-        data: folder that `stsb-train` is looked for in.
+        data: folder with `stsb-train`.
         forbidden: dev and test sentences, which never become demonstrations.
-        like: models of what is wanted, such as a search's best.
-        like_count: how many candidates to build after models; None is as many as without them.
-        known: pairs that are not to come again.
         seed: decides which sentences and headwords are drawn.
         show_progress: draw a bar on standard error.
+        **keywords: fields of `LoadOptions`.
 
     Raises:
         UserError: a source is missing or malformed, or no candidate is left.
     """
+    options = LoadOptions.of(options, **keywords)
+    like: Sequence[Demonstration] = ()
+    like_count = None
+    known: Sequence[Demonstration] = ()
 
     def local(name: str) -> LocalLabeler:
         # Here, because a dictionary alone must not wait for torch.
         from demosearch.candidates.local import LocalLabeler
 
-        return LocalLabeler(
-            name, precision=precision, device=device, devices=devices, allow_pickle=allow_pickle
-        )
+        return LocalLabeler(name, options)
 
     settings = resolved(settings, data)
     curation = _curation(settings, forbidden)

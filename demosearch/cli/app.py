@@ -18,7 +18,7 @@ from demosearch.cli import commands
 from demosearch.cli.completion import SHELLS, PrintCompletion
 from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError, failure_of_the_machine
-from demosearch.selection.defaults import STUDY_NAME
+from demosearch.selection.settings import STUDY_NAME
 
 DESCRIPTION = """\
 Find the in-context demonstrations that make a language model the best sentence encoder.
@@ -572,9 +572,6 @@ def _search_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="leave out prompts that have more tokens than this beyond the plain one's",
-    )
-    parser.add_argument(
-        "--pareto", action="store_true", help="find the best prompt of every length too"
     )
     parser.add_argument(
         "--save-similarities",

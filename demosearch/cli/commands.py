@@ -52,7 +52,6 @@ def run(arguments: Namespace) -> dict[str, Any]:
         center=arguments.center,
         metric=arguments.metric,
         max_extra_tokens=arguments.max_extra_tokens,
-        pareto=arguments.pareto or None,
         save_similarities=arguments.save_similarities or None,
         strategy=arguments.strategy,
         budget=arguments.budget,
@@ -125,15 +124,14 @@ def candidates(arguments: Namespace) -> Any:
         CandidateSettings,
         generate,
         merge_candidates,
-        models_of,
         read_candidates,
         write_candidates,
     )
     from demosearch.candidates.generate import resolved
     from demosearch.cli import display
     from demosearch.datasets.sources import reads_hub
-    from demosearch.demonstration import DemonstrationsFile
-    from demosearch.models.known import Precision, parse_devices, resolve
+    from demosearch.models.known import resolve
+    from demosearch.models.options import LoadOptions
 
     if arguments.show:
         found = read_candidates(arguments.show)
@@ -156,24 +154,15 @@ def candidates(arguments: Namespace) -> Any:
     }
     if arguments.model is not None:
         resolve(arguments.model)
-    known = merge_candidates(read_candidates(path) for path in arguments.known)
-    like = models_of(DemonstrationsFile.read(arguments.like), known) if arguments.like else []
-    if arguments.like and not like:
-        raise UserError(f"--like {arguments.like}: there is no demonstration in it to be like")
     settings = _validated(CandidateSettings, given)
     forbidden = _excluded(arguments)
     hub = reads_hub(arguments.exclude, arguments.data)
     generated = generate(
         resolved(settings, arguments.data, hub=hub),
+        _validated(LoadOptions, _load_options(arguments)),
         model=arguments.model,
-        precision=Precision(arguments.precision) if arguments.precision else None,
-        device=arguments.device,
-        devices=parse_devices(arguments.devices),
-        allow_pickle=arguments.allow_pickle,
         data=arguments.data,
         forbidden=forbidden,
-        like=like,
-        known=known,
         seed=arguments.seed,
         show_progress=not arguments.quiet,
     )
@@ -197,29 +186,23 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.candidates import read_candidates
     from demosearch.cli import display
     from demosearch.datasets import Split, read_sets
-    from demosearch.models.known import parse_devices, resolve
-    from demosearch.prompt import Prompt
-    from demosearch.run import center_texts, warm_demonstrations
-    from demosearch.selection.limits import Budget
-    from demosearch.selection.measure import find_metric
-    from demosearch.templates import DEFAULT_TEMPLATE, search_templates
+    from demosearch.models.known import resolve
+    from demosearch.models.options import LoadOptions
+    from demosearch.selection.inputs import SearchInputs
+    from demosearch.selection.settings import SearchSettings
 
-    metric = find_metric(arguments.metric or "spearman")
+    given = {
+        name: value
+        for name in SearchSettings.model_fields
+        if (value := getattr(arguments, name)) is not None
+    }
+    settings = _validated(SearchSettings, given)
+    options = _validated(LoadOptions, _load_options(arguments))
     resolve(arguments.model)
-    template, *further = search_templates(arguments.template or DEFAULT_TEMPLATE)
-    devices = parse_devices(arguments.devices)
-    found = read_candidates(arguments.candidates)
+    candidates = read_candidates(arguments.candidates)
     dev = read_sets(arguments.dev, Split.DEV, arguments.data)
+    inputs = SearchInputs.read(settings, dev)
     exclude = _excluded(arguments)
-    warm_start = warm_demonstrations(arguments.warm_start or ())
-    centering = center_texts(arguments.center, dev)
-    layer = _layer(arguments.layer, "auto")
-    if arguments.budget:
-        Budget.parse(arguments.budget)
-    for name, least in (("shots", 1), ("ensemble", 1), ("patience", 1), ("max_extra_tokens", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} {value}: at least {least}")
     out = Path(arguments.out)
     if out.suffix != ".json":
         raise UserError(f"--out {out}: a demonstrations file ends in .json")
@@ -228,34 +211,13 @@ def search(arguments: Namespace) -> dict[str, Any]:
     from demosearch.encoder.replicas import open_encoder
     from demosearch.selection import search as selector
 
-    encoder = open_encoder(
-        arguments.model,
-        devices=devices,
-        device=arguments.device,
-        precision=arguments.precision,
-        adapter=arguments.adapter,
-        allow_pickle=arguments.allow_pickle,
-    )
     result = selector.search(
-        encoder,
-        found,
+        open_encoder(arguments.model, options),
+        candidates,
         dev,
+        settings,
         folder=out.with_suffix(".study"),
-        prompt=Prompt(template, layer=layer if isinstance(layer, int) else None),
-        templates=further,
-        warm_start=warm_start,
-        layers="auto" if layer == "auto" else None,
-        shots=1 if arguments.shots is None else arguments.shots,
-        ensemble=1 if arguments.ensemble is None else arguments.ensemble,
-        center=selector.Center(*centering) if centering else None,
-        metric=metric,
-        max_extra_tokens=arguments.max_extra_tokens,
-        pareto=arguments.pareto,
-        save_similarities=arguments.save_similarities,
-        strategy=arguments.strategy or "race",
-        budget=arguments.budget,
-        patience=arguments.patience,
-        seed=arguments.seed or 0,
+        inputs=inputs,
         exclude=exclude,
         storage=arguments.storage,
         study_name=arguments.study,
@@ -268,6 +230,11 @@ def search(arguments: Namespace) -> dict[str, Any]:
     return result.file.model_dump(mode="json")
 
 
+def _load_options(arguments: Namespace) -> dict[str, Any]:
+    names = ("precision", "device", "devices", "adapter", "allow_pickle")
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+
+
 def _excluded(arguments: Namespace) -> list[str]:
     """Return the sentences of the sets that `--exclude` names."""
     from demosearch.datasets import evaluation_sentences
@@ -278,7 +245,8 @@ def _excluded(arguments: Namespace) -> list[str]:
 
 def embed(arguments: Namespace) -> dict[str, Any]:
     """`demosearch embed`."""
-    from demosearch.bulk import check_input, check_output, embed_file, read_texts
+    from demosearch.bulk import check_output, embed_file
+    from demosearch.datasets.texts import check_input, read_texts
 
     check_writable(check_output(arguments.out))
     check_input(arguments.input)
@@ -552,7 +520,7 @@ def _system(arguments: Namespace) -> Embedder | Baseline:
 def _embedder(arguments: Namespace) -> Embedder:
     """Return what `--model`, `--template` and `--demonstrations` name together."""
     from demosearch.demonstration import DemonstrationsFile
-    from demosearch.models.known import parse_devices, resolve
+    from demosearch.models.known import resolve
     from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
     if not arguments.model and not arguments.demonstrations:
@@ -565,26 +533,24 @@ def _embedder(arguments: Namespace) -> Embedder:
         DemonstrationsFile.read(arguments.demonstrations)
     template = arguments.template or DEFAULT_TEMPLATE
     find_templates(template)
-    options = {
-        "precision": arguments.precision,
-        "device": arguments.device,
-        "devices": parse_devices(arguments.devices),
-        "adapter": arguments.adapter,
-        "layer": arguments.layer,
-        "allow_pickle": arguments.allow_pickle,
-    }
+    from demosearch.models.options import LoadOptions
+
+    options = _validated(LoadOptions, _load_options(arguments))
 
     from demosearch.embedder import Embedder
 
     if arguments.demonstrations:
         embedder = Embedder.load(
             arguments.demonstrations,
+            options,
             model=arguments.model,
+            layer=arguments.layer,
             allow_other_model=arguments.allow_other_model,
-            **options,
         )
     else:
-        embedder = Embedder.without_demonstrations(arguments.model, template=template, **options)
+        embedder = Embedder.without_demonstrations(
+            arguments.model, options, template=template, layer=arguments.layer
+        )
     encoder = embedder.encoder
     if encoder.adapter is not None:
         from demosearch.finetune.training import another_prompt

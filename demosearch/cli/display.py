@@ -123,10 +123,6 @@ def show_search(file: DemonstrationsFile) -> None:
         ahead = score_of(file.ranking[0]) - score_of(file.ranking[1])
         _line(f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)}")
         _line(words)
-    if file.pareto is not None:
-        _line("score by extra tokens:")
-        for one in file.pareto:
-            _line(f"{one.tokens:6d}  {score_of(one):.2f}  {one.word or '(none)'}")
     if file.estimate is not None:
         estimate = file.estimate
         _line(

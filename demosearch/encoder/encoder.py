@@ -80,7 +80,7 @@ class Encoder:
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
         # How many may ask it at a time.
-        self.lanes = 1
+        self.concurrency = 1
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
         use_packed_attention(model)

@@ -63,9 +63,9 @@ class Replicas:
         threads = max(1, (os.cpu_count() or 1) // len(devices))
         self._workers = [ProcessPoolExecutor(1, mp_context=context) for _ in devices]
         # How many may ask at a time; each has a device to itself.
-        self.lanes = len(devices)
+        self.concurrency = len(devices)
         self._idle: SimpleQueue[int] = SimpleQueue()
-        for place in range(self.lanes):
+        for place in range(self.concurrency):
             self._idle.put(place)
         try:
             started = [
@@ -116,9 +116,9 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used.
         """
-        size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.lanes)))
+        size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.concurrency)))
         parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
-        with ThreadPoolExecutor(self.lanes) as threads:
+        with ThreadPoolExecutor(self.concurrency) as threads:
             running = [threads.submit(self._ask, Encoder.encode, part, prompt) for part in parts]
             for future in as_completed(running):
                 if error := future.exception():

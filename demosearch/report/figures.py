@@ -16,7 +16,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from demosearch.report.runs import FinishedRun
-from demosearch.selection.entries import BASELINE
+from demosearch.selection.configurations import BASELINE
 
 INK = "#5f6368"
 BLUE, ORANGE, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#9aa0a6"

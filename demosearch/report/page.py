@@ -19,7 +19,7 @@ from demosearch.demonstration import doubt, standing
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
 from demosearch.report.runs import FinishedRun
-from demosearch.selection.entries import BASELINE
+from demosearch.selection.configurations import BASELINE
 
 DPI = 150
 # Rows of the table of candidates; a page of ten thousand would be slow to open.

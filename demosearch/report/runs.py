@@ -16,7 +16,7 @@ from demosearch.candidates.file import Candidate, read_candidates
 from demosearch.demonstration import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.models.known import KNOWN_MODELS, short_name
-from demosearch.run import (
+from demosearch.run_folder import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
     EVALUATION_FILE,

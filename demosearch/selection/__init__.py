@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
-    from demosearch.selection.defaults import STUDY_NAME
-    from demosearch.selection.measure import Measure, Metric, find_metric
-    from demosearch.selection.objective import Objective, SentenceEncoder
-    from demosearch.selection.search import Center, SearchResult
-    from demosearch.selection.study import Strategy
+    from demosearch.selection.inputs import Center, SearchInputs
+    from demosearch.selection.objective import Metric, Objective, find_metric
+    from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
+    from demosearch.selection.search import SearchResult
+    from demosearch.selection.settings import STUDY_NAME, SearchSettings, Strategy
 
 __all__ = [
     "STUDY_NAME",
     "Center",
-    "Measure",
     "Metric",
     "Objective",
+    "PairEncoder",
+    "SearchInputs",
     "SearchResult",
+    "SearchSettings",
     "SentenceEncoder",
     "Strategy",
     "find_metric",
@@ -27,15 +29,17 @@ __all__ = [
 
 # Options are known to be right before Optuna is imported. (`search` itself is its module's name here.)
 _HOMES = {
-    "STUDY_NAME": "demosearch.selection.defaults",
-    "Center": "demosearch.selection.search",
-    "Measure": "demosearch.selection.measure",
-    "Metric": "demosearch.selection.measure",
+    "STUDY_NAME": "demosearch.selection.settings",
+    "Center": "demosearch.selection.inputs",
     "Objective": "demosearch.selection.objective",
+    "Metric": "demosearch.selection.objective",
+    "PairEncoder": "demosearch.selection.pair_encoder",
     "SearchResult": "demosearch.selection.search",
-    "SentenceEncoder": "demosearch.selection.objective",
-    "Strategy": "demosearch.selection.study",
-    "find_metric": "demosearch.selection.measure",
+    "SentenceEncoder": "demosearch.selection.pair_encoder",
+    "SearchInputs": "demosearch.selection.inputs",
+    "SearchSettings": "demosearch.selection.settings",
+    "Strategy": "demosearch.selection.settings",
+    "find_metric": "demosearch.selection.objective",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -19,8 +19,8 @@ from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
 from demosearch.metrics.similarity import normalised
 from demosearch.prompt import Prompt
-from demosearch.selection.measure import Measure
 from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,7 +57,7 @@ class Products:
 
 
 def products(
-    objective: Objective, prompts: Sequence[Prompt], folder: Path, progress: Bar
+    pair_encoder: PairEncoder, prompts: Sequence[Prompt], folder: Path, progress: Bar
 ) -> tuple[Products, float]:
     """Return what ensembles of some prompts are made of, and the seconds that encoding took.
 
@@ -65,7 +65,7 @@ def products(
     that a kill costs one prompt at most.
 
     Args:
-        objective: the pairs and the encoder.
+        pair_encoder: the pairs and the encoder.
         prompts: each at its layer.
         folder: of the search.
         progress: moves on by the pairs of every prompt.
@@ -73,15 +73,15 @@ def products(
     Raises:
         UserError: a prompt cannot be used.
     """
-    kept = folder / "ensemble" / f"{objective.key(prompts)}.npz"
+    kept = folder / "ensemble" / f"{pair_encoder.key(prompts)}.npz"
     if not kept.exists():
-        states = [kept.with_name(f"{objective.key([each])}.states.npz") for each in prompts]
+        states = [kept.with_name(f"{pair_encoder.key([each])}.states.npz") for each in prompts]
         for path, prompt in zip(states, prompts, strict=True):
             if not path.exists():
-                _encode(objective, prompt, path)
-            progress.advance(len(objective.pairs))
+                _encode(pair_encoder, prompt, path)
+            progress.advance(len(pair_encoder.pairs))
         try:
-            _multiply(objective, states, kept)
+            _multiply(pair_encoder, states, kept)
         except FileNotFoundError:
             # Another worker in this folder was done first.
             if not kept.exists():
@@ -94,20 +94,20 @@ def products(
 
 
 def greedy(
-    found: Products, measure: Measure, most: int, rows: NDArray[np.intp] | None = None
+    found: Products, objective: Objective, most: int, rows: NDArray[np.intp] | None = None
 ) -> list[list[int]]:
     """Return the growing sets of prompts: the first alone, then with whichever helps it most, ...
 
     Args:
         found: what the prompts make of the pairs; the first prompt is the one to start from.
-        measure: scores the pairs.
+        objective: scores the pairs.
         most: prompts in the largest set.
         rows: choose on these pairs only; the start is then the best prompt on them.
     """
     chosen = slice(None) if rows is None else rows
 
     def score(members: list[int]) -> float:
-        return float(measure.score(found.similarities(members)[chosen], rows))
+        return float(objective.score(found.similarities(members)[chosen], rows))
 
     members = [0] if rows is None else [max(range(len(found)), key=lambda one: score([one]))]
     sets = [members]
@@ -118,9 +118,9 @@ def greedy(
     return sets
 
 
-def _encode(objective: Objective, prompt: Prompt, path: Path) -> None:
+def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
     started = time.monotonic()
-    states = objective.encoder.encode(objective.pairs.sentences(), prompt)
+    states = pair_encoder.encoder.encode(pair_encoder.pairs.sentences(), prompt)
     with atomic_write(path, "wb") as file:
         np.savez(
             file,
@@ -129,8 +129,8 @@ def _encode(objective: Objective, prompt: Prompt, path: Path) -> None:
         )
 
 
-def _multiply(objective: Objective, states: Sequence[Path], path: Path) -> None:
-    sides = objective.pairs.places(objective.pairs.sentences())
+def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> None:
+    sides = pair_encoder.pairs.places(pair_encoder.pairs.sentences())
     loaded = [np.load(each, allow_pickle=False) for each in states]
     # (prompts, pairs, width) of either side.
     ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in sides)

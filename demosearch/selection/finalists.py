@@ -21,9 +21,8 @@ from demosearch.demonstration import (
 )
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
-from demosearch.selection.entries import BASELINE, Entry
-from demosearch.selection.measure import SPEARMAN, Measure
-from demosearch.selection.pareto import fronts
+from demosearch.selection.configurations import BASELINE, Configuration
+from demosearch.selection.objective import SPEARMAN, Objective
 from demosearch.selection.race import Race
 
 if TYPE_CHECKING:
@@ -32,41 +31,48 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Finalists:
-    """The entries that were scored on all pairs, best first.
+    """The configurations that were scored on all pairs, best first.
 
     Attributes:
-        entries: the entries.
+        configurations: the configurations.
         layers: that were scored.
-        scores: in the measure's metric, (entries, layers); nan where there is none.
-        similarities: float32 (entries, layers, pairs).
+        scores: in the objective's metric, (configurations, layers); nan where there is none.
+        similarities: float32 (configurations, layers, pairs).
         baseline: without demonstration, float32 (layers, pairs), the last layer last.
-        measure: the pairs, and how they are judged.
+        objective: the pairs, and how they are judged.
     """
 
-    entries: list[Entry]
+    configurations: list[Configuration]
     layers: list[int]
     scores: NDArray[np.float64]
     similarities: NDArray[np.float32]
     baseline: NDArray[np.float32]
-    measure: Measure
+    objective: Objective
 
     @classmethod
     def of(
-        cls, race: Race, entries: Sequence[Entry], layers: list[int], measure: Measure
+        cls,
+        race: Race,
+        configurations: Sequence[Configuration],
+        layers: list[int],
+        objective: Objective,
     ) -> Finalists:
-        """Return what a race left of its entries.
+        """Return what a race left of its configurations.
 
         Raises:
             UserError: nothing could be scored.
         """
-        found = [(entry, race.similarities(entry.name)) for entry in entries]
-        whole = [(entry, each) for entry, each in found if each is not None]
+        found = [
+            (configuration, race.similarities(configuration.name))
+            for configuration in configurations
+        ]
+        whole = [(configuration, each) for configuration, each in found if each is not None]
         baseline = race.similarities(BASELINE)
         if not whole or baseline is None:
             raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
         similarities = np.stack([each for _, each in whole])
         # One after the other: ranking all at once would take many times their memory.
-        scores = np.stack([measure.score(each) for each in similarities])
+        scores = np.stack([objective.score(each) for each in similarities])
         order = np.argsort(-np.nanmax(scores, axis=1), kind="stable")
         return cls(
             [whole[place][0] for place in order],
@@ -74,20 +80,20 @@ class Finalists:
             scores[order],
             similarities[order],
             baseline,
-            measure,
+            objective,
         )
 
     @property
     def best(self) -> Prompt:
         """The best prompt, at its best layer."""
-        return replace(self.entries[0].prompt, layer=self.layers[self._row])
+        return replace(self.configurations[0].prompt, layer=self.layers[self._row])
 
     def prompts(self, number: int) -> list[Prompt]:
         """Return the leading prompts, each at its best layer."""
         rows = np.nanargmax(self.scores[:number], axis=1)
         return [
-            replace(entry.prompt, layer=self.layers[row])
-            for entry, row in zip(self.entries, rows, strict=False)
+            replace(configuration.prompt, layer=self.layers[row])
+            for configuration, row in zip(self.configurations, rows, strict=False)
         ]
 
     @property
@@ -101,47 +107,32 @@ class Finalists:
         return best
 
     def ranking(self, names: Collection[str] | None = None) -> list[Ranked]:
-        """Return the leading entries, or those of some names, each with its best layer's score."""
-        places = range(len(self.entries))
+        """Return the leading configurations, or those of some names, each with its best layer's score."""
+        places = range(len(self.configurations))
         if names is None:
             return [self._ranked(place) for place in places[:RANKING_LENGTH]]
-        return [self._ranked(place) for place in places if self.entries[place].name in names]
+        return [self._ranked(place) for place in places if self.configurations[place].name in names]
 
     def _ranked(self, place: int) -> Ranked:
         row = int(np.nanargmax(self.scores[place]))
         similarities = self.similarities[place, row]
-        return self._as_ranked(self.entries[place], self.layers[row], similarities)
+        return self._as_ranked(self.configurations[place], self.layers[row], similarities)
 
-    def _as_ranked(self, entry: Entry, layer: int, similarities: NDArray[np.float32]) -> Ranked:
+    def _as_ranked(
+        self, configuration: Configuration, layer: int, similarities: NDArray[np.float32]
+    ) -> Ranked:
         return Ranked(
-            id=entry.name,
-            **entry.describe(),
-            tokens=entry.tokens,
+            id=configuration.name,
+            **configuration.describe(),
+            tokens=configuration.tokens,
             layer=layer,
-            **_scored(self.measure, similarities),
+            **_scored(self.objective, similarities),
         )
 
-    def pareto(self, baseline: Entry) -> list[Ranked]:
-        """Return the prompts of which none is both as good and as short, the shortest first.
-
-        Args:
-            baseline: the prompt without demonstration, which is one of them if none beats it.
-        """
-        without = self.baseline[: len(self.layers)]
-        plain = self.measure.score(without)
-        row = int(np.nanargmax(plain))
-        found = [
-            self._as_ranked(baseline, self.layers[row], without[row]),
-            *(self._ranked(place) for place in range(len(self.entries))),
-        ]
-        scores = [float(plain[row]), *np.nanmax(self.scores, axis=1).tolist()]
-        places = np.flatnonzero(fronts(scores, [one.tokens or 0 for one in found]) == 0)
-        return sorted((found[place] for place in places), key=lambda one: one.tokens or 0)
-
-    def save(self, path: Path, baseline: Entry) -> Path:
+    def save(self, path: Path, baseline: Configuration) -> Path:
         """Write all similarities, float16 and compressed, and return the file.
 
-        It holds `similarities` (entries, layers, pairs), the plain prompt first, the entries' `names`,
+        It holds `similarities` (configurations, layers, pairs), the plain prompt first, the configurations' `names`,
         the `layers`, and the `dev_sha256` of the pairs.
 
         Args:
@@ -153,9 +144,11 @@ class Finalists:
             np.savez_compressed(
                 file,
                 similarities=np.stack([without, *self.similarities]).astype(np.float16),
-                names=np.array([baseline.name, *(entry.name for entry in self.entries)]),
+                names=np.array(
+                    [baseline.name, *(configuration.name for configuration in self.configurations)]
+                ),
                 layers=np.array(self.layers),
-                dev_sha256=np.array(self.measure.pairs.sha256),
+                dev_sha256=np.array(self.objective.pairs.sha256),
             )
         return path
 
@@ -164,24 +157,24 @@ class Finalists:
 
         Args:
             together: similarities of an ensemble, float32 (pairs,), if that is the choice; all
-                entries are then the others.
+                configurations are then the others.
         """
         rows = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
         others = [each[row] for each, row in zip(self.similarities, rows, strict=False)]
-        names = [entry.name for entry in self.entries[:RANKING_LENGTH]]
+        names = [configuration.name for configuration in self.configurations[:RANKING_LENGTH]]
         if together is None:
             together, others, names = others[0], others[1:], names[1:]
         systems = [self.baseline[-1], *others]
-        gain, *ahead = self.measure.intervals(together, systems)
-        dev = self.measure.pairs
+        gain, *ahead = self.objective.intervals(together, systems)
+        dev = self.objective.pairs
         return DevRecord(
             name=dev.name,
             pairs=len(dev),
             sha256=dev.sha256,
             sets=[SetRecord(name=one.name, pairs=len(one), sha256=one.sha256) for one in dev.sets]
             or None,
-            **_scored(self.measure, together),
-            **_scored(self.measure, self.baseline[-1], "baseline_"),
+            **_scored(self.objective, together),
+            **_scored(self.objective, self.baseline[-1], "baseline_"),
             gain_ci95=gain,
             runner_up_ci95=ahead[0] if ahead else None,
             indistinguishable=[
@@ -198,18 +191,18 @@ class Finalists:
 
         Args:
             choose: how an ensemble is chosen on some pairs, for `split_estimate`; None is the choice
-                among entries and layers.
+                among configurations and layers.
             among: how many prompts it is chosen among.
         """
         if choose is None:
-            systems = self.similarities.reshape(-1, len(self.measure.pairs))
-            choose = self.measure.best_of(systems[np.isfinite(self.scores.ravel())])
-        gain, interval = self.measure.split_estimate(choose, self.baseline[-1])
+            systems = self.similarities.reshape(-1, len(self.objective.pairs))
+            choose = self.objective.best_of(systems[np.isfinite(self.scores.ravel())])
+        gain, interval = self.objective.split_estimate(choose, self.baseline[-1])
         return EstimateRecord(
             method="choice on a random half of the pairs, gain on the other half, repeated",
             gain=gain,
             ci95=interval,
-            candidates=among or len(self.entries),
+            candidates=among or len(self.configurations),
         )
 
     def layer_curve(self) -> list[LayerRecord]:
@@ -218,8 +211,8 @@ class Finalists:
         return [
             LayerRecord(
                 layer=layer,
-                **_scored(self.measure, ours),
-                **_scored(self.measure, without, "baseline_"),
+                **_scored(self.objective, ours),
+                **_scored(self.objective, without, "baseline_"),
             )
             for layer, ours, without in rows
         ]
@@ -227,33 +220,33 @@ class Finalists:
     def step_after(self, before: Finalists | None) -> StepRecord:
         """Return what the best prompt gains over the one before it, or over the baseline."""
         without = before.best_similarities if before else self.baseline[-1]
-        return step(self.best_similarities, without, self.measure, [self.best])
+        return step(self.best_similarities, without, self.objective, [self.best])
 
 
 def step(
     ours: NDArray[np.float32],
     before: NDArray[np.float32],
-    measure: Measure,
+    objective: Objective,
     prompts: Sequence[Prompt],
 ) -> StepRecord:
     """Return what some prompts gain over what was there before, by the similarities of both."""
-    gain = measure.score(ours) - measure.score(before)
+    gain = objective.score(ours) - objective.score(before)
     return StepRecord(
         prompts=len(prompts),
         demonstrations=sum(len(prompt.demonstrations) for prompt in prompts),
-        **_scored(measure, ours),
+        **_scored(objective, ours),
         gain=round(float(gain), 6),
-        gain_ci95=measure.interval(ours, before),
+        gain_ci95=objective.interval(ours, before),
     )
 
 
 def _scored(
-    measure: Measure, similarities: NDArray[np.float32], prefix: str = ""
+    objective: Objective, similarities: NDArray[np.float32], prefix: str = ""
 ) -> dict[str, Any]:
     """Return Spearman's correlation, and the score where the metric is another; None for nan."""
-    found = {"spearman": measure.spearman(similarities)}
-    if measure.metric != SPEARMAN:
-        found["score"] = measure.score(similarities)
+    found = {"spearman": objective.spearman(similarities)}
+    if objective.metric != SPEARMAN:
+        found["score"] = objective.score(similarities)
     return {
         f"{prefix}{name}": float(value) if np.isfinite(value) else None
         for name, value in found.items()

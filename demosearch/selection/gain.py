@@ -12,8 +12,8 @@ from demosearch._common.files import read_json
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, first_error
 from demosearch.prompt import Prompt
-from demosearch.selection.measure import SPEARMAN, Measure, Metric
-from demosearch.selection.objective import Objective, SentenceEncoder
+from demosearch.selection.objective import SPEARMAN, Metric, Objective
+from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,20 +81,20 @@ def gain_on(
         mean: subtracted from the embeddings under the chosen prompts.
         metric: what the gain is counted in.
     """
-    measure = Measure(pairs, metric, seed)
-    objective = Objective(encoder, measure)
-    ours = objective.similarities_under(prompts, mean)
-    (plain,) = objective.similarities(baseline)
-    score, before = (float(measure.score(each)) for each in (ours, plain))
+    objective = Objective(pairs, metric, seed)
+    pair_encoder = PairEncoder(encoder, objective)
+    ours = pair_encoder.similarities_under(prompts, mean)
+    (plain,) = pair_encoder.similarities(baseline)
+    score, before = (float(objective.score(each)) for each in (ours, plain))
     other = metric != SPEARMAN
     return Gain(
         name=pairs.name,
         pairs=len(pairs),
         sha256=pairs.sha256,
-        spearman=float(measure.spearman(ours)),
-        baseline_spearman=float(measure.spearman(plain)),
+        spearman=float(objective.spearman(ours)),
+        baseline_spearman=float(objective.spearman(plain)),
         score=score if other else None,
         baseline_score=before if other else None,
         gain=round(score - before, 6),
-        gain_ci95=measure.interval(ours, plain),
+        gain_ci95=objective.interval(ours, plain),
     )

@@ -26,11 +26,10 @@ import numpy as np
 
 from demosearch.demonstration import Demonstration
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.selection.entries import BASELINE, Entry
-from demosearch.selection.limits import Limits
-from demosearch.selection.objective import Objective
-from demosearch.selection.pareto import fronts
-from demosearch.selection.rungs import FEWEST_FINALISTS, FEWEST_OF_A_FRONT, survivors
+from demosearch.selection.configurations import BASELINE, Configuration
+from demosearch.selection.pair_encoder import PairEncoder
+from demosearch.selection.rungs import survivors
+from demosearch.selection.stopping import StoppingRule
 from demosearch.selection.study import CandidateStudy, Outcome
 
 if TYPE_CHECKING:
@@ -38,8 +37,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Called with an entry, how many pairs were looked at, and its scores by rung; none: it failed.
-Report = Callable[[Entry, int, dict[int, float]], None]
+# Called with an configuration, how many pairs were looked at, and its scores by rung; none: it failed.
+Report = Callable[[Configuration, int, dict[int, float]], None]
 
 # So many are claimed at a time at most; few enough that workers end a rung together.
 MOST_CLAIMED = 8
@@ -52,83 +51,79 @@ FEWEST_FAILING = 3
 
 
 class Race:
-    """Entries, pairs in the order in which they are looked at, and the rungs.
-
-    Attributes:
-        pareto: short prompts go on too.
+    """ConfigurationFactory, pairs in the order in which they are looked at, and the rungs.
 
     Args:
-        objective: gives similarities of pairs under a prompt.
+        pair_encoder: gives similarities of pairs under a prompt.
         study: where what is found is kept.
         baseline: the prompt without demonstration.
         rungs: sizes of the rungs, rising; the last is all pairs.
         layers: indices into `hidden_states` to choose among, all from one pass.
         last: the last layer; the baseline's similarities there are kept too.
-        limits: ends the race early.
-        pareto: short prompts go on too, as long as none is both as good and as short.
+        stopping: ends the race early.
         report: told of every score.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        pair_encoder: PairEncoder,
         study: CandidateStudy,
-        baseline: Entry,
+        baseline: Configuration,
         rungs: Sequence[int],
         layers: Sequence[int],
         last: int,
-        limits: Limits,
-        pareto: bool = False,
+        stopping: StoppingRule,
         report: Report | None = None,
     ) -> None:
-        self._objective = objective
+        self._pair_encoder = pair_encoder
         self._study = study
-        self._measure = objective.measure
+        self._objective = pair_encoder.objective
         # Of all pairs; a rung of n pairs is the first n of them.
         self._order: NDArray[np.intp] | None = None
-        self._pairs = len(objective.pairs)
+        self._pairs = len(pair_encoder.pairs)
         self._rungs = list(rungs)
         self._before: dict[int, int] = {}
         self._layers = list(layers)
         self._baseline_layers = list(dict.fromkeys([*layers, last]))
-        self._limits = limits
-        self.pareto = pareto
+        self._stopping = stopping
         self._report = report
-        # Guards the study's memory and the race's own, where several lanes work.
+        # Guards the study's memory and the race's own, where several concurrency work.
         self._lock = threading.RLock()
         self._stopped = threading.Event()
         self._baseline = baseline
-        self._entries: dict[str, Entry] = {}
+        self._configurations: dict[str, Configuration] = {}
         self._alive: list[str] = []
         self._staying: set[str] = set()
         self._rung = 0
         self._was_cut = False
         self._is_spent = False
 
-    def run(self, entries: Sequence[Entry], staying: Collection[str] = ()) -> None:
+    def run(self, configurations: Sequence[Configuration], staying: Collection[str] = ()) -> None:
         """Go on until all that stay are scored on all pairs, or a limit is reached.
 
-        May be called again with other entries.
+        May be called again with other configurations.
 
         Args:
-            entries: what races.
+            configurations: what races.
             staying: names of those that are scored on all pairs whatever their standing.
 
         Raises:
             UserError: the prompt without demonstration cannot be scored, or too many cannot.
         """
-        self._entries = {entry.name: entry for entry in entries}
-        self._alive = list(self._entries)
+        self._configurations = {
+            configuration.name: configuration for configuration in configurations
+        }
+        self._alive = list(self._configurations)
         self._staying = set(staying)
         self._rung = 0
         self._was_cut = False
         self._stopped.clear()
-        lanes = self._objective.encoder.lanes
-        if lanes == 1:
+        concurrency = self._pair_encoder.encoder.concurrency
+        if concurrency == 1:
             self._work(0)
             return
-        with ThreadPoolExecutor(lanes) as threads:
-            running = [threads.submit(self._work, lane) for lane in range(lanes)]
+        with ThreadPoolExecutor(concurrency) as threads:
+            running = [threads.submit(self._work, lane) for lane in range(concurrency)]
             try:
                 for lane in running:
                     lane.result()
@@ -145,39 +140,39 @@ class Race:
             stage: names it.
             sentences: that it takes at most.
         """
-        if not self._limits.name:
+        if not self._stopping.name:
             return True
-        room = self._study.note(f"{stage} within {self._limits.name}", self._affords(sentences))
+        room = self._study.note(f"{stage} within {self._stopping.name}", self._affords(sentences))
         if not room:
             logger.warning("the budget has no room for %s: left out", stage)
         return bool(room)
 
     def allows_pairs(self, stage: str, pairs: int) -> bool:
         """Whether the budget has room for a stage that looks at so many pairs; as `allows`."""
-        return self.allows(stage, pairs / self._pairs * len(self._objective.pairs.sentences()))
+        return self.allows(stage, pairs / self._pairs * len(self._pair_encoder.pairs.sentences()))
 
     def _affords(self, sentences: float) -> bool:
         """Whether the budget has room for so many more at this moment."""
         spent, seconds = (self._study.total(each) for each in ("sentences_encoded", "seconds"))
-        return not self._is_spent and not self._limits.is_spent(spent, seconds, sentences)
+        return not self._is_spent and not self._stopping.is_spent(spent, seconds, sentences)
 
-    def leaders(self, entries: Sequence[Entry], number: int) -> list[Entry]:
-        """Return the entries that went furthest and stood best there, one a demonstration."""
+    def leaders(self, configurations: Sequence[Configuration], number: int) -> list[Configuration]:
+        """Return the configurations that went furthest and stood best there, one a demonstration."""
         reached: dict[str, tuple[int, float]] = {}
-        for entry in entries:
-            sizes = [size for size in self._rungs if self._study.outcome(entry.name, size)]
-            if sizes and entry.name not in self._study.failures:
-                reached[entry.name] = (sizes[-1], self._key(entry.name, sizes[-1]))
-        found = [entry for entry in entries if entry.name in reached]
-        found.sort(key=lambda entry: reached[entry.name], reverse=True)
+        for configuration in configurations:
+            sizes = [size for size in self._rungs if self._study.outcome(configuration.name, size)]
+            if sizes and configuration.name not in self._study.failures:
+                reached[configuration.name] = (sizes[-1], self._key(configuration.name, sizes[-1]))
+        found = [configuration for configuration in configurations if configuration.name in reached]
+        found.sort(key=lambda configuration: reached[configuration.name], reverse=True)
         # The same demonstration may lead under several templates.
-        best: dict[tuple[Demonstration, ...], Entry] = {}
-        for entry in found:
-            best.setdefault(entry.prompt.demonstrations, entry)
+        best: dict[tuple[Demonstration, ...], Configuration] = {}
+        for configuration in found:
+            best.setdefault(configuration.prompt.demonstrations, configuration)
         return list(best.values())[:number]
 
     def similarities(self, name: str) -> NDArray[np.float32] | None:
-        """Return an entry's similarities at its layers, float32 (layers, pairs), if all are known.
+        """Return an configuration's similarities at its layers, float32 (layers, pairs), if all are known.
 
         The last row of the baseline is the last layer.
         """
@@ -213,9 +208,11 @@ class Race:
 
     def _fair_share(self, missing: dict[str, tuple[str, int]]) -> int:
         """Return how many to claim: few where few are left, one where each might be the last."""
-        if self._limits.are_set:
+        if self._stopping.are_set:
             return 1
-        return max(1, min(MOST_CLAIMED, len(missing) // (2 * self._objective.encoder.lanes)))
+        return max(
+            1, min(MOST_CLAIMED, len(missing) // (2 * self._pair_encoder.encoder.concurrency))
+        )
 
     def _missing(self) -> dict[str, tuple[str, int]]:
         """Return what is to be scored now, by the name of its claim; nothing when all is over."""
@@ -241,8 +238,8 @@ class Race:
 
     def _begin(self, baseline: NDArray[np.float32]) -> None:
         """Set the order, and drop the rungs on which it has pairs of one score only."""
-        self._order = order = self._measure.order(baseline)
-        self._rungs = [size for size in self._rungs if self._measure.can_judge(order[:size])]
+        self._order = order = self._objective.order(baseline)
+        self._rungs = [size for size in self._rungs if self._objective.can_judge(order[:size])]
         self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
         known = self._study.outcome(BASELINE, self._pairs)
         if self._report and known:
@@ -250,15 +247,8 @@ class Race:
 
     def _next(self, size: int) -> list[str]:
         """Return who goes on from a rung that is over, in the order of their standing."""
-        going_on = survivors(len(self._entries), self._rung, fewest_finalists(self.pareto))
+        going_on = survivors(len(self._configurations), self._rung)
         standing = self._standing(self._alive, size)
-        if self.pareto:
-            keys = [self._key(name, size) for name in standing]
-            tokens = [self._entries[name].tokens for name in standing]
-            found = fronts(keys, tokens)
-            standing = [standing[place] for place in np.argsort(found, kind="stable")]
-            # Of the first front nobody is left behind.
-            going_on = max(going_on, int(np.count_nonzero(found == 0)))
         return [
             name for place, name in enumerate(standing) if place < going_on or name in self._staying
         ]
@@ -274,7 +264,7 @@ class Race:
         return sorted(found, key=lambda name: -found[name])
 
     def _order_of(self, name: str) -> NDArray[np.intp]:
-        """Return the order in which an entry's pairs are kept; the baseline comes before any order."""
+        """Return the order in which an configuration's pairs are kept; the baseline comes before any order."""
         if name == BASELINE or self._order is None:
             return np.arange(self._pairs)
         return self._order
@@ -285,10 +275,10 @@ class Race:
         if known is None:
             return -np.inf
         chosen = known[: len(self._layers)]
-        return float(np.nanmax(self._measure.standing(chosen, self._order_of(name)[:size])))
+        return float(np.nanmax(self._objective.standing(chosen, self._order_of(name)[:size])))
 
     def _known(self, name: str, size: int) -> NDArray[np.float32] | None:
-        """Return an entry's similarities on a rung, float32 (layers, size), in the race's order.
+        """Return an configuration's similarities on a rung, float32 (layers, size), in the race's order.
 
         nan where they are not known yet; None if none is.
         """
@@ -306,7 +296,7 @@ class Race:
 
     def _end_is_due(self, size: int) -> str:
         """Return which limit is reached, or nothing."""
-        if self._was_cut or not self._limits.are_set:
+        if self._was_cut or not self._stopping.are_set:
             return ""
         outcomes = (self._study.outcome(name, size) for name in self._alive)
         if not self._before[size] and not any(each and not each.failure for each in outcomes):
@@ -315,9 +305,9 @@ class Race:
         # The best so far, and those that stay, from the rung before to the end.
         ending = 1 + sum(not self._study.outcome(name, whole) for name in self._staying)
         left = ending * (whole - self._before[size]) / whole
-        if not self._affords(left * len(self._objective.pairs.sentences())):
+        if not self._affords(left * len(self._pair_encoder.pairs.sentences())):
             return "budget"
-        patience = self._limits.patience
+        patience = self._stopping.patience
         if patience and size == whole and self._fruitless() >= patience:
             return "patience"
         return ""
@@ -338,11 +328,11 @@ class Race:
 
         Which is the best so far depends on the moment, so the first worker's finding is everyone's.
         """
-        names = list(self._entries)
+        names = list(self._configurations)
         ranked = self._standing(names, size) or self._standing(names, self._before[size] or size)
-        leader = self._study.note(f"{reason} reached {self._limits.name}".strip(), ranked[0])
+        leader = self._study.note(f"{reason} reached {self._stopping.name}".strip(), ranked[0])
         whole = self._study.outcome(leader, self._pairs)
-        if leader not in self._entries or (whole and leader != ranked[0]):
+        if leader not in self._configurations or (whole and leader != ranked[0]):
             # By the clock it ends at another moment than it did in an earlier sitting.
             leader = ranked[0]
         logger.info("the %s is reached: the best so far is scored on all pairs", reason)
@@ -363,19 +353,19 @@ class Race:
                 "the prompt without demonstration could not be scored on these pairs:"
                 f" {failures[BASELINE]}"
             )
-        failed = [name for name in self._entries if name in failures]
-        if len(failed) > max(FEWEST_FAILING, MOST_FAILING * len(self._entries)):
+        failed = [name for name in self._configurations if name in failures]
+        if len(failed) > max(FEWEST_FAILING, MOST_FAILING * len(self._configurations)):
             raise UserError(
-                f"{len(failed)} of {len(self._entries)} candidates could not be scored, the first"
+                f"{len(failed)} of {len(self._configurations)} candidates could not be scored, the first"
                 f" because: {failures[failed[0]]}"
             )
 
     def _score(self, name: str, size: int) -> None:
-        """Compute what is not known of an entry up to a rung, and write it."""
+        """Compute what is not known of an configuration up to a rung, and write it."""
         with self._lock:
             known = self._known(name, size)
         missing = np.arange(size) if known is None else np.flatnonzero(np.isnan(known[0]))
-        entry = self._baseline if name == BASELINE else self._entries[name]
+        configuration = self._baseline if name == BASELINE else self._configurations[name]
         order = self._order_of(name)
         indices = order[missing].tolist()
         layers = self._baseline_layers if name == BASELINE else self._layers
@@ -383,7 +373,7 @@ class Race:
         new, failure = np.empty((len(layers), 0), dtype=np.float32), ""
         try:
             if indices:
-                new = self._objective.similarities(entry.prompt, indices, layers)
+                new = self._pair_encoder.similarities(configuration.prompt, indices, layers)
         except (DeviceLostError, OutOfMemoryError):
             # The prompt is not to blame, and may do well another time.
             raise
@@ -397,7 +387,7 @@ class Race:
             whole[:, missing] = new
             if name == BASELINE:
                 # It is whole before there is an order; its rungs are the others' all the same.
-                order = self._measure.order(whole[-1])
+                order = self._objective.order(whole[-1])
                 whole = whole[:, order]
             scores, layer, failure = self._judged(whole[: len(self._layers)], order)
         if failure:
@@ -409,14 +399,14 @@ class Race:
             failure,
             scores,
             layer,
-            len(self._objective.pairs.sentences(indices)),
+            len(self._pair_encoder.pairs.sentences(indices)),
             seconds,
         )
         with self._lock:
-            self._study.lower_token_budget(self._objective.encoder.token_budget)
-            self._study.add(entry, size, outcome, is_last=size == self._pairs)
+            self._study.lower_token_budget(self._pair_encoder.encoder.token_budget)
+            self._study.add(configuration, size, outcome, is_last=size == self._pairs)
         if self._report:
-            self._report(entry, len(indices), scores)
+            self._report(configuration, len(indices), scores)
 
     def _judged(
         self, similarities: NDArray[np.float32], order: NDArray[np.intp]
@@ -428,7 +418,7 @@ class Race:
         scores: dict[int, float] = {}
         size = similarities.shape[1]
         for rung in (each for each in self._rungs if each <= size):
-            found = self._measure.score(similarities[:, :rung], order[:rung])
+            found = self._objective.score(similarities[:, :rung], order[:rung])
             if np.isfinite(found).any():
                 best = int(np.nanargmax(found))
                 scores[rung], layer = found[best], self._layers[best]
@@ -436,27 +426,22 @@ class Race:
             return (
                 {},
                 0,
-                f"no {self._measure.metric.name} of these similarities; are they all equal?",
+                f"no {self._objective.metric.name} of these similarities; are they all equal?",
             )
         return scores, layer, ""
 
 
-def fewest_finalists(pareto: bool) -> int:
-    """Return how many are scored on all pairs at least."""
-    return FEWEST_OF_A_FRONT if pareto else FEWEST_FINALISTS
-
-
-def planned_finalists(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
+def planned_finalists(candidates: int, rungs: Sequence[int]) -> int:
     """Return how many candidates will be scored on all pairs."""
     if len(rungs) == 1:
         return candidates
-    return survivors(candidates, len(rungs) - 2, fewest_finalists(pareto))
+    return survivors(candidates, len(rungs) - 2)
 
 
-def planned_pairs(candidates: int, rungs: Sequence[int], *, pareto: bool = False) -> int:
+def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
     """Return how many pairs will be looked at in all, the prompt without demonstration included."""
     total, left = rungs[-1], candidates
     for rung, (before, size) in enumerate(pairwise([0, *rungs])):
         total += left * (size - before)
-        left = survivors(candidates, rung, fewest_finalists(pareto))
+        left = survivors(candidates, rung)
     return total

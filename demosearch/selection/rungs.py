@@ -32,8 +32,6 @@ LATER_CUT = 0.62
 HILBERT_SIDE = 64
 # Below this many finalists, cutting saves little and risks the best one.
 FEWEST_FINALISTS = 4
-# Where short prompts go on beside the best ones.
-FEWEST_OF_A_FRONT = 12
 
 
 def stratified_order(scores: Sequence[float], seed: int) -> NDArray[np.intp]:
@@ -131,13 +129,13 @@ def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
     return [*sizes, pairs]
 
 
-def survivors(candidates: int, rung: int, fewest: int = FEWEST_FINALISTS) -> int:
+def survivors(candidates: int, rung: int) -> int:
     """Return how many candidates of so many at the start go on from a rung; the first is 0.
 
-    At least `fewest` do.
+    At least `FEWEST_FINALISTS` do.
 
     >>> [survivors(300, rung) for rung in range(9)]
     [141, 88, 55, 34, 21, 13, 9, 5, 4]
     """
     left = math.ceil(candidates * FIRST_CUT * LATER_CUT**rung)
-    return min(candidates, max(left, fewest))
+    return min(candidates, max(left, FEWEST_FINALISTS))

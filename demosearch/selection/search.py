@@ -1,75 +1,53 @@
-"""The search: candidates and dev pairs in, the best demonstration and how sure it is out."""
+"""The search: candidates and dev pairs in, the best demonstration and its uncertainty out."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
-from demosearch.candidates.nearby import MODELS
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import (
-    Demonstration,
-    DemonstrationsFile,
-    SearchRecord,
-)
-from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.prompt import Prompt, Template
-from demosearch.selection.choice import Choice
-from demosearch.selection.defaults import AUTO, STUDY_NAME
-from demosearch.selection.entries import BASELINE, Entries, Entry
-from demosearch.selection.field import Field
-from demosearch.selection.limits import Budget, Limits
-from demosearch.selection.measure import SPEARMAN, Measure, Metric, find_metric
-from demosearch.selection.objective import Objective, SentenceEncoder
+from demosearch.demonstration import Demonstration, DemonstrationsFile, SearchRecord
+from demosearch.errors import UserError, first_error
+from demosearch.prompt import Prompt
+from demosearch.selection.configurations import BASELINE, Configuration, ConfigurationFactory
+from demosearch.selection.inputs import Center, SearchInputs
+from demosearch.selection.objective import SPEARMAN, Objective
+from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
+from demosearch.selection.pool import CandidatePool
 from demosearch.selection.race import Race, planned_finalists, planned_pairs
+from demosearch.selection.refinement import Refinement
 from demosearch.selection.rungs import rung_sizes
-from demosearch.selection.study import CandidateStudy, Strategy
+from demosearch.selection.settings import AUTO, LAST, STUDY_NAME, SearchSettings, Strategy
+from demosearch.selection.stopping import Budget, StoppingRule
+from demosearch.selection.study import CandidateStudy
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+__all__ = ["Center", "SearchInputs", "SearchResult", "SearchSettings", "search"]
 
 logger = logging.getLogger(__name__)
-
-# What of a candidate the workers share.
-_PAIR = {"sentence", "word", "source"}
-# Makes the candidates of a round, given its number, the leading ones so far, and all there are.
-Further = Callable[[int, list[Demonstration], list[Demonstration]], Sequence[Demonstration]]
-
-
-@dataclass(frozen=True, slots=True)
-class Center:
-    """Unlabeled texts to centre embeddings on.
-
-    Attributes:
-        name: what files call them.
-        texts: at least one.
-
-    Raises:
-        UserError: there is none.
-    """
-
-    name: str
-    texts: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if not self.texts:
-            raise UserError(f"{self.name} holds no texts to centre embeddings on")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchResult:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
         file: the contents of `demonstrations.json`.
         prompts: the best prompt, ready to encode with; several are averaged.
-        skipped: candidates left out because their sentence is one of the sets in use.
+        skipped: number of candidates that were left out because their sentence is in a dev or test
+            set, or because they were repeated.
     """
 
     file: DemonstrationsFile
@@ -83,198 +61,230 @@ class SearchResult:
 
 
 def search(
-    encoder: SentenceEncoder,
+    model_or_encoder: str | SentenceEncoder,
     candidates: Sequence[Demonstration],
     dev: Pairs,
+    settings: SearchSettings | None = None,
     *,
     folder: str | Path,
-    prompt: Prompt | None = None,
-    templates: Sequence[Template] = (),
-    warm_start: Sequence[Demonstration] = (),
-    rounds: int = 1,
-    further: Further | None = None,
-    layers: Sequence[int] | Literal["auto"] | None = None,
-    shots: int = 1,
-    ensemble: int = 1,
-    center: Center | None = None,
-    metric: Metric | str = SPEARMAN,
-    max_extra_tokens: int | None = None,
-    pareto: bool = False,
-    save_similarities: bool = False,
-    strategy: Strategy | str = Strategy.RACE,
-    budget: Budget | str | None = None,
-    patience: int | None = None,
-    seed: int = 0,
+    inputs: SearchInputs | None = None,
     exclude: Sequence[str] = (),
-    storage: str | None = None,
+    storage: str | BaseStorage | None = None,
     study_name: str = STUDY_NAME,
     show_progress: bool = False,
+    **keywords: Any,
 ) -> SearchResult:
     """Find the demonstration under which the encoder agrees best with the dev pairs.
 
-    A search that was killed goes on where it was when it is called again with the same arguments;
-    nothing is scored twice. Any number of processes, on any number of hosts, that call it with the
-    same arguments and one storage share the work and return the same result.
+    Call it again with the same arguments to resume a search that was killed; nothing is scored twice.
+    Any number of processes, on any number of hosts, that call it with the same arguments and the same
+    storage share the work and return the same result.
 
     Args:
-        encoder: the model under test.
-        candidates: demonstrations to choose among; each is scored as it is.
-        dev: the pairs that choose; over several sets (`Pairs.joined`) the mean of their scores does.
-        folder: keeps `trials.csv` and `history.csv`, and the study unless `storage` is given.
-        prompt: template and layer; its demonstrations are ignored. None is PromptEOL, last layer.
-        templates: further templates to choose among; every candidate is tried under each.
-        warm_start: demonstrations, such as other models' best, that are scored first, and on all
-            pairs whatever their standing; they are candidates like all others.
-        rounds: how often candidates race: after the first time, those that `further` makes.
-        further: makes the candidates of a round, given its number, from 2, the ten leading ones so far,
-            and all there are. Of several workers one asks it, and the study keeps the answer. A
-            UserError from it ends the rounds, not the search.
-        layers: choose the layer too, among these indices into `hidden_states`; `auto` is all of them.
-            All are scored from one pass. None is the prompt's layer alone.
-        shots: look for up to so many demonstrations: the best prompts are extended by one more, in
-            front and behind, as long as that gains more than its interval leaves in doubt.
-        ensemble: take the mean of the normalised embeddings under up to so many prompts, each added
-            as long as it gains more than its interval leaves in doubt. A sentence costs a pass each.
-        center: unlabeled texts whose mean embedding is subtracted from every embedding, if that gains
-            more than its interval leaves in doubt.
-        metric: what is made as large as possible: `spearman`, `pearson`, one that a package adds under
-            the entry point group `demosearch.metrics`, or a `Metric`.
-        max_extra_tokens: leave out prompts that have more tokens than this beyond the plain one's.
-        pareto: find the best prompt of every length too: short ones stay in the race, and tokens are
-            a second objective of the study.
-        save_similarities: write the similarities of all that was scored on all pairs into
-            `similarities.npz` (float16), and attach the file to the study as an Optuna artifact.
-        strategy: `race` or `exhaustive`.
-        budget: how much the search may take, e.g. `10m`, `5000-sentences` or `0.1` (of an exhaustive
-            search); when it is spent, the best so far is scored on all pairs, and that is the result.
-        patience: end when so many candidates in a row were scored on all pairs without a new best.
-        seed: decides which pairs are looked at first, and the resampling.
-        exclude: sentences that must not be demonstrations besides those of `dev`, i.e. the test's.
-        storage: Optuna storage URL or journal file (`*.log`); None is a SQLite file in `folder`.
+        model_or_encoder: the model under test: an encoder, or a known name, hub id or folder.
+        candidates: demonstrations to choose among; each one is scored as it is.
+        dev: the development pairs; over several sets (`Pairs.joined`) the mean of their scores is the
+            objective.
+        settings: the options; None means the defaults.
+        folder: for `trials.csv` and `history.csv`, and for the study unless `storage` is given.
+        inputs: templates, metric, warm start and texts as values; None reads what `settings` name.
+        exclude: sentences that must not become demonstrations besides those of `dev`, i.e. the test
+            set's.
+        storage: an Optuna storage, its URL, or a journal file (`*.log`); None is a SQLite file in
+            `folder`.
         study_name: the study's name in the storage.
         show_progress: draw a bar with the best score so far on standard error.
+        **keywords: fields of `SearchSettings`, e.g. `shots=2`; they override `settings`.
 
     Raises:
-        UserError: no candidate is left or short enough, the metric is unknown, the folder holds a
-            search with other settings, the budget is too small, or more than a tenth of the
-            candidates cannot be scored.
+        UserError: a setting is wrong, no candidate is left or short enough, the folder holds a search
+            with other settings, the budget is too small, or more than a tenth of the candidates
+            cannot be scored.
     """
-    prompt = (prompt or Prompt()).with_demonstrations()
-    strategy = Strategy(strategy)
-    measure = Measure(dev, find_metric(metric) if isinstance(metric, str) else metric, seed)
-    if shots < 1:
-        raise UserError(f"shots {shots}: at least 1 demonstration")
-    if ensemble < 1:
-        raise UserError(f"ensemble {ensemble}: at least 1 prompt")
-    if rounds < 1 or (rounds > 1 and further is None):
-        raise UserError(f"rounds {rounds}: at least 1; more need what makes further candidates")
-    if max_extra_tokens is not None and max_extra_tokens < 0:
-        raise UserError(f"max_extra_tokens {max_extra_tokens}: at least 0")
+    settings = _settings(settings, keywords)
+    inputs = inputs or SearchInputs.read(settings, dev)
+    encoder = _open(model_or_encoder)
+    search = _Search(encoder, dev, settings, inputs, candidates, exclude)
+    search.check()
     folder = Path(folder)
-    makes = Entries(prompt, encoder.prompt_tokens, max_extra_tokens)
-    field = Field(makes, templates, dev, exclude)
-    entries = field.enter([*warm_start, *candidates])
-    field.check()
-    warm = {one.id for one in warm_start} & {entry.name for entry in entries}
-    sets = len(dev.set_sizes)
-    rungs = rung_sizes(len(dev), sets) if strategy is Strategy.RACE else [len(dev)]
-    choices = _layers(encoder, prompt, layers)
-    if isinstance(budget, str):
-        budget = Budget.parse(budget)
-    if patience and patience >= (whole := planned_finalists(len(entries), rungs, pareto=pareto)):
-        logger.warning(
-            "patience %d ends nothing here: only %d candidates are scored on all pairs",
-            patience,
-            whole,
-        )
-    limits = Limits(budget, patience, (len(entries) + 1) * len(dev.sentences()))
-    limits.check((1 + max(1, len(warm))) * len(dev.sentences()))
-    wordings = [Prompt(each).record(0).model_dump() for each in (prompt.template, *templates)]
-    settings = {
-        "model": encoder.record.identity(),
-        "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
-        "templates": wordings,
-        "layers": choices,
-        "dev": dev.sha256,
-        "candidates": field.sha256,
-        "strategy": strategy.value,
-        "rungs": rungs,
-        "seed": seed,
-    }
-    # Only where they are used, so that studies which began without them go on.
-    rarely = {
-        "metric": None if measure.metric == SPEARMAN else measure.metric.name,
-        "max_extra_tokens": max_extra_tokens,
-        "pareto": pareto or None,
-    }
-    settings |= {key: value for key, value in rarely.items() if value is not None}
     folder.mkdir(parents=True, exist_ok=True)
     opened = CandidateStudy(
         storage or f"sqlite:///{folder / 'study.db'}",
         study_name,
-        settings,
-        metric=measure.metric.name,
-        pareto=pareto,
+        search.study_settings(),
+        metric=inputs.metric.name,
     )
     with closing(opened) as study, _tables(folder, study):
-        # Whatever was found for the machine that began is used by all that go on.
+        # Later workers and later sittings use the token budget that the first one found.
         encoder.token_budget = study.token_budget(encoder.token_budget)
-        planned = planned_pairs(len(entries), rungs, pareto=pareto)
-        with bar("searching", planned, show=show_progress) as progress:
-            objective = Objective(encoder, measure)
-            race = Race(
-                objective,
-                study,
-                makes.baseline,
-                rungs,
-                choices,
-                encoder.resolve_layer(None),
-                limits,
-                pareto,
-                _Leader(progress).report,
+        with bar("searching", search.planned_pairs(), show=show_progress) as progress:
+            file, prompts = search.run(study, folder, progress)
+    return SearchResult(file, prompts, search.pool.skipped)
+
+
+class _Search:
+    """The parts of one search, made before anything is scored."""
+
+    def __init__(
+        self,
+        encoder: SentenceEncoder,
+        dev: Pairs,
+        settings: SearchSettings,
+        inputs: SearchInputs,
+        candidates: Sequence[Demonstration],
+        exclude: Sequence[str],
+    ) -> None:
+        self._encoder = encoder
+        self._dev = dev
+        self._settings = settings
+        self._inputs = inputs
+        self._objective = Objective(dev, inputs.metric, settings.seed)
+        own, *others = inputs.templates
+        self._factory = ConfigurationFactory(
+            Prompt(own), encoder.prompt_tokens, settings.max_extra_tokens
+        )
+        self.pool = CandidatePool(self._factory, others, dev, exclude)
+        self._configurations = self.pool.add([*inputs.warm_start, *candidates])
+        self._warm = {one.id for one in inputs.warm_start} & {
+            configuration.name for configuration in self._configurations
+        }
+        self._rungs = (
+            rung_sizes(len(dev), len(dev.set_sizes))
+            if settings.strategy is Strategy.RACE
+            else [len(dev)]
+        )
+        self._layers = _layers(encoder, settings.layer)
+        budget = None if settings.budget is None else Budget.parse(settings.budget)
+        exhaustive = (len(self._configurations) + 1) * len(dev.sentences())
+        self._stopping = StoppingRule(budget, settings.patience, exhaustive)
+
+    def check(self) -> None:
+        """Check that there is something to choose among, and enough budget for an answer.
+
+        Raises:
+            UserError: there is not.
+        """
+        self.pool.check()
+        patience = self._settings.patience
+        finalists = planned_finalists(len(self._configurations), self._rungs)
+        if patience and patience >= finalists:
+            logger.warning(
+                "patience %d has no effect: only %d candidates are scored on all pairs",
+                patience,
+                finalists,
             )
-            race.run(entries, warm)
-            if further:
-                for number in range(2, rounds + 1):
-                    if not _another_round(number, field, race, study, further, rungs, progress):
-                        break
-            choice = Choice(race, field.entries, choices, objective, progress)
-            raced = len(field.entries) + 1 + choice.lengthen(makes, shots, rungs)
-            if ensemble > 1:
-                choice.combine(ensemble, folder)
-            mean = choice.center(center.texts, folder) if center else None
-        if save_similarities:
-            study.attach(choice.everyone().save(folder / "similarities.npz", makes.baseline))
-    file = DemonstrationsFile(
-        model=encoder.record,
-        prompts=[prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in choice.prompts],
-        adapter=encoder.adapter,
-        postprocess=None,
-        demonstrations=list(
-            dict.fromkeys(one for prompt in choice.prompts for one in prompt.demonstrations)
-        ),
-        dev=choice.dev_record(),
-        estimate=choice.estimate(),
-        layer_curve=choice.finalists.layer_curve() if len(choices) > 1 else None,
-        steps=choice.steps if shots > 1 or ensemble > 1 or center else None,
-        carried_over=choice.singles.ranking(warm) if warm else None,
-        ranking=choice.finalists.ranking(),
-        pareto=choice.everyone().pareto(makes.baseline) if pareto else None,
-        search=SearchRecord(
-            strategy=strategy.value,
-            metric=measure.metric.name,
-            seed=seed,
-            candidates=len(field.candidates),
-            candidates_sha256=field.sha256,
-            sentences_encoded=int(study.total("sentences_encoded")) + choice.sentences,
-            sentences_exhaustive=raced * len(dev.sentences()) + choice.sentences,
-            seconds=round(study.total("seconds") + choice.seconds, 1),
-        ),
-        versions=versions(),
-    )
-    if center and mean is not None:
-        file = file.with_mean(mean, center.name, len(center.texts))
-    return SearchResult(file, choice.prompts, field.skipped)
+        self._stopping.check((1 + max(1, len(self._warm))) * len(self._dev.sentences()))
+
+    def planned_pairs(self) -> int:
+        """Return how many pairs will be scored in all."""
+        return planned_pairs(len(self._configurations), self._rungs)
+
+    def study_settings(self) -> dict[str, Any]:
+        """Return what must be equal for two processes to share scores."""
+        encoder, metric = self._encoder, self._inputs.metric
+        settings = {
+            "model": encoder.record.identity(),
+            "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
+            "templates": [Prompt(each).record(0).model_dump() for each in self._inputs.templates],
+            "layers": self._layers,
+            "dev": self._dev.sha256,
+            "candidates": self.pool.sha256,
+            "strategy": self._settings.strategy.value,
+            "rungs": self._rungs,
+            "seed": self._settings.seed,
+        }
+        # Only where they are used, so that studies of earlier versions can be resumed.
+        rarely = {
+            "metric": None if metric == SPEARMAN else metric.name,
+            "max_extra_tokens": self._settings.max_extra_tokens,
+        }
+        return settings | {key: value for key, value in rarely.items() if value is not None}
+
+    def run(
+        self, study: CandidateStudy, folder: Path, progress: Bar
+    ) -> tuple[DemonstrationsFile, tuple[Prompt, ...]]:
+        """Score, choose and refine; return the file's contents and the chosen prompts."""
+        pair_encoder = PairEncoder(self._encoder, self._objective)
+        race = Race(
+            pair_encoder,
+            study,
+            self._factory.baseline,
+            self._rungs,
+            self._layers,
+            self._encoder.resolve_layer(None),
+            self._stopping,
+            _Leader(progress).report,
+        )
+        race.run(self._configurations, self._warm)
+        refinement = Refinement(
+            race, self.pool.configurations, self._layers, pair_encoder, progress
+        )
+        raced = (
+            len(self.pool.configurations)
+            + 1
+            + refinement.lengthen(self._factory, self._settings.shots, self._rungs)
+        )
+        if self._settings.ensemble > 1:
+            refinement.combine(self._settings.ensemble, folder)
+        center = self._inputs.center
+        mean = refinement.center(center.texts, folder) if center else None
+        if self._settings.save_similarities:
+            everyone = refinement.everyone()
+            study.attach(everyone.save(folder / "similarities.npz", self._factory.baseline))
+        file = self._file(study, refinement, raced)
+        if center and mean is not None:
+            file = file.with_mean(mean, center.name, len(center.texts))
+        return file, refinement.prompts
+
+    def _file(
+        self, study: CandidateStudy, refinement: Refinement, raced: int
+    ) -> DemonstrationsFile:
+        settings, encoder = self._settings, self._encoder
+        refined = settings.shots > 1 or settings.ensemble > 1 or self._inputs.center
+        return DemonstrationsFile(
+            model=encoder.record,
+            prompts=[
+                prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in refinement.prompts
+            ],
+            adapter=encoder.adapter,
+            postprocess=None,
+            demonstrations=list(
+                dict.fromkeys(one for prompt in refinement.prompts for one in prompt.demonstrations)
+            ),
+            dev=refinement.dev_record(),
+            estimate=refinement.estimate(),
+            layer_curve=refinement.finalists.layer_curve() if len(self._layers) > 1 else None,
+            steps=refinement.steps if refined else None,
+            carried_over=refinement.singles.ranking(self._warm) if self._warm else None,
+            ranking=refinement.finalists.ranking(),
+            search=SearchRecord(
+                strategy=settings.strategy.value,
+                metric=self._inputs.metric.name,
+                seed=settings.seed,
+                candidates=len(self.pool.candidates),
+                candidates_sha256=self.pool.sha256,
+                sentences_encoded=int(study.total("sentences_encoded")) + refinement.sentences,
+                sentences_exhaustive=raced * len(self._dev.sentences()) + refinement.sentences,
+                seconds=round(study.total("seconds") + refinement.seconds, 1),
+            ),
+            versions=versions(),
+        )
+
+
+def _settings(settings: SearchSettings | None, keywords: dict[str, Any]) -> SearchSettings:
+    try:
+        return SearchSettings.model_validate(dict(settings or SearchSettings()) | keywords)
+    except ValidationError as error:
+        raise UserError(first_error(error)) from None
+
+
+def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:
+    if not isinstance(model_or_encoder, str):
+        return model_or_encoder
+    # Here, so that a search with another encoder needs neither torch nor transformers.
+    from demosearch.encoder.replicas import open_encoder
+
+    return open_encoder(model_or_encoder)
 
 
 @contextmanager
@@ -294,55 +304,12 @@ def _tables(folder: Path, study: CandidateStudy) -> Iterator[None]:
     write()
 
 
-def _another_round(
-    number: int,
-    field: Field,
-    race: Race,
-    study: CandidateStudy,
-    further: Further,
-    rungs: Sequence[int],
-    progress: Bar,
-) -> bool:
-    """Let candidates race that are made after the leading ones; whether there were any."""
-    leading = race.leaders([each for each in field.entries if each.prompt.demonstrations], MODELS)
-    models = dict.fromkeys(entry.prompt.demonstrations[0] for entry in leading)
-    if not race.allows_pairs(f"a candidate of round {number}", rungs[-1]):
-        # What a search that was cut short would make is not to be kept.
-        return False
-    try:
-        rows = study.once(
-            f"round:{number}",
-            lambda: [
-                one.model_dump(include=_PAIR)
-                for one in further(number, list(models), field.candidates)
-            ],
-        )
-        # The prompt without demonstration is known already.
-        planned = planned_pairs(len(rows) * field.wordings, rungs, pareto=race.pareto) - rungs[-1]
-        if not rows or not race.allows_pairs(f"round {number}", planned):
-            return False
-        more = field.enter([Demonstration.model_validate(row) for row in rows])
-        progress.add_to_total(planned_pairs(len(more), rungs, pareto=race.pareto) - rungs[-1])
-        race.run(more)
-    except (DeviceLostError, OutOfMemoryError):
-        raise
-    except UserError as error:
-        # What was found before is worth more than nothing.
-        logger.warning("there is no round %d: %s", number, error)
-        return False
-    return bool(more)
-
-
-def _layers(
-    encoder: SentenceEncoder, prompt: Prompt, layers: Sequence[int] | Literal["auto"] | None
-) -> list[int]:
-    """Return the layers to choose among, rising."""
-    if layers is None:
-        return [encoder.resolve_layer(prompt.layer)]
-    if layers == AUTO:
-        # What the first layer is given of the last token is the same for every sentence.
+def _layers(encoder: SentenceEncoder, layer: int | str) -> list[int]:
+    """Return the layers to choose among, in ascending order."""
+    if layer == AUTO:
+        # The input of the first layer is the same for the last token of every sentence.
         return list(range(1, encoder.layers + 1))
-    return sorted({encoder.resolve_layer(layer) for layer in layers})
+    return [encoder.resolve_layer(None if layer == LAST else int(layer))]
 
 
 class _Leader:
@@ -353,13 +320,15 @@ class _Leader:
         self._best = (0, -np.inf)
         self._baseline: dict[int, float] = {}
 
-    def report(self, entry: Entry, pairs: int, scores: dict[int, float]) -> None:
+    def report(self, configuration: Configuration, pairs: int, scores: dict[int, float]) -> None:
         self._progress.advance(pairs)
-        if entry.name == BASELINE:
+        if configuration.name == BASELINE:
             self._baseline = scores
             return
         size, score = max(scores.items(), default=(0, -np.inf))
         if (size, score) > self._best:
             self._best = (size, score)
             gain = score - self._baseline.get(size, np.nan)
-            self._progress.note(f"best {score:.1f} ({gain:+.1f}) {entry.describe()['word']}")
+            self._progress.note(
+                f"best {score:.1f} ({gain:+.1f}) {configuration.describe()['word']}"
+            )

@@ -262,7 +262,7 @@ class _Patience:
         self._until: float | None = None
 
     def connect(
-        self, dialect: Dialect, _entry: ConnectionPoolEntry, arguments: Any, options: Any
+        self, dialect: Dialect, _configuration: ConnectionPoolEntry, arguments: Any, options: Any
     ) -> Any:
         """Return a new connection; while there is none it is tried again and again."""
         until = self._until or time.monotonic() + PATIENCE

@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +28,7 @@ from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from demosearch.errors import UserError, short
-from demosearch.selection.entries import Entry
+from demosearch.selection.configurations import Configuration
 from demosearch.selection.storage import close_storage, hidden, open_storage, reported
 from demosearch.selection.workers import Claims
 
@@ -51,13 +50,6 @@ _LONGEST_TEXT = 60_000
 _NOTES = -1
 # Seconds between looks at what another worker makes for all.
 _PAUSE = 0.5
-
-
-class Strategy(StrEnum):
-    """How candidates are scored."""
-
-    RACE = "race"
-    EXHAUSTIVE = "exhaustive"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +85,11 @@ class CandidateStudy:
     """An Optuna study whose trials are candidates on rungs.
 
     Args:
-        storage: an Optuna storage URL, or the path of a journal file, `*.log`.
+        storage: an Optuna storage, its URL, or the path of a journal file, `*.log`.
         name: the study's name.
         settings: what must be alike for two runs to share scores.
         metric: what scores are called.
-        pareto: tokens are a second objective, as few as may be.
+        pareto: tokens are a second pair_encoder, as few as may be.
 
     Raises:
         UserError: the storage cannot be opened, or its study was made with other settings.
@@ -105,32 +97,33 @@ class CandidateStudy:
 
     def __init__(
         self,
-        storage: str,
+        storage: str | optuna.storages.BaseStorage,
         name: str,
         settings: dict[str, Any],
         *,
         metric: str = "spearman",
-        pareto: bool = False,
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self._storage = open_storage(storage)
+        # The storage that a caller opened is the caller's to close.
+        self._owned = isinstance(storage, str)
+        self._storage = open_storage(storage) if isinstance(storage, str) else storage
+        shown = storage if isinstance(storage, str) else type(storage).__name__
         try:
-            with reported(storage):
+            with reported(shown):
                 self._study = optuna.create_study(
                     storage=self._storage,
                     study_name=name,
-                    directions=["maximize", "minimize"] if pareto else ["maximize"],
+                    direction="maximize",
                     # What is scored next is never asked of a sampler.
                     sampler=optuna.samplers.RandomSampler(seed=0),
                     pruner=optuna.pruners.NopPruner(),
                     load_if_exists=True,
                 )
-            self._check_settings(settings, storage)
+            self._check_settings(settings, shown)
         except UserError:
             self.close()
             raise
         self._metric = metric
-        self._pareto = pareto
         self._budget: int | None = None
         self._outcomes: dict[tuple[str, int], Outcome] = {}
         self._rows: dict[str, dict[str, Any]] = {}
@@ -140,7 +133,8 @@ class CandidateStudy:
 
     def close(self) -> None:
         """Close the storage; what was read stays."""
-        close_storage(self._storage)
+        if self._owned:
+            close_storage(self._storage)
 
     def token_budget(self, found: int) -> int:
         """Return the study's tokens a pass; the first to ask decides.
@@ -173,7 +167,7 @@ class CandidateStudy:
         )
 
     def once(self, name: str, make: Callable[[], list[dict[str, Any]]]) -> list[dict[str, Any]]:
-        """Return rows that one of the workers makes, for all of them and for good.
+        """Return rows that one of the workers factory, for all of them and for good.
 
         Args:
             name: what they are kept under.
@@ -228,11 +222,13 @@ class CandidateStudy:
         """Return what became of a candidate on a rung, or None, as of the last refresh."""
         return self._outcomes.get((name, pairs))
 
-    def add(self, entry: Entry, pairs: int, outcome: Outcome, *, is_last: bool) -> None:
+    def add(
+        self, configuration: Configuration, pairs: int, outcome: Outcome, *, is_last: bool
+    ) -> None:
         """Write a trial.
 
         Args:
-            entry: the candidate.
+            configuration: the candidate.
             pairs: the rung.
             outcome: what became of it.
             is_last: the rung has all pairs.
@@ -240,9 +236,9 @@ class CandidateStudy:
         # Optuna keeps local time without a zone.
         ended = datetime.now()  # noqa: DTZ005
         attributes: dict[str, Any] = {
-            "candidate": entry.name,
-            **entry.describe(),
-            "tokens": entry.tokens,
+            "candidate": configuration.name,
+            **configuration.describe(),
+            "tokens": configuration.tokens,
             "pairs": pairs,
         }
         system = {}
@@ -254,17 +250,15 @@ class CandidateStudy:
             attributes["layer"] = outcome.layer
             system = dict(_texts(outcome.begin, outcome.similarities))
         attributes["sentences_encoded"] = outcome.sentences
-        values = [outcome.score, float(entry.tokens)] if self._pareto else [outcome.score]
         self._study.add_trial(
             FrozenTrial(
                 number=-1,
                 trial_id=-1,
                 state=state,
-                value=None,
-                values=values if state is TrialState.COMPLETE else None,
+                value=outcome.score if state is TrialState.COMPLETE else None,
                 datetime_start=ended - timedelta(seconds=outcome.seconds),
                 datetime_complete=ended,
-                params={"candidate": entry.number},
+                params={"candidate": configuration.number},
                 distributions={"candidate": _NUMBER},
                 user_attrs=attributes,
                 system_attrs=system,

@@ -13,7 +13,7 @@ from demosearch.evaluation import Evaluation, compare
 from demosearch.evaluation.comparison import TableFormat, read_published
 from demosearch.evaluation.result import Details, Result, SystemRecord, TaskResult
 from demosearch.metrics.statistics import spearman
-from demosearch.selection.measure import Measure
+from demosearch.selection.objective import Objective
 
 PAIRS = 300
 
@@ -68,8 +68,8 @@ def test_the_interval_is_that_of_a_paired_bootstrap(files: list[Path]) -> None:
     [difference] = comparison.differences
     poor, good = (each.details["stsb"] for each in comparison.evaluations)
     names = ("",) * len(good.gold)
-    measure = Measure(Pairs("stsb", names, names, tuple(good.gold.tolist())), seed=1)
-    expected = measure.interval(good.values, poor.values)
+    objective = Objective(Pairs("stsb", names, names, tuple(good.gold.tolist())), seed=1)
+    expected = objective.interval(good.values, poor.values)
     scores = [each.result.tasks["stsb"].score for each in comparison.evaluations]
     assert difference.difference == pytest.approx(scores[1] - scores[0])
     assert difference.ci95 == pytest.approx(expected, abs=0.5)

@@ -21,7 +21,7 @@ from demosearch.metrics.statistics import spearman
 from demosearch.models.known import resolve
 from demosearch.models.loading import load
 from demosearch.prompt import prepare
-from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 from tests.conftest import REPOSITORY
 
 MODEL = "smollm2-135m"
@@ -178,7 +178,7 @@ def test_want_of_memory_is_one_line_and_the_same_command_goes_on(room: int, tmp_
 @pytest.mark.data
 def test_the_plain_prompt_scores_73_8_on_stsb_dev(encoder: Encoder, data: Path) -> None:
     dev = read_pairs("stsb", Split.DEV, str(data))
-    (similarities,) = Objective(encoder, dev).similarities(Prompt())
+    (similarities,) = PairEncoder(encoder, dev).similarities(Prompt())
     assert spearman(similarities, dev.scores) == pytest.approx(73.8, abs=0.3)
 
 

@@ -47,9 +47,7 @@ def make_run(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(
-        tmp_path_factory.mktemp("run") / "opt-125m", layers="auto", shots=2, pareto=True
-    )
+    return make_run(tmp_path_factory.mktemp("run") / "opt-125m", layer="auto", shots=2, pareto=True)
 
 
 class Page(HTMLParser):

@@ -44,9 +44,9 @@ class DyingEncoder(FakeEncoder):
 
 
 class Lanes(FakeEncoder):
-    """Two lanes that are asked at once, of which the second is slow."""
+    """Two concurrency that are asked at once, of which the second is slow."""
 
-    lanes = 2
+    concurrency = 2
 
     def compare(self, *arguments, **options):  # type: ignore[no-untyped-def]
         if threading.current_thread().name.endswith("_1"):

@@ -70,7 +70,7 @@ class Narrowing(FakeEncoder):
 
 def test_prompts_whose_layers_differ_in_width_are_not_averaged(tmp_path: Path) -> None:
     candidates = fake_candidates([42, 44, 41, 43])
-    result = search(Narrowing(), candidates, DEV, folder=tmp_path, layers="auto", ensemble=4)
+    result = search(Narrowing(), candidates, DEV, folder=tmp_path, layer="auto", ensemble=4)
     ranked = {one.layer for one in result.file.ranking}
     assert ranked == {2, 3}
     assert [prompt.layer for prompt in result.prompts] == [result.file.ranking[0].layer] * 2

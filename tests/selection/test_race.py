@@ -11,7 +11,7 @@ from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
-from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.selection.rungs import rung_sizes, spread_order
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, NOISES, Lanes, Layered, open_study, timeless
@@ -50,7 +50,7 @@ def test_rung_scores_are_of_the_first_pairs_in_order(tmp_path: Path) -> None:
         for trial in open_study(tmp_path).trials
         if trial.user_attrs["candidate"] == "baseline" and trial.user_attrs["pairs"] == 240
     )
-    (similarities,) = Objective(encoder, DEV).similarities(Prompt())
+    (similarities,) = PairEncoder(encoder, DEV).similarities(Prompt())
     order = spread_order(DEV.scores, similarities, 0)
     for size, score in trial.intermediate_values.items():
         chosen = order[:size]
@@ -87,9 +87,9 @@ def test_a_lane_that_dies_ends_the_search(tmp_path: Path) -> None:
 
 def test_the_baselines_rungs_are_the_others_pairs_at_another_layer_too(tmp_path: Path) -> None:
     encoder = Layered()
-    search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path, prompt=Prompt(layer=2))
+    search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path, layer=2)
     table = pd.read_csv(tmp_path / "trials.csv").set_index("candidate")
-    ours, last = Objective(encoder, DEV).similarities(Prompt(), layers=[2, 4])
+    ours, last = PairEncoder(encoder, DEV).similarities(Prompt(), layers=[2, 4])
     chosen = spread_order(DEV.scores, last, 0)[:50]
     expected = stats.spearmanr(ours[chosen], np.array(DEV.scores)[chosen]).statistic
     assert table.loc["baseline", "spearman_50"] == pytest.approx(100 * expected, abs=1e-5)

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from demosearch import Prompt, search
+from demosearch import search
 from demosearch.errors import UserError
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import (
@@ -93,7 +93,7 @@ def test_a_finished_search_is_not_run_again(tmp_path: Path) -> None:
 
 def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
     encoder = Layered()
-    result = search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path / "auto", layers="auto")
+    result = search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path / "auto", layer="auto")
     file = result.file
     assert (file.prompts[0].layer, result.prompt.layer) == (3, 3)
     assert file.layer_curve is not None
@@ -110,9 +110,7 @@ def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
 
 def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: Path) -> None:
     last = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "4").file
-    other = search(
-        Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "2", prompt=Prompt(layer=2)
-    ).file
+    other = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "2", layer=2).file
     assert other.prompts[0].layer == 2
     assert other.dev.baseline_spearman == last.dev.baseline_spearman
     assert other.dev.spearman < last.dev.spearman

@@ -12,13 +12,13 @@ BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Configuration:
     """A prompt in a study.
 
     Attributes:
         name: tells it from the others for good: the ids of its demonstrations with `+` between them,
             then `@` and the template if that is not the search's own; or `baseline`.
-        number: counts the entries in the order in which they came.
+        number: counts the configurations in the order in which they came.
         prompt: template and demonstrations; its layer is not looked at.
         tokens: that the prompt has more than the plain one.
     """
@@ -40,8 +40,8 @@ class Entry:
         }
 
 
-class Entries:
-    """Makes entries, each prompt once, and numbers them.
+class ConfigurationFactory:
+    """Makes configurations, each prompt once, and numbers them.
 
     Attributes:
         baseline: the prompt without demonstrations.
@@ -61,40 +61,38 @@ class Entries:
         self._length = length
         self._plain = length(prompt)
         self.most = most
-        self.baseline = Entry(BASELINE, 0, prompt, 0)
+        self.baseline = Configuration(BASELINE, 0, prompt, 0)
         self.too_long: set[str] = set()
         self._made = {BASELINE: self.baseline}
 
     def single(
         self, candidates: Sequence[Demonstration], templates: Iterable[Template]
-    ) -> list[Entry]:
+    ) -> list[Configuration]:
         """Return every candidate under every template, and further templates without any."""
         found = []
         for template in self._all(templates):
             if template != self._own:
-                found.append(self._entry(Prompt(template)))
+                found.append(self._configuration(Prompt(template)))
             if template.takes_demonstrations:
-                found += [self._entry(Prompt(template, (one,))) for one in candidates]
+                found += [self._configuration(Prompt(template, (one,))) for one in candidates]
         return self._short_enough(found)
-
-    def wordings(self, templates: Iterable[Template]) -> int:
-        """Return under how many templates a candidate is tried."""
-        return sum(template.takes_demonstrations for template in self._all(templates))
 
     def _all(self, templates: Iterable[Template]) -> list[Template]:
         return list(dict.fromkeys((self._own, *templates)))
 
-    def longer(self, beam: Sequence[Entry], candidates: Sequence[Entry]) -> list[Entry]:
+    def longer(
+        self, beam: Sequence[Configuration], candidates: Sequence[Configuration]
+    ) -> list[Configuration]:
         """Return the beam's prompts with one more demonstration, in front and behind.
 
         Args:
             beam: what is extended.
-            candidates: entries of one demonstration each, under any template.
+            candidates: configurations of one demonstration each, under any template.
         """
         found = [
-            self._entry(prompt.with_demonstrations(*order))
-            for prompt in (entry.prompt for entry in beam)
-            for (one,) in (entry.prompt.demonstrations for entry in candidates)
+            self._configuration(prompt.with_demonstrations(*order))
+            for prompt in (configuration.prompt for configuration in beam)
+            for (one,) in (configuration.prompt.demonstrations for configuration in candidates)
             if one not in prompt.demonstrations
             for order in ((one, *prompt.demonstrations), (*prompt.demonstrations, one))
             if prompt.template.takes_demonstrations
@@ -102,18 +100,20 @@ class Entries:
         # Two of the beam may be extended to the same prompt.
         return self._short_enough(list(dict.fromkeys(found)))
 
-    def _short_enough(self, entries: Sequence[Entry]) -> list[Entry]:
+    def _short_enough(self, configurations: Sequence[Configuration]) -> list[Configuration]:
         most = self.most
         if most is None:
-            return list(entries)
-        self.too_long |= {entry.name for entry in entries if entry.tokens > most}
-        return [entry for entry in entries if entry.tokens <= most]
+            return list(configurations)
+        self.too_long |= {
+            configuration.name for configuration in configurations if configuration.tokens > most
+        }
+        return [configuration for configuration in configurations if configuration.tokens <= most]
 
-    def _entry(self, prompt: Prompt) -> Entry:
+    def _configuration(self, prompt: Prompt) -> Configuration:
         name = "+".join(one.id for one in prompt.demonstrations) or "none"
         if prompt.template != self._own:
             name += f"@{prompt.template.name}"
         if name not in self._made:
             tokens = self._length(prompt) - self._plain
-            self._made[name] = Entry(name, len(self._made), prompt, tokens)
+            self._made[name] = Configuration(name, len(self._made), prompt, tokens)
         return self._made[name]

@@ -55,7 +55,7 @@ class Budget:
         return budget
 
 
-class Limits:
+class StoppingRule:
     """Watches a search.
 
     Args:

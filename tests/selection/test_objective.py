@@ -12,15 +12,15 @@ from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.errors import UserError
 from demosearch.metrics.statistics import spearman
-from demosearch.selection import Measure, find_metric, measure
-from demosearch.selection.objective import Objective
+from demosearch.selection import Objective, find_metric, objective
+from demosearch.selection.pair_encoder import PairEncoder
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, NOISES, open_study
 
 
-def measured(gold: list[float], seed: int = 0) -> Measure:
+def measured(gold: list[float], seed: int = 0) -> Objective:
     names = ("",) * len(gold)
-    return Measure(Pairs("p", names, names, tuple(gold)), seed=seed)
+    return Objective(Pairs("p", names, names, tuple(gold)), seed=seed)
 
 
 def sets(*golds: np.ndarray) -> Pairs:
@@ -68,8 +68,8 @@ def test_estimate_is_below_the_best_of_many_equals() -> None:
     mean = np.mean([spearman(row, list(gold)) for row in candidates]) - spearman(
         baseline, list(gold)
     )
-    measure = measured(list(gold))
-    estimate, (low, high) = measure.split_estimate(measure.best_of(candidates), baseline)
+    objective = measured(list(gold))
+    estimate, (low, high) = objective.split_estimate(objective.best_of(candidates), baseline)
     # All candidates are equally good in truth, so the truth is near their mean, not the best.
     assert abs(estimate - mean) < abs(estimate - best)
     assert low < estimate < high
@@ -79,7 +79,7 @@ def test_several_sets_count_alike_whatever_their_sizes_and_scales() -> None:
     generator = np.random.default_rng(5)
     golds = [generator.uniform(0, 1, 30), generator.uniform(0, 100, 200)]
     similarities = [(gold + gold.std() * generator.normal(size=len(gold))) for gold in golds]
-    found = Measure(sets(*golds)).score(np.concatenate(similarities))
+    found = Objective(sets(*golds)).score(np.concatenate(similarities))
     each = [
         100 * stats.spearmanr(*both).statistic for both in zip(similarities, golds, strict=True)
     ]
@@ -100,8 +100,8 @@ def test_a_set_that_is_one_by_itself_stays_what_it_is() -> None:
 def test_sets_take_turns_in_the_order() -> None:
     generator = np.random.default_rng(6)
     golds = [generator.uniform(0, 5, 40), generator.uniform(0, 5, 100)]
-    measure = Measure(sets(*golds))
-    order = measure.order(generator.normal(size=140).astype(np.float32))
+    objective = Objective(sets(*golds))
+    order = objective.order(generator.normal(size=140).astype(np.float32))
     assert sorted(order) == list(range(140))
     assert np.count_nonzero(order[:30] < 40) == 15
     # Every beginning is spread over each set's scores.
@@ -118,7 +118,7 @@ def test_the_interval_over_sets_agrees_with_a_plain_loop() -> None:
         [gold + scale * gold.std() * generator.normal(size=len(gold)) for gold in golds]
         for scale in (1.0, 1.5)
     )
-    low, high = Measure(sets(*golds)).interval(np.concatenate(ours), np.concatenate(theirs))
+    low, high = Objective(sets(*golds)).interval(np.concatenate(ours), np.concatenate(theirs))
     gains = []
     for _ in range(1500):
         gain = 0.0
@@ -130,20 +130,20 @@ def test_the_interval_over_sets_agrees_with_a_plain_loop() -> None:
 
 
 def test_a_set_without_differing_scores_cannot_be_judged() -> None:
-    measure = Measure(sets(np.array([1.0, 2.0]), np.array([3.0, 4.0, 4.0])))
-    assert measure.can_judge(np.array([0, 1, 2, 3]))
-    assert not measure.can_judge(np.array([0, 1, 3, 4]))
-    assert not measure.can_judge(np.array([0, 1]))
+    objective = Objective(sets(np.array([1.0, 2.0]), np.array([3.0, 4.0, 4.0])))
+    assert objective.can_judge(np.array([0, 1, 2, 3]))
+    assert not objective.can_judge(np.array([0, 1, 3, 4]))
+    assert not objective.can_judge(np.array([0, 1]))
 
 
 def test_a_packages_metric_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
     added = [
-        EntryPoint("kendall", "tests.metrics:kendall", measure.ENTRY_POINTS),
-        EntryPoint("gone", "tests.metrics:gone", measure.ENTRY_POINTS),
-        EntryPoint("broken", "tests.metrics:broken", measure.ENTRY_POINTS),
+        EntryPoint("kendall", "tests.metrics:kendall", objective.ENTRY_POINTS),
+        EntryPoint("gone", "tests.metrics:gone", objective.ENTRY_POINTS),
+        EntryPoint("broken", "tests.metrics:broken", objective.ENTRY_POINTS),
     ]
     monkeypatch.setattr(
-        measure, "entry_points", lambda group: EntryPoints(added).select(group=group)
+        objective, "entry_points", lambda group: EntryPoints(added).select(group=group)
     )
     generator = np.random.default_rng(8)
     similarities, gold = generator.normal(size=(2, 3, 20)), generator.normal(size=20)
@@ -164,7 +164,7 @@ def test_the_mean_over_several_sets_decides(tmp_path: Path) -> None:
     file = search(FakeEncoder(), fake_candidates(NOISES), dev, folder=tmp_path).file
     assert file.demonstrations[0].word == "W5"
     prompt = Prompt(demonstrations=tuple(file.demonstrations))
-    (whole,) = Objective(FakeEncoder(), dev).similarities(prompt)
+    (whole,) = PairEncoder(FakeEncoder(), dev).similarities(prompt)
     parts = (whole[:240], dev.scores[:240]), (whole[240:], dev.scores[240:])
     expected = np.mean([100 * stats.spearmanr(*each).statistic for each in parts])
     assert file.dev.spearman == pytest.approx(expected, abs=1e-4)
@@ -177,7 +177,7 @@ def test_another_metric_decides_and_is_shown_beside_spearmans(tmp_path: Path) ->
     file = search(
         FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, metric="pearson"
     ).file
-    (ours,) = Objective(FakeEncoder(), DEV).similarities(
+    (ours,) = PairEncoder(FakeEncoder(), DEV).similarities(
         Prompt(demonstrations=tuple(file.demonstrations))
     )
     expected = 100 * stats.pearsonr(ours.astype(float), DEV.scores).statistic

@@ -19,10 +19,10 @@ from demosearch._common.progress import Bar
 from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.prompt import Prompt
+from demosearch.selection.configurations import Configuration, ConfigurationFactory
 from demosearch.selection.ensemble import POOL, greedy, products
-from demosearch.selection.entries import Entries, Entry
 from demosearch.selection.finalists import Finalists, step
-from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.selection.race import Race, planned_pairs
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ BEAM = 3
 WIDTH = 16
 
 
-class Choice:
+class Refinement:
     """What is chosen so far.
 
     Attributes:
@@ -47,38 +47,40 @@ class Choice:
         seconds: that took.
 
     Args:
-        race: finished with the entries.
-        entries: every candidate by itself.
+        race: finished with the configurations.
+        configurations: every candidate by itself.
         layers: that are scored.
-        objective: the pairs and the encoder.
+        pair_encoder: the pairs and the encoder.
         progress: told of what comes to the way.
     """
 
     def __init__(
         self,
         race: Race,
-        entries: Sequence[Entry],
+        configurations: Sequence[Configuration],
         layers: list[int],
-        objective: Objective,
+        pair_encoder: PairEncoder,
         progress: Bar,
     ) -> None:
         self._race = race
-        self._everyone = list(entries)
-        self._candidates = [entry for entry in entries if entry.prompt.demonstrations]
+        self._everyone = list(configurations)
+        self._candidates = [
+            configuration for configuration in configurations if configuration.prompt.demonstrations
+        ]
         self._layers = layers
-        self._objective = objective
-        self._dev = objective.pairs
+        self._pair_encoder = pair_encoder
+        self._dev = pair_encoder.pairs
         self._progress = progress
         self._together: NDArray[np.float32] | None = None
         self._choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
-        self.singles = self.finalists = self._finalists(entries)
+        self.singles = self.finalists = self._finalists(configurations)
         self.prompts: tuple[Prompt, ...] = (self.finalists.best,)
         self.steps = [self.finalists.step_after(None)]
         self._among: int | None = None
         self.sentences = 0
         self.seconds = 0.0
 
-    def lengthen(self, makes: Entries, shots: int, rungs: Sequence[int]) -> int:
+    def lengthen(self, factory: ConfigurationFactory, shots: int, rungs: Sequence[int]) -> int:
         """Add demonstrations to the prompt, up to so many, and return how many prompts raced.
 
         The best prompts are extended by each of the leading candidates, in front and behind.
@@ -86,9 +88,13 @@ class Choice:
         raced = 0
         while (found := len(self.prompts[0].demonstrations)) < shots:
             leading = self._race.leaders(self._candidates, WIDTH)
-            beam = [entry for entry in self.finalists.entries if entry.prompt.demonstrations][:BEAM]
-            more = makes.longer(beam, leading)
-            planned = planned_pairs(len(more), rungs, pareto=self._race.pareto)
+            beam = [
+                configuration
+                for configuration in self.finalists.configurations
+                if configuration.prompt.demonstrations
+            ][:BEAM]
+            more = factory.longer(beam, leading)
+            planned = planned_pairs(len(more), rungs)
             stage = f"prompts of {found + 1} demonstrations"
             if not more or not self._race.allows_pairs(stage, planned):
                 break
@@ -118,7 +124,7 @@ class Choice:
             most: prompts in all.
             folder: of the search.
         """
-        width = self._objective.encoder.width
+        width = self._pair_encoder.encoder.width
         looked_at = max(POOL, 2 * most)
         others = [
             each
@@ -131,20 +137,20 @@ class Choice:
         if not self._race.allows("the ensemble", cost):
             return
         self._progress.add_to_total(len(pool) * len(self._dev))
-        found, self.seconds = products(self._objective, pool, folder, self._progress)
+        found, self.seconds = products(self._pair_encoder, pool, folder, self._progress)
         self.sentences = cost
-        measure = self._objective.measure
-        for before, members in pairwise(greedy(found, measure, most)):
+        objective = self._pair_encoder.objective
+        for before, members in pairwise(greedy(found, objective, most)):
             ours, theirs = (found.similarities(each) for each in (members, before))
             prompts = tuple(pool[one] for one in members)
-            further = step(ours, theirs, measure, prompts)
+            further = step(ours, theirs, objective, prompts)
             if not _pays(further):
                 break
             self.steps.append(further)
             self.prompts, self._together = prompts, ours
         size = len(self.prompts)
         if size > 1:
-            self._choose = lambda rows: found.similarities(greedy(found, measure, size, rows)[-1])
+            self._choose = lambda rows: found.similarities(greedy(found, objective, size, rows)[-1])
             self._among = len(pool)
 
     def center(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
@@ -159,12 +165,12 @@ class Choice:
         if not self._race.allows("centering", self.sentences + cost):
             return None
         ours = self._together if self._together is not None else self.finalists.best_similarities
-        kept = folder / "centers" / f"{self._objective.key(self.prompts, *texts)}.npz"
+        kept = folder / "centers" / f"{self._pair_encoder.key(self.prompts, *texts)}.npz"
         if not kept.exists():
             started = time.monotonic()
-            mean = self._objective.embeddings(texts, self.prompts).mean(axis=0, dtype=np.float64)
+            mean = self._pair_encoder.embeddings(texts, self.prompts).mean(axis=0, dtype=np.float64)
             mean = mean.astype(np.float32)
-            found = self._objective.similarities_under(self.prompts, mean)
+            found = self._pair_encoder.similarities_under(self.prompts, mean)
             with atomic_write(kept, "wb") as file:
                 seconds = time.monotonic() - started
                 np.savez(file, mean=mean, similarities=found, seconds=seconds)
@@ -172,7 +178,7 @@ class Choice:
             mean, found = loaded["mean"], loaded["similarities"]
             self.seconds += float(loaded["seconds"])
         self.sentences += cost
-        further = step(found, ours, self._objective.measure, self.prompts)
+        further = step(found, ours, self._pair_encoder.objective, self.prompts)
         further = further.model_copy(update={"centered": True})
         if not _pays(further):
             return None
@@ -193,7 +199,7 @@ class Choice:
 
         That is what a budget leaves that is soon spent: there is nothing to choose among once more.
         """
-        if self._choose is None and len(self.finalists.entries) == 1 < len(self._candidates):
+        if self._choose is None and len(self.finalists.configurations) == 1 < len(self._candidates):
             return None
         estimate = self.finalists.estimate(self._choose, self._among)
         if self.steps[-1].centered:
@@ -201,8 +207,8 @@ class Choice:
             return estimate.model_copy(update={"method": method})
         return estimate
 
-    def _finalists(self, entries: Sequence[Entry]) -> Finalists:
-        return Finalists.of(self._race, entries, self._layers, self._objective.measure)
+    def _finalists(self, configurations: Sequence[Configuration]) -> Finalists:
+        return Finalists.of(self._race, configurations, self._layers, self._pair_encoder.objective)
 
 
 def _pays(further: StepRecord) -> bool:

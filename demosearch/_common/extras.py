@@ -1,0 +1,15 @@
+"""The one message for a package that an extra installs and that is missing."""
+
+from __future__ import annotations
+
+from demosearch.errors import UserError
+
+
+def missing_extra(purpose: str, extra: str) -> UserError:
+    """Return the error for a missing package.
+
+    Args:
+        purpose: what needs the package, as the subject of a sentence, e.g. `an adapter`.
+        extra: the extra of this package that installs it.
+    """
+    return UserError(f"{purpose} requires an extra; run: pip install 'demosearch[{extra}]'")

@@ -1,0 +1,89 @@
+"""How a model is loaded: one value that every loading function takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from demosearch.errors import UserError, first_error
+from demosearch.models.known import Precision, parse_devices
+
+
+class LoadOptions(BaseModel):
+    """Precision, devices and adapter of a model.
+
+    Every function that loads a model takes these options, or the same fields as keywords.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    precision: Precision | None = Field(
+        None,
+        description="number format of the weights; default: the fastest of fp32, bf16 and fp16 on"
+        " the device",
+    )
+    device: str | None = Field(
+        None, description="torch device, e.g. cpu or cuda:1; default: a GPU if there is one"
+    )
+    devices: str | None = Field(
+        None,
+        description="several devices, e.g. 0,1: one replica on each; a model that is too large for"
+        " one device is spread over all",
+    )
+    adapter: str | None = Field(None, description="folder or hub id of a LoRA adapter")
+    allow_pickle: bool = Field(
+        False, description="also read weights that are not in safetensors format"
+    )
+    token_budget: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="tokens per forward pass; default: what fits in the device's free memory"
+    )
+
+    @field_validator("devices", mode="before")
+    @classmethod
+    def _join(cls, value: Any) -> Any:
+        # A list is what Python callers write, a string what files and the command line hold.
+        return value if value is None or isinstance(value, str) else ",".join(value)
+
+    @field_validator("devices")
+    @classmethod
+    def _check_devices(cls, value: str | None) -> str | None:
+        try:
+            parse_devices(value)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return value
+
+    @field_validator("adapter", mode="before")
+    @classmethod
+    def _as_text(cls, value: Any) -> Any:
+        return None if value is None else str(value)
+
+    @property
+    def device_names(self) -> list[str] | None:
+        """The devices by torch's names; None if `devices` is not set."""
+        return parse_devices(self.devices)
+
+    @classmethod
+    def of(cls, options: LoadOptions | None = None, **keywords: Any) -> Self:
+        """Return options from a value, from keywords, or from both; keywords win.
+
+        Args:
+            options: None means the defaults.
+            **keywords: fields of this class.
+
+        Raises:
+            UserError: a keyword is unknown or has a wrong value.
+        """
+        known = {} if options is None else dict(options)
+        fields = {key: known[key] for key in cls.model_fields if key in known}
+        try:
+            return cls.model_validate(fields | keywords)
+        except ValidationError as error:
+            raise UserError(first_error(error)) from None
+
+    def on(self, device: str | None, devices: Sequence[str] | None = None) -> Self:
+        """Return the same options for other devices."""
+        joined = ",".join(devices) if devices else None
+        return self.model_copy(update={"device": device, "devices": joined})

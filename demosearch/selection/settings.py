@@ -1,0 +1,100 @@
+"""The options of a search: each one is a field here, and nowhere else.
+
+The command line, pipeline files, `--set` and `demosearch schema` are derived from these fields.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from demosearch.errors import UserError
+from demosearch.prompt import PROMPTEOL
+from demosearch.selection.stopping import Budget
+
+# A study's name in its storage.
+STUDY_NAME = "demosearch"
+LAST: Literal["last"] = "last"
+# In place of layers: all of them.
+AUTO: Literal["auto"] = "auto"
+
+
+class Strategy(StrEnum):
+    """How candidates are scored."""
+
+    RACE = "race"
+    EXHAUSTIVE = "exhaustive"
+
+
+class SearchSettings(BaseModel):
+    """The options of a search."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    template: str = Field(
+        PROMPTEOL.name,
+        description="templates to choose among: names or YAML files, separated by commas, or all",
+    )
+    layer: Literal["last", "auto"] | int = Field(
+        LAST, description="index into hidden_states, last, or auto to choose the layer too"
+    )
+    shots: Annotated[int, Field(ge=1)] = Field(
+        1, description="maximum number of demonstrations in the prompt"
+    )
+    ensemble: Annotated[int, Field(ge=1)] = Field(
+        1, description="maximum number of prompts whose embeddings are averaged"
+    )
+    center: str | None = Field(
+        None,
+        description="file of unlabeled texts, or dev: subtract their mean embedding if that"
+        " improves the score",
+    )
+    metric: str = Field(
+        "spearman",
+        description="objective to maximize: spearman, pearson, or the name of a metric that an"
+        " installed package provides",
+    )
+    max_extra_tokens: Annotated[int, Field(ge=0)] | None = Field(
+        None,
+        description="maximum number of tokens that a prompt may have in addition to the prompt"
+        " without demonstrations",
+    )
+    strategy: Strategy = Field(
+        Strategy.RACE,
+        description="race (successive halving over the dev pairs) or exhaustive",
+    )
+    budget: str | None = Field(
+        None,
+        description="stop early: a time (10m), a number of sentences (5000-sentences), or a share of"
+        " an exhaustive search (0.1)",
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="stop after this many fully scored candidates in a row without improvement",
+    )
+    warm_start: tuple[str, ...] = Field(
+        (), description="demonstrations files whose demonstrations are scored first"
+    )
+    save_similarities: bool = Field(
+        False, description="save the similarities of all finalists (similarities.npz, float16)"
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="random seed")
+
+    @field_validator("layer", mode="before")
+    @classmethod
+    def _last_by_default(cls, value: Any) -> Any:
+        # Pipeline files of earlier versions have null for the last layer.
+        return LAST if value is None else value
+
+    @field_validator("budget", mode="before")
+    @classmethod
+    def _known_budget(cls, value: Any) -> Any:
+        if value is None:
+            return None
+        try:
+            Budget.parse(str(value))
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return str(value)
