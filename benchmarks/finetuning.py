@@ -17,7 +17,7 @@ from measure import spread
 
 from demosearch.cli.app import main as demosearch
 from demosearch.datasets import Split, read_pairs
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.finetune.training import TRAINING_FILE
 
 DEV_PAIRS = 200

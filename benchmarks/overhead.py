@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from demosearch import Prompt, search
 from demosearch.datasets import Pairs
-from demosearch.demonstration import Demonstration, ModelRecord
+from demosearch.demonstration import Demonstration
+from demosearch.models.records import ModelRecord
 from demosearch.selection.storage import open_storage
 
 

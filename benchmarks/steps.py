@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from demosearch import Embedder, Encoder, Prompt
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.metrics.similarity import averaged, cosine
 from demosearch.selection.pair_encoder import PairEncoder
 

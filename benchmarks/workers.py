@@ -24,7 +24,8 @@ import optuna
 
 from demosearch import Encoder, search
 from demosearch.datasets import Pairs, Split, read_pairs
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile
 from tests.tiny import save_tiny_model
 
 CONTEXT = multiprocessing.get_context("spawn")

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from demosearch._common.progress import bar
-from demosearch.demonstration import DemonstrationsFile, ModelRecord, mean_sha256
+from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, normalised
 from demosearch.models.known import resolve
 from demosearch.models.loading import read_config
 from demosearch.models.options import LoadOptions
+from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 

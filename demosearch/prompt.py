@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Literal
 
-from demosearch.demonstration import Demonstration, PromptRecord
+from pydantic import BaseModel, ConfigDict, Field
+
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 
 TEXT = "{text}"
@@ -125,6 +128,28 @@ PROMPTEOL = Template(
     query='This sentence : "{text}" means in one word:"',
     source="arXiv 2307.16645, section 3.2",
 )
+
+
+class PromptRecord(BaseModel):
+    """One prompt with its full texts; several are averaged by weight."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    template: str = Field(description="name of the template")
+    query: str = Field(
+        description="text of the query part, with {text} and, if not in front, {demonstrations}"
+    )
+    demonstration: str = Field(
+        description="text of one demonstration, with {text} and {word}; empty: takes none"
+    )
+    joiner: str = Field(description="text between demonstrations and after the last one")
+    preparation: Literal["paper", "none"] = Field(description="what is done to a text first")
+    pooling: Literal["last", "mean"] = Field(
+        description="the last token's state, or the mean over the text (its last copy)"
+    )
+    layer: int = Field(ge=0, description="index into transformers' hidden_states")
+    demonstrations: list[Demonstration] = Field(description="in the order of the prompt")
+    weight: float = Field(gt=0, description="share of this prompt in the mean")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from demosearch._common.files import write_json
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import Generated, generate
 from demosearch.datasets import Pairs, Split, read_sets
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError
 from demosearch.models.known import resolve

@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from demosearch._common.files import atomic_write
-from demosearch.demonstration import score_of
+from demosearch.demonstrations_file import score_of
 from demosearch.errors import UserError
 from demosearch.models.known import resolve, short_name
 from demosearch.pipeline import Pipeline

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from demosearch.demonstration import (
-    Demonstration,
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import (
     DemonstrationsFile,
     DevRecord,
     EstimateRecord,
-    ModelRecord,
     Ranked,
     SearchRecord,
 )
+from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 JOCKEY = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")

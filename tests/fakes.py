@@ -11,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from demosearch.datasets import Pairs
-from demosearch.demonstration import Demonstration, ModelRecord
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import cosine
+from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 

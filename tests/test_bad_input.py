@@ -27,7 +27,7 @@ from demosearch.candidates.generate import read_sentences
 from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import find_tasks, read_tasks

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from demosearch.candidates.generate import LabelerKind
 from demosearch.cli.app import main
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import replicas
 from demosearch.errors import UserError
 from demosearch.models import loading

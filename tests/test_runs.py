@@ -9,7 +9,7 @@ import pytest
 from transformers import AutoModel
 
 from demosearch.cli.app import main
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.pipeline import Pipeline, load_pipeline
 from demosearch.runs import run_models

@@ -11,7 +11,8 @@ import numpy as np
 
 from demosearch.candidates.curation import stems
 from demosearch.candidates.dictionary import STARTER, WORDNET, Entry
-from demosearch.demonstration import Demonstration, DemonstrationsFile, Ranked
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile, Ranked
 from demosearch.prompt import prepare
 
 T = TypeVar("T")

@@ -265,7 +265,7 @@ def evaluate(arguments: Namespace) -> dict[str, Any]:
     """`demosearch evaluate`."""
     from demosearch.cli import display
     from demosearch.datasets.sources import DATA_VARIABLE
-    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.demonstrations_file import DemonstrationsFile
     from demosearch.evaluation.overlap import find_overlaps
     from demosearch.evaluation.tasks import find_tasks, read_tasks
     from demosearch.models.packaged import cache_folder
@@ -320,7 +320,7 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     """`demosearch finetune`."""
     from demosearch.cli import display
     from demosearch.datasets import Split, read_pairs
-    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.demonstrations_file import DemonstrationsFile
     from demosearch.export.checks import check_model, only_prompt
     from demosearch.finetune.rows import read_training_rows
     from demosearch.finetune.settings import FinetuneSettings
@@ -465,7 +465,7 @@ def pipelines(arguments: Namespace) -> list[dict[str, Any]]:
 def schema(arguments: Namespace) -> dict[str, Any]:
     """`demosearch schema`."""
     from demosearch.cli import display
-    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.demonstrations_file import DemonstrationsFile
     from demosearch.finetune.settings import FinetuneSettings
     from demosearch.pipeline import Pipeline
 
@@ -519,7 +519,7 @@ def _system(arguments: Namespace) -> Embedder | Baseline:
 
 def _embedder(arguments: Namespace) -> Embedder:
     """Return what `--model`, `--template` and `--demonstrations` name together."""
-    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.demonstrations_file import DemonstrationsFile
     from demosearch.models.known import resolve
     from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 

@@ -15,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from demosearch.demonstration import DemonstrationsFile, doubt, score_of, standing
+from demosearch.demonstrations_file import DemonstrationsFile, doubt, score_of, standing
 from demosearch.models.known import short_name
 
 if TYPE_CHECKING:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.encoder import tensor_parallel
 from demosearch.encoder.attention import KeysAndValues, Packing, run_packed, use_packed_attention
 from demosearch.encoder.layers import pooled_states, state_width
@@ -29,6 +28,7 @@ from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, arithmetic_of, load
 from demosearch.models.memory import find_token_budget, is_out_of_memory, release
 from demosearch.models.options import LoadOptions
+from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:

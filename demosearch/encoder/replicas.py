@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.encoder.encoder import Advance, Encoder, resolve_layer
 from demosearch.errors import DeviceLostError
 from demosearch.models.loading import default_precision, fits_on_each
 from demosearch.models.options import LoadOptions
+from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:

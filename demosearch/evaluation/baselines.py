@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demosearch._common.progress import bar, quiet_transformers
-from demosearch.demonstration import ModelRecord
 from demosearch.errors import UserError
 from demosearch.models.known import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
 from demosearch.models.loading import (
@@ -28,6 +27,7 @@ from demosearch.models.loading import (
     revision_of,
 )
 from demosearch.models.packaged import describe_packed, package_file
+from demosearch.models.records import ModelRecord
 from demosearch.models.transformer_module import transformer_module
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.sources import Split, read_pairs
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TaskData
 from demosearch.prompt import prepare

@@ -11,9 +11,10 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import atomic_write, read_json, write_json
-from demosearch.demonstration import AdapterRecord, ModelRecord, PromptRecord
 from demosearch.errors import UserError, first_error
 from demosearch.metrics.statistics import spearman
+from demosearch.models.records import AdapterRecord, ModelRecord
+from demosearch.prompt import PromptRecord
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from demosearch import __version__
-from demosearch.demonstration import AdapterRecord, DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.export.made import Made
 from demosearch.finetune.training import Training
 from demosearch.models.known import Precision
+from demosearch.models.records import AdapterRecord
 
 _CARD = """\
 ---

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from demosearch.demonstration import DemonstrationsFile, ModelRecord
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.models.known import resolve
 from demosearch.models.loading import read_config
+from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from demosearch._common.files import read_json, write_json
 from demosearch._common.progress import quiet_transformers
-from demosearch.demonstration import AdapterRecord, DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
@@ -28,6 +28,7 @@ from demosearch.models.loading import (
     read_config,
     weights_place,
 )
+from demosearch.models.records import AdapterRecord
 from demosearch.models.transformer_module import pad, transformer_module
 from demosearch.prompt import Prompt
 

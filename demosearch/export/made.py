@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from demosearch.demonstration import DemonstrationsFile, ModelRecord
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.checks import only_prompt
 from demosearch.finetune.training import TRAINING_FILE, Training
+from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 

@@ -8,10 +8,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import read_json
-from demosearch.demonstration import PromptRecord
 from demosearch.errors import UserError, first_error
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.prompt import Prompt
+from demosearch.prompt import Prompt, PromptRecord
 
 TRAINING_FILE = "training.json"
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from demosearch._common.progress import quiet_transformers
-from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.errors import UserError
 from demosearch.models.known import KNOWN_MODELS, ModelSource, Origin, Precision, memory_of, resolve
 from demosearch.models.options import LoadOptions
 from demosearch.models.packaged import describe_packed, unpacked
+from demosearch.models.records import AdapterRecord, ModelRecord
 
 if TYPE_CHECKING:
     import torch

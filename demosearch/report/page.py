@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from demosearch import __version__
 from demosearch._common.files import atomic_write
-from demosearch.demonstration import doubt, standing
+from demosearch.demonstrations_file import doubt, standing
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
 from demosearch.report.runs import FinishedRun

@@ -13,7 +13,7 @@ import pandas as pd
 
 from demosearch._common.files import parse_yaml, read_text
 from demosearch.candidates.file import Candidate, read_candidates
-from demosearch.demonstration import DemonstrationsFile, score_of
+from demosearch.demonstrations_file import DemonstrationsFile, score_of
 from demosearch.errors import UserError
 from demosearch.models.known import KNOWN_MODELS, short_name
 from demosearch.run_folder import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demosearch._common.files import atomic_write
-from demosearch.demonstration import (
+from demosearch.demonstrations_file import (
     RANKING_LENGTH,
     DevRecord,
     EstimateRecord,

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.texts import check_input, read_texts
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.prompt import Template
 from demosearch.selection.objective import Metric, find_metric

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import AdapterRecord, ModelRecord
 from demosearch.metrics.similarity import averaged, cosine
+from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 

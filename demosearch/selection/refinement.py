@@ -16,7 +16,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.demonstration import DevRecord, EstimateRecord, StepRecord
+from demosearch.demonstrations_file import DevRecord, EstimateRecord, StepRecord
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import Configuration, ConfigurationFactory

@@ -16,7 +16,8 @@ from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
 from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import Demonstration, DemonstrationsFile, SearchRecord
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError, first_error
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import BASELINE, Configuration, ConfigurationFactory

@@ -3,7 +3,8 @@ from __future__ import annotations
 from demosearch.candidates import Candidate
 from demosearch.candidates.dictionary import Entry
 from demosearch.candidates.nearby import entries_near, models_of, sentences_near
-from demosearch.demonstration import Demonstration, Ranked
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import Ranked
 from tests.examples import JOCKEY, demonstrations_file
 
 ENTRIES = [

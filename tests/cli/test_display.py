@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from demosearch.cli import display
-from demosearch.demonstration import ModelRecord, Ranked
+from demosearch.demonstrations_file import Ranked
+from demosearch.models.records import ModelRecord
 from demosearch.run import RunResult
 from demosearch.runs import Runs
 from tests.examples import demonstrations_file

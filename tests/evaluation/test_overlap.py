@@ -6,7 +6,7 @@ import pytest
 
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.datasets.classification import Classification, Examples
-from demosearch.demonstration import DemonstrationsFile, SetRecord
+from demosearch.demonstrations_file import DemonstrationsFile, SetRecord
 from demosearch.evaluation import find_overlaps, find_tasks, read_tasks
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs, write_fake_pairs

@@ -17,7 +17,8 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel
 
 from demosearch import Embedder, Encoder, Prompt
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export import export_sentence_transformer, export_vllm
 from demosearch.export.chat_template import EDGE_CASES

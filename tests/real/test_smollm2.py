@@ -120,7 +120,7 @@ def small_runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_a_search_improves_on_the_plain_prompt(small_run: Path) -> None:
     embedder = Embedder.load(small_run / "demonstrations.json", device="cpu")
-    from demosearch.demonstration import DemonstrationsFile
+    from demosearch.demonstrations_file import DemonstrationsFile
 
     dev = DemonstrationsFile.read(small_run / "demonstrations.json").dev
     assert dev.spearman > dev.baseline_spearman

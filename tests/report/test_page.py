@@ -8,8 +8,8 @@ import pytest
 
 from demosearch import search
 from demosearch.candidates import Candidate, write_candidates
-from demosearch.demonstration import ModelRecord
 from demosearch.errors import UserError
+from demosearch.models.records import ModelRecord
 from demosearch.report import FinishedRun, read_runs, write_report
 from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_pairs

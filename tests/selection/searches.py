@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import optuna
 
-from demosearch.demonstration import Demonstration, DemonstrationsFile
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile
 from tests.fakes import FakeEncoder, fake_pairs
 
 DEV = fake_pairs(240)

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from demosearch import Embedder, Prompt, search
-from demosearch.demonstration import DemonstrationsFile
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import cosine
 from demosearch.selection import Center

@@ -9,13 +9,8 @@ import jsonschema
 import pytest
 from pydantic import ValidationError
 
-from demosearch.demonstration import (
-    Demonstration,
-    DemonstrationsFile,
-    PostprocessRecord,
-    doubt,
-    standing,
-)
+from demosearch.demonstration import Demonstration
+from demosearch.demonstrations_file import DemonstrationsFile, PostprocessRecord, doubt, standing
 from demosearch.errors import UserError
 from tests.examples import demonstrations_file
 

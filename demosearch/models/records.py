@@ -1,0 +1,34 @@
+"""Exactly which weights, as files record it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class ModelRecord(_Record):
+    """Which weights, exactly."""
+
+    name: str = Field(description="the name the user gave")
+    source: str = Field(description="hub id, folder, or package and file")
+    revision: str = Field(description="commit or content hash of the weights; empty if unknown")
+    precision: str = Field(description="fp32, bf16, fp16, int8 or nf4")
+    parameters: int | None = Field(
+        None, description="of the base model, without language-model head; null if not counted"
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what says which weights they are, from which their number follows."""
+        return self.model_dump(exclude={"parameters"})
+
+
+class AdapterRecord(_Record):
+    """Which LoRA is on the weights, exactly."""
+
+    source: str = Field(description="hub id or folder, as the user gave it")
+    revision: str = Field(description="commit or content hash")
