@@ -13,10 +13,11 @@ from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, normalised
+from demosearch.models.adapter import check_adapter
 from demosearch.models.known import resolve
-from demosearch.models.loading import read_config
 from demosearch.models.options import LoadOptions
 from demosearch.models.records import ModelRecord
+from demosearch.models.source import check_revision, read_config
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
@@ -90,17 +91,11 @@ class Embedder:
             "adapter": adapter or (file.adapter.source if file.adapter else None),
         }
         encoder = open_encoder(name, options, **chosen)
-        theirs, ours = file.model.revision, encoder.record.revision
-        if theirs and ours and theirs != ours and not allow_other_model:
-            raise UserError(
-                f"{path} was made for other weights of '{name}' (revision {theirs[:20]}, here"
-                f" {ours[:20]}); search again, or say --allow-other-model"
-            )
-        if file.adapter and not adapter and encoder.adapter != file.adapter:
-            raise UserError(
-                f"{path} was made with the adapter {file.adapter.source} of revision"
-                f" {file.adapter.revision[:20]}; there is another now"
-            )
+        if not allow_other_model:
+            hint = ", or use --allow-other-model"
+            check_revision(file.model, encoder.record.revision, path, name=name, hint=hint)
+        if not adapter:
+            check_adapter(file.adapter, encoder.adapter, path)
         prompts = [Prompt.of(record, layer) for record in file.prompts]
         return cls(encoder, prompts, [record.weight for record in file.prompts], file.mean)
 

@@ -33,6 +33,11 @@ def short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def one_line(error: BaseException, longest: int = _LONGEST) -> str:
+    """Return the message of an error on one line, cut to a number of characters."""
+    return " ".join(str(error).split())[:longest]
+
+
 def reason_of(error: BaseException | None) -> str:
     """Return in one line why something failed."""
     # What the driver said; SQLAlchemy puts the statement and a link behind it.

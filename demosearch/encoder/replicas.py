@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
 
-from demosearch.encoder.encoder import Advance, Encoder, resolve_layer
+from demosearch.encoder.encoder import Advance, Encoder
+from demosearch.encoder.layers import resolve_layer
 from demosearch.errors import DeviceLostError
-from demosearch.models.loading import default_precision, fits_on_each
+from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
+from demosearch.models.precision import default_precision
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from demosearch.errors import UserError, first_error
-from demosearch.models.known import Precision, parse_devices
+from demosearch.models.known import parse_devices
+from demosearch.models.precision import Precision
 
 
 class LoadOptions(BaseModel):
@@ -64,6 +65,11 @@ class LoadOptions(BaseModel):
     def device_names(self) -> list[str] | None:
         """The devices by torch's names; None if `devices` is not set."""
         return parse_devices(self.devices)
+
+    @property
+    def use_safetensors(self) -> bool | None:
+        """The argument of that name of transformers: None also accepts weights in pickle format."""
+        return None if self.allow_pickle else True
 
     @classmethod
     def of(cls, options: LoadOptions | None = None, **keywords: Any) -> Self:

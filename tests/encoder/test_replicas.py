@@ -111,18 +111,18 @@ def test_a_model_that_cannot_be_loaded_is_one_error(tmp_path: Path) -> None:
         Replicas(str(tmp_path), ["cpu", "cpu"])
 
 
-def test_devices_decide_between_one_replicas_and_spreading(
+def test_devices_decide_between_one_device_replicas_and_spreading(
     tiny: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = str(tiny("llama"))
     opened: list[tuple[str, object]] = []
     monkeypatch.setattr(
-        replicas, "Replicas", lambda name, devices, **_: opened.append(("replicas", devices))
+        replicas, "Replicas", lambda _, devices, __: opened.append(("replicas", devices))
     )
     monkeypatch.setattr(
         Encoder,
         "load",
-        lambda name, device=None, devices=None, **_: opened.append(("one", devices or device)),
+        lambda _, options: opened.append(("encoder", options.device_names or options.device)),
     )
     open_encoder(name, device="cpu")
     open_encoder(name, devices=["cpu"])
@@ -130,15 +130,15 @@ def test_devices_decide_between_one_replicas_and_spreading(
     monkeypatch.setattr(memory, "free_memory", lambda _: 100_000)
     open_encoder(name, devices=["cuda:0", "cuda:1"])
     assert opened == [
-        ("one", "cpu"),
-        ("one", "cpu"),
+        ("encoder", "cpu"),
+        ("encoder", "cpu"),
         ("replicas", ["cpu", "cpu"]),
-        ("one", ["cuda:0", "cuda:1"]),
+        ("encoder", ["cuda:0", "cuda:1"]),
     ]
 
 
-def test_devices_are_read() -> None:
+def test_devices_are_parsed() -> None:
     assert parse_devices(None) is None
     assert parse_devices("0, 1,cuda:2,cpu") == ["cuda:0", "cuda:1", "cuda:2", "cpu"]
-    with pytest.raises(UserError, match="with commas between them"):
+    with pytest.raises(UserError, match="must be device names separated by commas"):
         parse_devices("0,,1")

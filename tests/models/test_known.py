@@ -9,7 +9,8 @@ from transformers import AutoModel, LlamaConfig, OPTConfig, PreTrainedConfig
 
 from demosearch.errors import UserError
 from demosearch.models import known as models
-from demosearch.models.known import KNOWN_MODELS, Origin, Precision, resolve
+from demosearch.models.known import KNOWN_MODELS, Origin, resolve
+from demosearch.models.precision import Precision
 
 
 def test_known_name_folder_and_hub_id_are_told_apart(tiny: Callable[[str], Path]) -> None:
@@ -24,7 +25,7 @@ def test_unknown_name_suggests_a_near_one() -> None:
 
 
 def test_folder_without_config_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no config\.json"):
+    with pytest.raises(UserError, match=r"must hold a config\.json"):
         resolve(str(tmp_path))
 
 
