@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demosearch._common.progress import bar, quiet_transformers
-from demosearch.errors import UserError
+from demosearch.errors import UserError, one_line
 from demosearch.models.known import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
 from demosearch.models.packaged import describe_package, package_file
 from demosearch.models.precision import arithmetic_of, default_device, dtype_of
@@ -233,8 +233,7 @@ def open_baseline(
                 pooling = _pooling(transformer, method, model)
                 student = SentenceTransformer(modules=[transformer, pooling], device=device)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot load '{model}': {reason}") from error
+        raise UserError(f"cannot load '{model}': {one_line(error, 300)}") from error
     record = ModelRecord(
         name=source.name,
         source=describe_package(source.source) if source.origin is Origin.PACKAGE else place,
