@@ -20,7 +20,8 @@ from transformers import AutoModel, AutoTokenizer
 
 from demosearch._common.progress import quiet_transformers
 from demosearch.models.known import resolve
-from demosearch.models.loading import default_precision, dtype_of, weights_place
+from demosearch.models.precision import default_precision, dtype_of
+from demosearch.models.source import weights_path
 
 
 def main() -> None:
@@ -31,13 +32,13 @@ def main() -> None:
     arguments = parser.parse_args()
 
     dtype = dtype_of(default_precision("cpu"), "cpu")
-    place, _ = weights_place(resolve("smollm2-135m"), dtype)
-    tokenizer = AutoTokenizer.from_pretrained(place)
+    path, _ = weights_path(resolve("smollm2-135m"), dtype)
+    tokenizer = AutoTokenizer.from_pretrained(path)
     for depth in arguments.layers:
         folder = arguments.out / f"first-{depth}"
         # It says which weights it leaves out.
         with quiet_transformers():
-            model = AutoModel.from_pretrained(place, num_hidden_layers=depth, dtype=dtype)
+            model = AutoModel.from_pretrained(path, num_hidden_layers=depth, dtype=dtype)
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
         print(folder)

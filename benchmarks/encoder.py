@@ -27,8 +27,9 @@ from transformers import (
 from demosearch import Encoder
 from demosearch.datasets import Split, read_pairs
 from demosearch.encoder.tokens import PromptTokenizer
-from demosearch.models.known import Precision, resolve
-from demosearch.models.loading import default_device, default_precision, dtype_of, weights_place
+from demosearch.models.known import resolve
+from demosearch.models.precision import Precision, default_device, default_precision, dtype_of
+from demosearch.models.source import weights_path
 from demosearch.models.transformer_module import pad, transformer_module
 from demosearch.selection.rungs import stratified_order
 
@@ -148,7 +149,7 @@ def changes(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
         encoder.token_budget = found
 
     def without_prefix() -> None:
-        with mock.patch("demosearch.encoder.encoder.shared_prefix", return_value=[]):
+        with mock.patch("demosearch.encoder.batching.shared_prefix", return_value=[]):
             encoder.encode(texts, PROMPT)
 
     def tokenized_anew() -> None:
@@ -178,10 +179,10 @@ def causal(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load the model with its head, padded at the left with token 0 as the reference pads."""
     dtype = dtype_of(precision, device)
-    place, _ = weights_place(resolve(name), dtype)
-    tokenizer = AutoTokenizer.from_pretrained(place, padding_side="left")
+    path, _ = weights_path(resolve(name), dtype)
+    tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
     tokenizer.pad_token_id = 0
-    model = AutoModelForCausalLM.from_pretrained(place, dtype=dtype).to(device).eval()
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=dtype).to(device).eval()
     return model, tokenizer
 
 
@@ -207,8 +208,8 @@ def sentence_transformer(name: str, precision: Precision, device: str) -> object
     from sentence_transformers.sentence_transformer.modules import Pooling
 
     dtype = dtype_of(precision, device)
-    place, _ = weights_place(resolve(name), dtype)
-    transformer = transformer_module(place, {"dtype": dtype})
+    path, _ = weights_path(resolve(name), dtype)
+    transformer = transformer_module(path, {"dtype": dtype})
     pad(transformer, "left")
     pooling = Pooling(transformer.get_embedding_dimension(), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)

@@ -17,7 +17,7 @@ from demosearch import Encoder, Prompt
 from demosearch._common.files import atomic_write
 from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
-from demosearch.encoder.encoder import shared_prefix
+from demosearch.encoder.batching import shared_prefix
 from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.metrics.statistics import bootstrap_gains, interval, rank_correlation
 from demosearch.selection.rungs import stratified_order

@@ -22,20 +22,22 @@ if TYPE_CHECKING:
 
     from demosearch.embedder import Embedder
 
-# Long enough for length-sorted batches, short enough to stay in memory and to lose to a kill: half a
-# minute of a small model on two cores.
+# Texts in a chunk: enough for batches of similar length, and few enough to fit into memory and to repeat
+# after a kill, which takes half a minute with a small model on two cores.
 CHUNK = 1024
 
 
 def check_output(path: str | Path) -> Path:
-    """Return the output path if its ending is one that can be written.
+    """Return the output path.
 
     Raises:
-        UserError: it is not.
+        UserError: files with this suffix cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() not in _WRITERS:
-        raise UserError(f"--out {path}: the ending must be {' or '.join(_WRITERS)}")
+        raise UserError(
+            f"--out must end in {' or '.join(_WRITERS)} but got {path}; change the file name"
+        )
     return path
 
 
@@ -47,24 +49,25 @@ def embed_file(
     normalize_embeddings: bool = False,
     show_progress: bool = False,
 ) -> int:
-    """Embed texts into a `.npy` or `.parquet` file, which appears only when it is complete.
+    """Embed texts into a `.npy` or `.parquet` file, which is created only when it is complete.
 
-    Until then, finished chunks lie in a folder beside it, each under a name that is made of the texts
-    and of all that decides their embeddings. Started again with the same texts, what is there is not
-    made again.
+    Until then, finished chunks are kept in a folder beside the output. Their file names are hashes of the
+    texts and of everything that determines the embeddings. A call with the same arguments reuses them.
 
     Args:
-        embedder: what embeds.
+        embedder: computes the embeddings.
         texts: any number of texts; they are read in chunks.
-        output: `.npy` gives float32 (n, width); `.parquet` the columns `text` and `embedding`.
+        output: a `.npy` file holds float32 (n, width), a `.parquet` file the columns `text` and
+            `embedding`.
         normalize_embeddings: scale every row to length 1.
-        show_progress: draw a bar on standard error.
+        show_progress: show a progress bar on standard error.
 
     Returns:
-        How many texts were embedded.
+        The number of embedded texts.
 
     Raises:
-        UserError: the output's ending is unknown, or it cannot be written.
+        UserError: the suffix of the output is unknown, the output cannot be written, or there are no
+            texts.
     """
     output = check_output(output)
     writer = _WRITERS[output.suffix.lower()]
@@ -78,22 +81,22 @@ def embed_file(
             part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
             if not part.exists():
                 rows = embedder.encode(chunk, normalize_embeddings=normalize_embeddings)
-                with atomic_write(part, "wb") as file, closing(writer(file)) as one:
-                    one.write(chunk, rows)
+                with atomic_write(part, "wb") as file, closing(writer(file)) as chunk_writer:
+                    chunk_writer.write(chunk, rows)
             finished.append(part)
             count += len(chunk)
             progress.advance(len(chunk))
     if not count:
-        raise UserError("there is no text to embed")
-    with atomic_write(output, "wb") as file, closing(writer(file)) as whole:
+        raise UserError("there are no texts to embed; give at least one")
+    with atomic_write(output, "wb") as file, closing(writer(file)) as output_writer:
         for part in finished:
-            whole.append(part)
+            output_writer.append(part)
     shutil.rmtree(parts)
     return count
 
 
 class _NpyWriter:
-    """Appends rows behind a header that is written again when their number is known."""
+    """Appends rows after a header that is rewritten when their number is known."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -109,7 +112,7 @@ class _NpyWriter:
         self._rows += len(rows)
 
     def append(self, part: Path) -> None:
-        """Add the rows of another file of this kind."""
+        """Append the rows of another file of this format."""
         self.write([], np.load(part, mmap_mode="r", allow_pickle=False))
 
     def close(self) -> None:
@@ -117,14 +120,14 @@ class _NpyWriter:
         self._header()
 
     def _header(self) -> None:
-        # NumPy leaves room in the header for the first axis to grow, so its length does not change.
+        # NumPy reserves space in the header for the first axis to grow, so its length does not change.
         shape = (self._rows, self._width)
         description = {"descr": "<f4", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(self._file, description)
 
 
 class _ParquetWriter:
-    """One row group a chunk: the text and its embedding as a fixed-size list."""
+    """Writes one row group for each chunk: the texts, and the embeddings as fixed-size lists."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
@@ -137,7 +140,7 @@ class _ParquetWriter:
         self._append(pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors}))
 
     def append(self, part: Path) -> None:
-        """Add the rows of another file of this kind."""
+        """Append the rows of another file of this format."""
         from pyarrow import parquet
 
         self._append(parquet.read_table(part))

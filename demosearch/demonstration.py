@@ -1,4 +1,4 @@
-"""A demonstration: a sentence and the one word that stands for it."""
+"""A demonstration: a sentence and the word that represents it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import (
 from demosearch._common.lazy import lazily
 
 _UNIT_SEPARATOR = "\x1f"
-# What the known models' tokenizers, and most others', take for the end of a text or of a turn.
+# Strings that the tokenizers of the known models, and most others, read as control tokens.
 _CONTROL_TOKEN = re.compile(
     r"<\|[^|<>]*\|>|</?s>|<(?:unk|pad|mask|bos|eos|(?:start|end)_of_turn)>|\[/?INST\]|\[(?:MASK|SEP|CLS)\]"
 )
@@ -28,26 +28,26 @@ def demonstration_id(sentence: str, word: str) -> str:
 
 
 def control_token_in(text: str) -> str | None:
-    """Return the first string in a text that models read as a control token, such as `</s>`.
+    """Return the first string in a text that models read as a control token, e.g. `</s>`.
 
     >>> control_token_in("Stop </s> here.")
     '</s>'
     """
-    found = _CONTROL_TOKEN.search(text)
-    return found[0] if found else None
+    match = _CONTROL_TOKEN.search(text)
+    return match[0] if match else None
 
 
 class Demonstration(BaseModel):
-    """A sentence and the one word that stands for it.
+    """A sentence and the word that represents it.
 
     Attributes:
-        id: 12 hex digits made from sentence and word; made when missing.
-        sentence: already prepared text; it is inserted into the prompt verbatim.
-        word: the word the model is shown as the answer.
-        source: who paired them, e.g. `openai:<model>`, `local:<model>`, `wordnet`, `starter`.
+        id: 12 hex digits, computed from sentence and word.
+        sentence: prepared text; it is inserted into the prompt verbatim.
+        word: the word that the model is shown as the answer.
+        source: where the pair comes from, e.g. `openai:<model>`, `local:<model>`, `wordnet`, `starter`.
 
     Raises:
-        ValidationError: empty text, or a character that would break out of the template.
+        ValidationError: a text is empty or contains characters that would break out of the template.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +64,7 @@ class Demonstration(BaseModel):
             return value
         sentence, word = value.get("sentence"), value.get("word")
         if isinstance(sentence, str) and isinstance(word, str):
-            # The id follows from the text, so a line that a person edited gets a new one.
+            # The id depends on the text, so that an edited line gets a new one.
             return {**value, "id": demonstration_id(sentence, word)}
         return value
 
@@ -73,15 +73,21 @@ class Demonstration(BaseModel):
         for name in ("sentence", "word"):
             text: str = getattr(self, name)
             if '"' in text:
-                raise ValueError(f"{name} holds a double quote, which would end it in the prompt")
+                raise ValueError(
+                    f"{name} must not contain a double quote, which would end it in the prompt"
+                )
             if any(ord(character) < 32 for character in text):
-                raise ValueError(f"{name} holds a line break or another control character")
+                raise ValueError(
+                    f"{name} must not contain a line break or another control character"
+                )
             if not text.strip():
-                raise ValueError(f"{name} is blank")
-            if found := control_token_in(text):
-                raise ValueError(f"{name} holds {found}, which models read as a control token")
+                raise ValueError(f"{name} must not be blank")
+            if token := control_token_in(text):
+                raise ValueError(
+                    f"{name} must not contain {token}, which models read as a control token"
+                )
         return self
 
 
-# `DemonstrationsFile` has moved; this path stays importable.
+# `DemonstrationsFile` moved to another module; this path stays importable.
 __getattr__ = lazily(__name__, {"DemonstrationsFile": "demosearch.demonstrations_file"})

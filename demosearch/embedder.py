@@ -1,4 +1,4 @@
-"""Putting a search's result to use: texts in, embeddings out."""
+"""Embedding texts under the prompts that a search has chosen."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, normalised
+from demosearch.models.adapter import check_adapter
 from demosearch.models.known import resolve
-from demosearch.models.loading import read_config
 from demosearch.models.options import LoadOptions
 from demosearch.models.records import ModelRecord
+from demosearch.models.source import check_revision, read_config
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
 
 
 class Embedder:
-    """An encoder with the prompts it embeds under.
+    """An encoder with its prompts.
 
-    Under one prompt an embedding is the model's state as it is. Under several it is the weighted
-    mean of the normalised states.
+    With one prompt an embedding is the state of the model, unchanged. With several prompts it is the
+    weighted mean of the normalized states.
 
     Args:
         encoder: the model.
         prompts: at least one prompt.
-        weights: one a prompt; None weighs them alike.
+        weights: the weight of each prompt; None gives all prompts the same weight.
         mean: subtracted from every embedding, float32 (width,).
     """
 
@@ -63,44 +64,38 @@ class Embedder:
         allow_other_model: bool = False,
         **keywords: Any,
     ) -> Embedder:
-        """Load what a demonstrations file describes.
+        """Load the model and the prompts of a demonstrations file.
 
         Args:
             path: a `demonstrations.json`.
-            options: how the model is loaded; precision and adapter default to the file's.
-            model: where the same weights are, if not where the file says.
-            layer: index into `hidden_states` instead of the file's.
-            allow_other_model: use the demonstrations with other weights than they were chosen for.
+            options: how the model is loaded; precision and adapter default to those of the file.
+            model: name or folder of the same weights, if they have moved.
+            layer: index into `hidden_states` that replaces the file's layer.
+            allow_other_model: accept weights other than those the demonstrations were chosen for.
             **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
-            UserError: the file is not valid, or the weights are not the file's.
+            UserError: the file is not valid, or its weights or adapter are not those that were loaded.
         """
         options = LoadOptions.of(options, **keywords)
         file = DemonstrationsFile.read(path)
         name = model or file.model.name
         if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
             raise UserError(
-                f"{path} was made for model '{file.model.name}', not '{name}'; search for this"
-                " model, or say --allow-other-model"
+                f"{path} was made for model '{file.model.name}' but got '{name}'; search with this"
+                " model, or use --allow-other-model"
             )
         adapter = options.adapter
-        chosen = {
+        defaults = {
             "precision": options.precision or file.model.precision,
             "adapter": adapter or (file.adapter.source if file.adapter else None),
         }
-        encoder = open_encoder(name, options, **chosen)
-        theirs, ours = file.model.revision, encoder.record.revision
-        if theirs and ours and theirs != ours and not allow_other_model:
-            raise UserError(
-                f"{path} was made for other weights of '{name}' (revision {theirs[:20]}, here"
-                f" {ours[:20]}); search again, or say --allow-other-model"
-            )
-        if file.adapter and not adapter and encoder.adapter != file.adapter:
-            raise UserError(
-                f"{path} was made with the adapter {file.adapter.source} of revision"
-                f" {file.adapter.revision[:20]}; there is another now"
-            )
+        encoder = open_encoder(name, options, **defaults)
+        if not allow_other_model:
+            hint = ", or use --allow-other-model"
+            check_revision(file.model, encoder.record.revision, path, name=name, hint=hint)
+        if not adapter:
+            check_adapter(file.adapter, encoder.adapter, path)
         prompts = [Prompt.of(record, layer) for record in file.prompts]
         return cls(encoder, prompts, [record.weight for record in file.prompts], file.mean)
 
@@ -114,30 +109,29 @@ class Embedder:
         layer: int | None = None,
         **keywords: Any,
     ) -> Embedder:
-        """Load a model with a template as it is.
+        """Load a model with a template and no demonstrations.
 
         Args:
             model: known name, hub id or folder.
             options: how the model is loaded.
-            template: a known template or a YAML file; under a name that stands for several prompts
-                (MetaEOL) the embedding is the mean over them.
+            template: a known template or a YAML file. If the name stands for several prompts (MetaEOL),
+                embeddings are the mean over them.
             layer: index into `hidden_states`; None is the last.
             **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
             UserError: the model or template is unknown or cannot be loaded.
         """
-        templates = find_templates(template)
-        encoder = open_encoder(model, options, **keywords)
-        return cls(encoder, [Prompt(each, layer=layer) for each in templates])
+        prompts = [Prompt(template, layer=layer) for template in find_templates(template)]
+        return cls(open_encoder(model, options, **keywords), prompts)
 
     @property
     def arithmetic(self) -> str:
-        """What decides an embedding's last digits: the kind of device, the number format."""
+        """The kind of device and the type of computation, which decide the last digits."""
         return self.encoder.arithmetic
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides an embedding, as JSON takes it: model, adapter, prompts."""
+        """Return everything that determines an embedding as JSON values: model, adapter, prompts."""
         encoder = self.encoder
         return {
             "model": encoder.record.identity(),
@@ -180,12 +174,12 @@ class Embedder:
         normalize_embeddings: bool = False,
         convert_to_tensor: bool = False,
     ) -> NDArray[np.float32] | torch.Tensor:
-        """Return embeddings, with sentence-transformers' keywords.
+        """Return embeddings; the keywords are those of sentence-transformers.
 
         Args:
             sentences: texts, or one text.
-            batch_size: accepted and not used: batches are made by tokens, not by sentences.
-            show_progress_bar: draw a bar on standard error.
+            batch_size: accepted and ignored; batches are formed by tokens, not by sentences.
+            show_progress_bar: show a progress bar on standard error.
             normalize_embeddings: scale every row to length 1.
             convert_to_tensor: return a torch tensor instead of an array.
 
@@ -214,6 +208,6 @@ class Embedder:
 
 
 def _is_same(name: str, record: ModelRecord) -> bool:
-    """Whether the weights of another name are those of the record."""
+    """Whether a model has the weights of a record."""
     _, revision = read_config(resolve(name))
     return bool(revision) and revision == record.revision

@@ -1,4 +1,4 @@
-"""Exceptions that the command line shows as one line, and keeping them to one."""
+"""Errors that the command line reports on one line."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pydantic import ValidationError
 
-# Of a message, in characters.
+# Maximum length of a message in characters.
 _LONGEST = 800
-# What a disk or a folder may answer to a write; other errors of these kinds are mistakes of ours.
-_OF_THE_DISK = {
+# Errors of a disk or a folder; other errors of the operating system are bugs of this package.
+_DISK_ERRORS = {
     errno.ENOSPC,
     errno.EDQUOT,
     errno.EROFS,
@@ -29,40 +29,46 @@ _OF_THE_DISK = {
 
 
 def short(text: str) -> str:
-    """Return the beginning of a text that is too long for one line of an error."""
+    """Return a text, shortened if it is too long for an error message."""
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def one_line(error: BaseException, longest: int = _LONGEST) -> str:
+    """Return the message of an error on one line, cut to a number of characters."""
+    return " ".join(str(error).split())[:longest]
+
+
 def reason_of(error: BaseException | None) -> str:
-    """Return in one line why something failed."""
-    # What the driver said; SQLAlchemy puts the statement and a link behind it.
-    said = getattr(error, "orig", None) or error
-    if isinstance(said, OSError) and said.strerror:
-        place = f": {said.filename}" if said.filename else ""
-        return f"{said.strerror}{place}"
-    lines = str(said).strip().splitlines()
-    return lines[0] if lines else type(said).__name__
+    """Return the reason of an error on one line."""
+    # The message of the database driver; SQLAlchemy appends the statement and a link to it.
+    original = getattr(error, "orig", None) or error
+    if isinstance(original, OSError) and original.strerror:
+        path = f": {original.filename}" if original.filename else ""
+        return f"{original.strerror}{path}"
+    lines = str(original).strip().splitlines()
+    return lines[0] if lines else type(original).__name__
 
 
 def failure_of_the_machine(error: BaseException) -> str | None:
-    """Return in one line what the machine refused: room, rights, memory, its database.
+    """Return a one-line reason if the machine caused an error: disk, permissions, memory or database.
 
-    None is another error.
+    None if the error has another cause.
     """
-    for each in _chain(error):
-        if isinstance(each, MemoryError):
+    for cause in _chain(error):
+        if isinstance(cause, MemoryError):
             return "out of memory"
-        if isinstance(each, OSError) and each.errno in _OF_THE_DISK:
-            return reason_of(each)
-        if isinstance(each, sqlite3.OperationalError) or _is_of_a_database(each):
-            return f"the database: {reason_of(each)}"
+        if isinstance(cause, OSError) and cause.errno in _DISK_ERRORS:
+            return reason_of(cause)
+        if isinstance(cause, sqlite3.OperationalError) or _is_database_error(cause):
+            return f"the database: {reason_of(cause)}"
     return None
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and what it was said to be caused by.
+    """Yield an error and its explicit causes.
 
-    What was merely being handled when it was raised is no cause: the error may be a mistake of ours.
+    An error that was merely being handled when this one was raised is not a cause, because this one may
+    be a bug of this package.
     """
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
@@ -71,24 +77,24 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _is_of_a_database(error: BaseException) -> bool:
-    """Whether SQLAlchemy says that a database could not do its part; it is not imported for that."""
+def _is_database_error(error: BaseException) -> bool:
+    """Whether SQLAlchemy reports an error of the database; checked without importing SQLAlchemy."""
     return any(kind.__name__ == "DBAPIError" for kind in type(error).__mro__)
 
 
 class UserError(Exception):
-    """Something the user can mend: a file, an option, a missing package.
+    """An error that the user can correct: a file, an option, a missing package.
 
-    The message is one line: the rule, what came, where (file and row), and what to do. The command
-    line prints it without a traceback and exits with status 2.
+    The message is one line: the rule, the value that was given, its file and row, and what to do. The
+    command line prints it without a traceback and exits with status 2.
 
     Args:
-        message: what is said.
-        result: what the command came to all the same, as `--json` prints it.
+        message: the message; line breaks are replaced by spaces.
+        result: the result that the command has in spite of the error, as `--json` prints it.
     """
 
     def __init__(self, message: str, *, result: dict[str, Any] | None = None) -> None:
-        # What came, or what another library said of it, may be long, or many lines.
+        # A value, or the message of another library, may be long or have several lines.
         line = " ".join(message.split())
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
@@ -97,11 +103,11 @@ class UserError(Exception):
 
 
 class DeviceLostError(UserError):
-    """A device's process ended by itself; what it was asked is not to blame."""
+    """The process of a device ended; the prompt did not cause this."""
 
 
 class OutOfMemoryError(UserError):
-    """A device's memory is too small, or others hold too much of it."""
+    """A device has too little free memory."""
 
 
 def first_error(error: ValidationError) -> str:

@@ -1,7 +1,7 @@
-"""Prompts: how a sentence, and the demonstrations before it, are put into words for the model.
+"""Prompts: templates that turn a sentence and its demonstrations into text for the model.
 
-One `Prompt.render` serves the selector, the embedder, the evaluator and the fine-tuner, so that the
-text a demonstration was chosen with is the text it is used with.
+Selection, embedding, evaluation and fine-tuning all use `Prompt.render`, so that a demonstration is used
+with exactly the text it was chosen with.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ _QUOTED_DEMONSTRATION = 'This sentence : "{text}" means in one word:"{word}".'
 
 
 class Pooling(StrEnum):
-    """Which states of a prompt's tokens are the embedding."""
+    """Which tokens of a prompt provide the embedding."""
 
     LAST = "last"
-    #: the mean over the tokens of the text, of its last copy where the template holds two
+    #: the mean over the tokens of the text, or of its second copy if the template has two
     MEAN = "mean"
 
 
 class Preparation(StrEnum):
-    """What is done to a text before it is put into a template."""
+    """How a text is changed before it is inserted into a template."""
 
     PAPER = "paper"
     NONE = "none"
@@ -40,9 +40,9 @@ class Preparation(StrEnum):
 def prepare(text: str) -> str:
     """Prepare a text as the paper's code does.
 
-    A full stop is appended where the last character is none of `.?"'`, double quotes become single
-    ones (a double quote would end the sentence inside the template), and a final question mark
-    becomes a full stop. Empty text stays empty. Preparing twice is preparing once.
+    A period is appended unless the last character is one of `.?"'`. Double quotes become single quotes,
+    because a double quote would end the sentence inside the template. A final question mark becomes a
+    period. Empty text stays empty. Preparing a text twice gives the same result as preparing it once.
 
     >>> prepare('She said "no"')
     "She said 'no'"
@@ -62,18 +62,18 @@ def prepare(text: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """The wording of a prompt, with `{text}` and `{word}` where the sentence and its word go.
+    """The wording of a prompt, with placeholders `{text}`, `{word}` and `{demonstrations}`.
 
     Attributes:
-        name: how commands and files call it.
-        query: the part that holds the text to embed. `{text}` stands in it once (or twice, where the
-            mean over the second copy is the embedding); `{demonstrations}` at most once, before it:
-            that is where the solved instances go, in front of everything if it is missing.
-        demonstration: one solved instance; `{text}` and `{word}` each exactly once. Empty for a
-            template that takes none.
-        joiner: what stands between demonstrations, and after the last one.
-        preparation: what is done to a text before it is inserted.
-        pooling: which states are the embedding.
+        name: the name of the template in commands and files.
+        query: the part with the text to embed. It contains `{text}` once, or twice if the embedding is
+            the mean over the second copy, and `{demonstrations}` at most once before `{text}`. Without
+            that placeholder, demonstrations are put in front of the query.
+        demonstration: the form of a demonstration; contains `{text}` and `{word}` exactly once. Empty if
+            the template takes no demonstrations.
+        joiner: text between demonstrations and after the last one.
+        preparation: how a text is changed before it is inserted.
+        pooling: which tokens provide the embedding.
         source: where the wording comes from.
 
     Raises:
@@ -89,18 +89,18 @@ class Template:
     source: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        wrong = list(_misplaced(self))
-        if wrong:
-            raise UserError(f"template '{self.name}': {'; '.join(wrong)}")
+        mistakes = list(_misplaced(self))
+        if mistakes:
+            raise UserError(f"template '{self.name}': {'; '.join(mistakes)}")
 
     @property
     def takes_demonstrations(self) -> bool:
-        """Whether there is a form for solved instances."""
+        """Whether the template has a form for demonstrations."""
         return bool(self.demonstration)
 
     def render_demonstration(self, demonstration: Demonstration) -> str:
-        """Return the solved instance, its sentence and word inserted verbatim."""
-        # One pass, so that a sentence which itself holds "{word}" stays what it is.
+        """Return the text of a demonstration; sentence and word are inserted verbatim."""
+        # A single pass, so that "{word}" inside a sentence is not replaced.
         first, second = sorted((TEXT, WORD), key=self.demonstration.index)
         values = {TEXT: demonstration.sentence, WORD: demonstration.word}
         head, _, rest = self.demonstration.partition(first)
@@ -109,7 +109,7 @@ class Template:
 
 
 def _misplaced(template: Template) -> Iterator[str]:
-    """Yield what is wrong with a template's placeholders."""
+    """Yield the mistakes in the placeholders of a template."""
     copies = (1, 1) if template.pooling is Pooling.LAST else (1, 2)
     allowed = [("query", TEXT, copies), ("query", DEMONSTRATIONS, (0, 1))]
     if template.demonstration:
@@ -118,9 +118,9 @@ def _misplaced(template: Template) -> Iterator[str]:
     for part, placeholder, (fewest, most) in allowed:
         count = getattr(template, part).count(placeholder)
         if not fewest <= count <= most:
-            yield f"'{part}' needs {placeholder} {times[fewest, most]}, it has {count}"
+            yield f"'{part}' must contain {placeholder} {times[fewest, most]} but contains it {count} times"
     if DEMONSTRATIONS in template.query.partition(TEXT)[2]:
-        yield f"in 'query' {DEMONSTRATIONS} must stand before {TEXT}"
+        yield f"in 'query' {DEMONSTRATIONS} must come before {TEXT}"
 
 
 PROMPTEOL = Template(
@@ -131,25 +131,26 @@ PROMPTEOL = Template(
 
 
 class PromptRecord(BaseModel):
-    """One prompt with its full texts; several are averaged by weight."""
+    """A prompt with its full texts, as files record it."""
 
     model_config = ConfigDict(extra="forbid")
 
     template: str = Field(description="name of the template")
     query: str = Field(
-        description="text of the query part, with {text} and, if not in front, {demonstrations}"
+        description="text of the query, with {text} and, unless demonstrations come first,"
+        " {demonstrations}"
     )
     demonstration: str = Field(
-        description="text of one demonstration, with {text} and {word}; empty: takes none"
+        description="text of a demonstration, with {text} and {word}; empty: no demonstrations"
     )
     joiner: str = Field(description="text between demonstrations and after the last one")
-    preparation: Literal["paper", "none"] = Field(description="what is done to a text first")
+    preparation: Literal["paper", "none"] = Field(description="how a text is changed first")
     pooling: Literal["last", "mean"] = Field(
-        description="the last token's state, or the mean over the text (its last copy)"
+        description="the state of the last token, or the mean over the text (its last copy)"
     )
     layer: int = Field(ge=0, description="index into transformers' hidden_states")
     demonstrations: list[Demonstration] = Field(description="in the order of the prompt")
-    weight: float = Field(gt=0, description="share of this prompt in the mean")
+    weight: float = Field(gt=0, description="weight of this prompt in the mean")
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +159,8 @@ class Prompt:
 
     Attributes:
         template: the wording.
-        demonstrations: solved instances in the order in which they stand in the prompt.
-        layer: index into transformers' `hidden_states`; None is the last one.
+        demonstrations: demonstrations in the order of the prompt.
+        layer: index into transformers' `hidden_states`; None is the last layer.
     """
 
     template: Template = PROMPTEOL
@@ -172,31 +173,32 @@ class Prompt:
 
     @property
     def parts(self) -> list[str]:
-        """The prompt's text around the copies of the text: one more part than there are copies."""
+        """The parts of the prompt around the copies of the text, one more than there are copies."""
         template = self.template
-        solved = "".join(
-            template.render_demonstration(one) + template.joiner for one in self.demonstrations
+        shown = "".join(
+            template.render_demonstration(demonstration) + template.joiner
+            for demonstration in self.demonstrations
         )
         first, *rest = template.query.split(TEXT)
         before, slot, after = first.partition(DEMONSTRATIONS)
-        return [before + solved + after if slot else solved + first, *rest]
+        return [before + shown + after if slot else shown + first, *rest]
 
     @property
     def head(self) -> str:
-        """What stands before the text: the same for every sentence."""
+        """The part before the text, which is the same for every sentence."""
         return self.parts[0]
 
     @property
     def tail(self) -> str:
-        """What stands after the last copy of the text: the same for every sentence."""
+        """The part after the last copy of the text, which is the same for every sentence."""
         return self.parts[-1]
 
     def prepare(self, text: str) -> str:
-        """Return the text as the template wants it."""
+        """Return the text as the template requires it."""
         return prepare(text) if self.template.preparation is Preparation.PAPER else text
 
     def render(self, text: str) -> str:
-        """Return the whole prompt for one text.
+        """Return the complete prompt for a text.
 
         >>> print(Prompt().render("A cat sleeps"))
         This sentence : "A cat sleeps." means in one word:"
@@ -208,7 +210,12 @@ class Prompt:
         return replace(self, demonstrations=demonstrations)
 
     def record(self, layer: int, weight: float = 1.0) -> PromptRecord:
-        """Return the prompt with its full texts, as files keep it; `layer` is resolved already."""
+        """Return the prompt with its full texts, as files record it.
+
+        Args:
+            layer: non-negative index into `hidden_states`.
+            weight: of the prompt in the mean over several prompts.
+        """
         template = self.template
         return PromptRecord(
             template=template.name,
@@ -224,7 +231,7 @@ class Prompt:
 
     @classmethod
     def of(cls, record: PromptRecord, layer: int | None = None) -> Prompt:
-        """Return the prompt that a file describes by its full texts; `layer` overrides the file's."""
+        """Return the prompt of a record; `layer` replaces the layer of the record."""
         template = Template(
             name=record.template,
             query=record.query,

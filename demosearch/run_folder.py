@@ -140,7 +140,7 @@ def resolve_precision(pipeline: Pipeline, begun: tuple[str | None, Pipeline] | N
     if precision := pipeline.precision or (begun and begun[1].precision):
         return precision
     # Here, because torch is needed to know the devices.
-    from demosearch.models.loading import default_device, default_precision
+    from demosearch.models.precision import default_device, default_precision
 
     devices = pipeline.device_names
     return default_precision(devices[0] if devices else pipeline.device or default_device())

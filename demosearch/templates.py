@@ -1,8 +1,7 @@
-"""The table of known templates, and templates of the user's own.
+"""The table of known templates, and custom templates.
 
-The wordings are part of the methods they belong to and stand here letter for letter, blanks before
-commas included. Where a method's authors use no demonstrations, the paper's form of them is put in
-front.
+The wordings are copied exactly from the publications, including spaces before commas. If a method uses
+no demonstrations, the paper's form of demonstrations is put in front.
 """
 
 from __future__ import annotations
@@ -125,7 +124,7 @@ TEMPLATES: dict[str, Template] = {
             demonstration="",
             preparation=Preparation.NONE,
             pooling=Pooling.MEAN,
-            source="no prompt at all: the mean over the text's tokens, which prompts are compared to",
+            source="no prompt: the mean over the tokens of the text, for comparison",
         ),
     )
 }
@@ -137,14 +136,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 class TemplateFile(BaseModel):
-    """A template of the user's own: the contents of a YAML file."""
+    """A custom template: the contents of a YAML file."""
 
     model_config = ConfigDict(extra="forbid")
 
-    name: str | None = Field(None, description="the file's name if missing")
+    name: str | None = Field(None, description="name of the template; default: the file's name")
     query: str = Field(description="with {text} and {demonstrations}")
     demonstration: str | None = Field(
-        None, description="with {text} and {word}; missing: the template takes none"
+        None, description="with {text} and {word}; missing: the template takes no demonstrations"
     )
     joiner: str = Field("", description="between demonstrations and after the last one")
     preparation: Preparation = Preparation.PAPER
@@ -152,22 +151,22 @@ class TemplateFile(BaseModel):
 
 
 def find_template(name: str) -> Template:
-    """Return the one template that a name or a YAML file stands for.
+    """Return the template with a name or in a YAML file.
 
     Raises:
         UserError: no template has this name, the file is malformed, or the name stands for several.
     """
-    found = find_templates(name)
-    if len(found) > 1:
+    templates = find_templates(name)
+    if len(templates) > 1:
         raise UserError(
-            f"template '{name}' stands for {len(found)} prompts, here one is wanted:"
-            f" {', '.join(template.name for template in found)}"
+            f"--template must be a single template but got '{name}', which stands for"
+            f" {len(templates)}: {', '.join(template.name for template in templates)}"
         )
-    return found[0]
+    return templates[0]
 
 
 def find_templates(name: str) -> tuple[Template, ...]:
-    """Return the templates that a name or a YAML file stands for; several are averaged.
+    """Return the templates with a name or in a YAML file; embeddings of several are averaged.
 
     Raises:
         UserError: no template has this name, or the file is malformed.
@@ -184,45 +183,48 @@ def find_templates(name: str) -> tuple[Template, ...]:
 
 
 def search_templates(names: str) -> tuple[Template, ...]:
-    """Return the templates that a search chooses among.
+    """Return the templates among which a search selects.
 
     Args:
-        names: names or YAML files with commas between them, or `all`: every known one that takes
-            demonstrations and is not one of MetaEOL's, which belong together.
+        names: names or YAML files separated by commas, or `all`: every known template that takes
+            demonstrations, except those of MetaEOL, which are used together.
 
     Raises:
-        UserError: as `find_template`; none takes demonstrations, or two have one name.
+        UserError: as `find_template`; also if no template takes demonstrations, or if two have the same
+            name.
     """
     if names == ALL:
-        apart = {member for members in GROUPS.values() for member in members}
+        grouped = {member for members in GROUPS.values() for member in members}
         return tuple(
             template
             for name, template in TEMPLATES.items()
-            if template.takes_demonstrations and name not in apart
+            if template.takes_demonstrations and name not in grouped
         )
-    found = tuple(dict.fromkeys(find_template(name) for name in names.split(",")))
-    if not any(template.takes_demonstrations for template in found):
-        raise UserError(f"template '{names}' takes no demonstrations, of which a search chooses")
-    known = [template.name for template in found]
-    if twice := [name for name in known if known.count(name) > 1]:
-        raise UserError(f"two templates are named '{twice[0]}'; give each a name of its own")
-    return found
+    templates = tuple(dict.fromkeys(find_template(name) for name in names.split(",")))
+    if not any(template.takes_demonstrations for template in templates):
+        raise UserError(
+            f"--template must take demonstrations but '{names}' takes none; choose another template"
+        )
+    known = [template.name for template in templates]
+    if repeated := [name for name in known if known.count(name) > 1]:
+        raise UserError(f"two templates are named '{repeated[0]}'; rename one of them")
+    return templates
 
 
 def read_template(path: str | Path) -> Template:
-    """Read a template of the user's own.
+    """Read a custom template.
 
     Raises:
-        UserError: the file is unreadable, no YAML, or a field or placeholder is missing (named).
+        UserError: the file cannot be read, is not YAML, or a field or placeholder is missing.
     """
     value = parse_yaml(read_text(path, "template"), f"template {path}")
     try:
         file = TemplateFile.model_validate(value)
     except ValidationError as error:
         raise UserError(f"template {path}: {first_error(error)}") from error
-    # In a file of their own people say where the demonstrations go; leaving it out is a slip.
+    # A custom template has to say where the demonstrations go; leaving it out is likely a mistake.
     if file.demonstration and DEMONSTRATIONS not in file.query:
-        raise UserError(f"template {path}: 'query' needs {DEMONSTRATIONS} before {TEXT}")
+        raise UserError(f"template {path}: 'query' must contain {DEMONSTRATIONS} before {TEXT}")
     return Template(
         name=file.name or Path(path).stem,
         query=file.query,

@@ -1,4 +1,4 @@
-"""An encoder whose scores are known, for tests of what only needs `encode`."""
+"""A fake encoder with known scores, for tests that require only `encode`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from demosearch.prompt import Prompt
 
 
 class FakeEncoder:
-    """Embeds a sentence as an angle plus noise; the demonstration's word decides how much noise.
+    """Embeds a sentence as an angle plus noise; the word of the demonstration sets the noise.
 
-    A sentence is `name angle number`: the nearer the angles of two sentences, the more alike they are.
-    The word `W<n>` adds n hundredths of noise; no demonstration adds 60.
+    A sentence is `name angle number`: the closer the angles of two sentences, the more similar they are.
+    The word `W<n>` adds n hundredths of noise; without demonstration the noise is 60 hundredths.
     """
 
     token_budget = 100
@@ -47,7 +47,7 @@ class FakeEncoder:
 
     def encode(self, texts: Sequence[str], prompt: Prompt, *, advance: object = None) -> np.ndarray:
         del advance
-        words = [one.word for one in prompt.demonstrations] or ["W60"]
+        words = [demonstration.word for demonstration in prompt.demonstrations] or ["W60"]
         if "Fail" in words:
             raise UserError("this prompt is too long")
         name = "+".join(words)
@@ -58,7 +58,7 @@ class FakeEncoder:
         return np.stack([self._state(text, name, noise) for text in texts])
 
     def noise(self, prompt: Prompt, noises: list[float]) -> float:
-        """Return the noise of a prompt; of several demonstrations only the first one counts."""
+        """Return the noise of a prompt, which is that of its first demonstration."""
         del prompt
         return noises[0]
 
@@ -82,7 +82,7 @@ class FakeEncoder:
 
 
 def fake_pairs(number: int, seed: int = 0) -> Pairs:
-    """Return pairs whose gold score a noiseless `FakeEncoder` ranks perfectly."""
+    """Return pairs whose gold scores a `FakeEncoder` without noise ranks perfectly."""
     gaps = np.random.default_rng(seed).uniform(0, 5, number).round(2)
     return Pairs(
         "fake",
@@ -93,7 +93,7 @@ def fake_pairs(number: int, seed: int = 0) -> Pairs:
 
 
 def write_fake_pairs(path: Path, number: int, seed: int = 0) -> str:
-    """Write `fake_pairs` whose sentences begin with the file's name; return the path as text."""
+    """Write `fake_pairs` whose sentences begin with the name of the file; return its path."""
     pairs = fake_pairs(number, seed)
     table = {
         "sentence1": [f"{path.stem} {text}" for text in pairs.sentences1],
@@ -105,7 +105,7 @@ def write_fake_pairs(path: Path, number: int, seed: int = 0) -> str:
 
 
 def fake_candidates(noises: Sequence[int | str]) -> list[Demonstration]:
-    """Return one candidate for each noise."""
+    """Return a candidate for each noise."""
     return [
         Demonstration(
             sentence=f"Sentence number {row}.",

@@ -20,13 +20,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from demosearch.bulk import read_texts
 from demosearch.candidates import read_candidates
 from demosearch.candidates.dictionary import read_dictionary, read_headwords
 from demosearch.candidates.generate import read_sentences
 from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
+from demosearch.datasets.texts import read_texts
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import pandas as pd
 import pytest
 
 from demosearch import Embedder, bulk
-from demosearch.bulk import embed_file, read_texts
+from demosearch.bulk import embed_file
 from demosearch.errors import UserError
 
 TEXTS = [f"Line number {number}, with a comma" for number in range(23)]
@@ -26,7 +24,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "CHUNK", 5)
 
 
-def test_npy_holds_every_row_in_order(embedder: Embedder, tmp_path: Path) -> None:
+def test_npy_output_holds_every_row_in_order(embedder: Embedder, tmp_path: Path) -> None:
     out = tmp_path / "vectors.npy"
     assert embed_file(embedder, TEXTS, out) == 23
     vectors = np.load(out)
@@ -34,7 +32,7 @@ def test_npy_holds_every_row_in_order(embedder: Embedder, tmp_path: Path) -> Non
     np.testing.assert_allclose(vectors, embedder.encode(TEXTS), atol=1e-4)
 
 
-def test_parquet_holds_text_and_vector(embedder: Embedder, tmp_path: Path) -> None:
+def test_parquet_output_holds_texts_and_embeddings(embedder: Embedder, tmp_path: Path) -> None:
     out = tmp_path / "vectors.parquet"
     embed_file(embedder, TEXTS, out, normalize_embeddings=True)
     table = pd.read_parquet(out)
@@ -46,7 +44,7 @@ def test_parquet_holds_text_and_vector(embedder: Embedder, tmp_path: Path) -> No
     )
 
 
-def test_memory_does_not_grow_with_the_input(embedder: Embedder, tmp_path: Path) -> None:
+def test_memory_is_independent_of_the_size_of_the_input(embedder: Embedder, tmp_path: Path) -> None:
     ahead = 0
     written = 0
 
@@ -69,7 +67,7 @@ def test_memory_does_not_grow_with_the_input(embedder: Embedder, tmp_path: Path)
 
 
 class Counting:
-    """Counts what an embedder is asked for."""
+    """Counts the texts that an embedder encodes."""
 
     def __init__(self, embedder: Embedder) -> None:
         self._embedder = embedder
@@ -84,12 +82,12 @@ class Counting:
 
 
 @pytest.mark.parametrize("ending", [".npy", ".parquet"])
-def test_a_killed_run_goes_on_where_it_was(embedder: Embedder, tmp_path: Path, ending: str) -> None:
+def test_a_killed_call_is_resumed(embedder: Embedder, tmp_path: Path, ending: str) -> None:
     def broken() -> Iterator[str]:
         yield from TEXTS[:12]
         raise RuntimeError("the source broke")
 
-    out, whole = tmp_path / f"v{ending}", tmp_path / f"whole{ending}"
+    out, uninterrupted = tmp_path / f"v{ending}", tmp_path / f"whole{ending}"
     with pytest.raises(RuntimeError, match="the source broke"):
         embed_file(embedder, broken(), out)
     assert not out.exists()
@@ -97,12 +95,14 @@ def test_a_killed_run_goes_on_where_it_was(embedder: Embedder, tmp_path: Path, e
     assert embed_file(counting, TEXTS, out) == 23  # type: ignore[arg-type]
     # Two chunks of five were finished.
     assert counting.texts == 13
-    embed_file(embedder, TEXTS, whole)
-    assert out.read_bytes() == whole.read_bytes()
-    assert sorted(tmp_path.iterdir()) == [out, whole]
+    embed_file(embedder, TEXTS, uninterrupted)
+    assert out.read_bytes() == uninterrupted.read_bytes()
+    assert sorted(tmp_path.iterdir()) == [out, uninterrupted]
 
 
-def test_parts_of_other_texts_or_settings_are_not_taken(embedder: Embedder, tmp_path: Path) -> None:
+def test_chunks_of_other_texts_or_settings_are_not_reused(
+    embedder: Embedder, tmp_path: Path
+) -> None:
     def broken() -> Iterator[str]:
         yield from TEXTS[:12]
         raise RuntimeError("the source broke")
@@ -119,49 +119,12 @@ def test_parts_of_other_texts_or_settings_are_not_taken(embedder: Embedder, tmp_
 
 
 @pytest.mark.parametrize("ending", [".npy", ".parquet"])
-def test_no_text_is_an_error(embedder: Embedder, tmp_path: Path, ending: str) -> None:
-    with pytest.raises(UserError, match="no text to embed"):
+def test_no_texts_are_an_error(embedder: Embedder, tmp_path: Path, ending: str) -> None:
+    with pytest.raises(UserError, match="there are no texts to embed"):
         embed_file(embedder, [], tmp_path / f"v{ending}")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_input_format_gives_the_same_texts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    frame = pd.DataFrame({"number": range(23), "text": TEXTS})
-    frame.to_csv(tmp_path / "a.csv", index=False)
-    frame.to_csv(tmp_path / "a.tsv", index=False, sep="\t")
-    frame.to_json(tmp_path / "a.jsonl", orient="records", lines=True)
-    frame.to_parquet(tmp_path / "a.parquet")
-    (tmp_path / "a.txt").write_text("\n".join(TEXTS) + "\n")
-    for name in ("a.csv", "a.tsv", "a.jsonl", "a.parquet", "a.txt"):
-        assert list(read_texts(str(tmp_path / name))) == TEXTS, name
-    monkeypatch.setattr(
-        "sys.stdin", io.TextIOWrapper(io.BytesIO(("\n".join(TEXTS) + "\n").encode()))
-    )
-    assert list(read_texts("-")) == TEXTS
-
-
-def test_standard_input_that_is_no_text_is_named_by_its_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfA cat\r\n\xff\n")))
-    texts = read_texts("-")
-    assert next(texts) == "A cat"
-    with pytest.raises(UserError, match="standard input, line 2 is not UTF-8 text"):
-        next(texts)
-
-
-def test_column_is_found_or_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.jsonl"
-    path.write_text(json.dumps({"body": "Hello"}) + "\n")
-    assert list(read_texts(str(path), "body")) == ["Hello"]
-    with pytest.raises(
-        UserError, match=r"a\.jsonl, line 1: no column 'text' or 'sentence'; found body"
-    ):
-        list(read_texts(str(path)))
-
-
-def test_unknown_output_ending_is_refused(embedder: Embedder, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must be \.npy or \.parquet"):
+def test_an_unknown_output_suffix_is_refused(embedder: Embedder, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must end in \.npy or \.parquet"):
         embed_file(embedder, TEXTS, tmp_path / "v.txt")

@@ -24,7 +24,9 @@ def file(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
     return path
 
 
-def test_a_loaded_file_embeds_as_the_search_did(file: Path, tiny: Callable[[str], Path]) -> None:
+def test_a_loaded_file_gives_the_embeddings_of_the_search(
+    file: Path, tiny: Callable[[str], Path]
+) -> None:
     embedder = Embedder.load(file, device="cpu")
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
     expected = encoder.encode(TEXTS, Prompt(demonstrations=(JOCKEY,), layer=2))
@@ -59,11 +61,11 @@ def test_several_prompts_are_a_weighted_mean_of_unit_vectors(tiny: Callable[[str
     np.testing.assert_allclose(mean, (units[0] + 3 * units[1]) / 4, atol=1e-6)
 
 
-def test_a_file_of_another_model_is_refused_unless_asked(
+def test_a_file_of_another_model_is_refused_unless_allowed(
     file: Path, tiny: Callable[[str], Path]
 ) -> None:
     other = str(tiny("qwen3"))
-    with pytest.raises(UserError, match="search for this model, or say --allow-other-model"):
+    with pytest.raises(UserError, match="search with this model, or use --allow-other-model"):
         Embedder.load(file, model=other, device="cpu")
     embedder = Embedder.load(file, model=other, device="cpu", allow_other_model=True)
     assert embedder.encode(TEXTS).shape == (3, 48)
@@ -79,7 +81,7 @@ def test_other_weights_under_the_same_name_are_refused(
         Embedder.load(tmp_path / "changed.json", device="cpu")
 
 
-def test_the_file_needs_no_template_of_ours(file: Path, tmp_path: Path) -> None:
+def test_a_file_is_independent_of_the_known_templates(file: Path, tmp_path: Path) -> None:
     text = (
         file.read_text().replace("means in one word", "says in short").replace("prompteol", "mine")
     )
@@ -92,15 +94,15 @@ def test_the_file_needs_no_template_of_ours(file: Path, tmp_path: Path) -> None:
     assert embedder.prompts[0].demonstrations == (Demonstration(**JOCKEY.model_dump()),)
 
 
-def test_a_template_of_several_prompts_is_the_mean_over_them(tiny: Callable[[str], Path]) -> None:
+def test_a_template_of_several_prompts_gives_their_mean(tiny: Callable[[str], Path]) -> None:
     embedder = Embedder.without_demonstrations(
         str(tiny("llama")), precision="fp32", device="cpu", template="metaeol"
     )
-    # Tiny models have little context; what counts is that all eight are averaged.
+    # Tiny models have a short context, so its limit is lifted; all eight prompts must be averaged.
     embedder.encoder._tokenize._max_tokens = 1 << 30
     embedder.encoder.model.config.max_position_embeddings = 1 << 12
-    each = [embedder.encoder.encode(TEXTS, prompt) for prompt in embedder.prompts]
-    assert len(each) == 8
-    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in each]
+    by_prompt = [embedder.encoder.encode(TEXTS, prompt) for prompt in embedder.prompts]
+    assert len(by_prompt) == 8
+    unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in by_prompt]
     np.testing.assert_allclose(embedder.encode(TEXTS), np.mean(unit, axis=0), atol=1e-5)
     assert embedder.describe()["prompts"][0]["template"] == "metaeol-topic"

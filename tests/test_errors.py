@@ -32,24 +32,24 @@ def caused(error: Exception, cause: BaseException) -> Exception:
             ),
             "the database: server closed the connection",
         ),
-        # Mistakes of ours keep their traceback.
+        # Bugs of this package keep their traceback.
         (FileNotFoundError(errno.ENOENT, "No such file", "x"), None),
         (KeyError("x"), None),
     ],
 )  # fmt: skip
-def test_what_the_machine_refuses_is_told_from_mistakes_of_ours(
+def test_errors_of_the_machine_are_distinguished_from_bugs(
     error: Exception, reason: str | None
 ) -> None:
     assert failure_of_the_machine(error) == reason
 
 
-def test_errors_that_are_each_others_cause_are_looked_through_once() -> None:
+def test_a_cycle_of_causes_ends() -> None:
     first, second = RuntimeError("first"), RuntimeError("second")
     first.__cause__, second.__cause__ = second, first
     assert failure_of_the_machine(first) is None
 
 
-def test_a_message_is_one_line_whatever_it_quotes() -> None:
+def test_a_message_is_one_line_of_limited_length() -> None:
     assert (
         str(UserError("cannot read x:\n  line 1\n\tcolumn 2")) == "cannot read x: line 1 column 2"
     )

@@ -32,7 +32,7 @@ def test_prepare_follows_the_paper(text: str, prepared: str) -> None:
 
 
 @given(st.text())
-def test_preparing_twice_is_preparing_once(text: str) -> None:
+def test_preparing_twice_gives_the_same_text(text: str) -> None:
     assert prepare(prepare(text)) == prepare(text)
 
 
@@ -46,21 +46,21 @@ def test_prompteol_is_byte_exact() -> None:
 
 
 @given(st.text())
-def test_text_cannot_break_out_of_its_quotes(text: str) -> None:
+def test_a_text_cannot_end_its_quotes(text: str) -> None:
     prompt = Prompt(demonstrations=(JOCKEY,))
     rendered = prompt.render(text)
     assert rendered.count('"') == Prompt(demonstrations=(JOCKEY,)).render("").count('"')
     assert rendered == prompt.head + prompt.prepare(text) + prompt.tail
 
 
-def test_placeholders_in_a_sentence_stay_text() -> None:
+def test_placeholders_in_a_sentence_are_not_replaced() -> None:
     odd = Demonstration(sentence="Write {word} and {text}.", word="Code")
     assert Prompt(demonstrations=(odd,)).head == (
         'This sentence : "Write {word} and {text}." means in one word:"Code".This sentence : "'
     )
 
 
-def test_template_may_name_the_word_first() -> None:
+def test_the_word_may_come_before_the_text() -> None:
     template = Template("reversed", "{text} =", "{word} = {text}", joiner="; ")
     prompt = Prompt(template, (SWISS,))
     assert prompt.render("x") == "Swiss = relating to switzerland or its people.; x. ="
@@ -69,18 +69,30 @@ def test_template_may_name_the_word_first() -> None:
 @pytest.mark.parametrize(
     ("query", "demonstration", "message"),
     [
-        ("no place", "{text}{word}", "'query' needs {text} exactly once, it has 0"),
-        ("{text}", "{text}", "'demonstration' needs {word} exactly once, it has 0"),
-        ("{text} {text}", "{text}{word}", "'query' needs {text} exactly once, it has 2"),
-        ("{text}{demonstrations}", "{text}{word}", "{demonstrations} must stand before {text}"),
+        (
+            "no text",
+            "{text}{word}",
+            "'query' must contain {text} exactly once but contains it 0 times",
+        ),
+        (
+            "{text}",
+            "{text}",
+            "'demonstration' must contain {word} exactly once but contains it 0 times",
+        ),
+        (
+            "{text} {text}",
+            "{text}{word}",
+            "'query' must contain {text} exactly once but contains it 2 times",
+        ),
+        ("{text}{demonstrations}", "{text}{word}", "{demonstrations} must come before {text}"),
         (
             "{demonstrations}{demonstrations}{text}",
             "{text}{word}",
-            "'query' needs {demonstrations} at most once, it has 2",
+            "'query' must contain {demonstrations} at most once but contains it 2 times",
         ),
     ],
 )
-def test_malformed_template_names_the_placeholder(
+def test_an_error_of_a_template_names_the_placeholder(
     query: str, demonstration: str, message: str
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -88,12 +100,12 @@ def test_malformed_template_names_the_placeholder(
     assert message in str(error.value)
 
 
-def test_unprepared_template_takes_the_text_as_it_is() -> None:
+def test_without_preparation_the_text_is_unchanged() -> None:
     template = Template("raw", "{text}", "{text}{word}", preparation=Preparation.NONE)
     assert Prompt(template).render('as "is"?') == 'as "is"?'
 
 
-def test_demonstrations_go_where_the_template_wants_them() -> None:
+def test_demonstrations_replace_their_placeholder() -> None:
     template = Template(
         "mine", "Task. {demonstrations}Now: {text} =", "{text} = {word}", joiner="; "
     )
@@ -105,18 +117,18 @@ def test_demonstrations_go_where_the_template_wants_them() -> None:
     assert prompt.with_demonstrations().render("x") == "Task. Now: x. ="
 
 
-def test_text_may_stand_twice_where_its_mean_is_taken() -> None:
+def test_a_template_with_mean_pooling_may_contain_the_text_twice() -> None:
     template = Template("twice", "{text} again: {text}!", "", pooling=Pooling.MEAN)
     prompt = Prompt(template)
     assert prompt.render("a {text} b") == "a {text} b. again: a {text} b.!"
     assert prompt.parts == ["", " again: ", "!"]
 
 
-def test_a_template_without_a_form_for_them_takes_no_demonstrations() -> None:
+def test_a_template_without_a_demonstration_form_refuses_demonstrations() -> None:
     with pytest.raises(UserError, match="template 'bare' takes no demonstrations"):
         Prompt(Template("bare", "{text}", ""), (SWISS,))
 
 
-def test_record_and_back_is_the_same_prompt() -> None:
+def test_a_prompt_from_its_record_is_the_same_prompt() -> None:
     prompt = Prompt(demonstrations=(JOCKEY, SWISS), layer=3)
     assert Prompt.of(prompt.record(3)) == prompt

@@ -23,7 +23,7 @@ from demosearch.cli.app import main
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import replicas
 from demosearch.errors import UserError
-from demosearch.models import loading
+from demosearch.models import precision
 from demosearch.models.known import Precision
 from demosearch.pipeline import Pipeline, load_pipeline
 from demosearch.run import _alone, run
@@ -67,7 +67,7 @@ def test_who_labels_may_read_a_pickle_as_the_encoder_may(
     settings = settings.model_copy(
         update={"candidates": settings.candidates.model_copy(update=labels)}
     )
-    with pytest.raises(UserError, match="--allow-pickle reads them"):
+    with pytest.raises(UserError, match="use --allow-pickle"):
         run(str(model), settings, tmp_path / "refused")
     allowed = settings.model_copy(update={"allow_pickle": True})
     run(str(model), allowed, tmp_path / "run")
@@ -169,10 +169,10 @@ def test_a_run_goes_on_in_the_precision_it_began_in(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr(loading, "default_precision", lambda device: Precision.FP32)
+    monkeypatch.setattr(precision, "default_precision", lambda device: Precision.FP32)
     first = run(str(tiny("opt")), settings, out)
     # As on another machine.
-    monkeypatch.setattr(loading, "default_precision", lambda device: Precision.BF16)
+    monkeypatch.setattr(precision, "default_precision", lambda device: Precision.BF16)
     assert run(str(tiny("opt")), settings, out).file == first.file
     other = settings.model_copy(update={"precision": Precision.BF16})
     with pytest.raises(UserError, match='precision was "fp32", now "bf16"'):

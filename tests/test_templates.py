@@ -53,10 +53,12 @@ def test_wordings_are_the_authors() -> None:
     )
 
 
-def test_metaeol_stands_for_its_eight_prompts() -> None:
+def test_metaeol_is_a_group_of_eight_templates() -> None:
     assert len(find_templates("metaeol")) == 8
     assert all(set(members) <= set(TEMPLATES) for members in GROUPS.values())
-    with pytest.raises(UserError, match="'metaeol' stands for 8 prompts, here one is wanted"):
+    with pytest.raises(
+        UserError, match="must be a single template but got 'metaeol', which stands for 8"
+    ):
         find_template("metaeol")
 
 
@@ -65,7 +67,7 @@ def write(path: Path, **fields: str) -> Path:
     return path
 
 
-def test_own_template_is_read_from_a_file(tmp_path: Path) -> None:
+def test_a_custom_template_is_read_from_a_file(tmp_path: Path) -> None:
     path = write(
         tmp_path / "mine.yaml",
         query="{demonstrations}Le texte {text} en un mot:",
@@ -85,20 +87,20 @@ def test_own_template_is_read_from_a_file(tmp_path: Path) -> None:
     ("fields", "message"),
     [
         ({"demonstration": "{text}{word}"}, "query: Field required"),
-        ({"query": "no place"}, "'query' needs {text} exactly once, it has 0"),
+        ({"query": "no text"}, "'query' must contain {text} exactly once but contains it 0 times"),
         (
             {"query": "{text}", "demonstration": "{text}{word}"},
-            "'query' needs {demonstrations} before {text}",
+            "'query' must contain {demonstrations} before {text}",
         ),
         (
             {"query": "{demonstrations}{text}", "demonstration": "{text}"},
-            "'demonstration' needs {word} exactly once, it has 0",
+            "'demonstration' must contain {word} exactly once but contains it 0 times",
         ),
         ({"query": "{text}", "pooling": "first"}, "pooling: Input should be 'last' or 'mean'"),
         ({"query": "{text}", "colour": "red"}, "colour: Extra inputs are not permitted"),
     ],
 )
-def test_malformed_file_names_what_is_missing(
+def test_an_error_of_a_template_file_names_the_field(
     tmp_path: Path, fields: dict[str, str], message: str
 ) -> None:
     with pytest.raises(UserError) as error:
@@ -108,7 +110,7 @@ def test_malformed_file_names_what_is_missing(
 
 
 @pytest.mark.parametrize("text", ["query: [", "just text", "- a\n- b\n"])
-def test_a_file_that_is_no_template_is_one_line(tmp_path: Path, text: str) -> None:
+def test_a_file_that_is_not_a_template_is_a_one_line_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(UserError, match=r"template .*bad\.yaml") as error:
@@ -116,10 +118,10 @@ def test_a_file_that_is_no_template_is_one_line(tmp_path: Path, text: str) -> No
     assert "\n" not in str(error.value)
 
 
-def test_a_search_needs_templates_that_take_demonstrations_and_differ_in_name(
+def test_a_search_requires_templates_with_demonstrations_and_distinct_names(
     tmp_path: Path,
 ) -> None:
-    with pytest.raises(UserError, match="template 'echo' takes no demonstrations"):
+    with pytest.raises(UserError, match="must take demonstrations but 'echo' takes none"):
         search_templates("echo")
     paths = [tmp_path / folder / "mine.yaml" for folder in ("a", "b")]
     for number, path in enumerate(paths):
@@ -130,14 +132,14 @@ def test_a_search_needs_templates_that_take_demonstrations_and_differ_in_name(
         search_templates(",".join(map(str, paths)))
 
 
-def test_a_search_chooses_among_named_templates_or_all() -> None:
+def test_a_search_selects_among_named_templates_or_all() -> None:
     named = search_templates("pretended-cot,knowledge,pretended-cot")
     assert [template.name for template in named] == ["pretended-cot", "knowledge"]
-    every = [template.name for template in search_templates("all")]
-    assert every[0] == "prompteol"
-    assert "echo" not in every
-    assert not any(name.startswith("metaeol") for name in every)
+    names = [template.name for template in search_templates("all")]
+    assert names[0] == "prompteol"
+    assert "echo" not in names
+    assert not any(name.startswith("metaeol") for name in names)
     with pytest.raises(UserError, match="unknown template 'nonsense'"):
         search_templates("prompteol,nonsense")
-    with pytest.raises(UserError, match="stands for 8 prompts"):
+    with pytest.raises(UserError, match="which stands for 8"):
         search_templates("metaeol")

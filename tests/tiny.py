@@ -1,4 +1,4 @@
-"""Tiny models of the families the paper and its successors use, seeded, with a small tokenizer."""
+"""Tiny seeded models of several families, with a small tokenizer."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ _OPT = {
     "eos_token_id": 2,
 }
 
-# A config, and whether the tokenizer puts a beginning token in front.
+# The configuration, and whether the tokenizer adds a beginning token.
 FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
     "llama": (LlamaConfig(**_LLAMA), True),
-    # With a tokenizer as LLaMA's own: blanks are letters, and the whole prompt is one word to it.
+    # With a tokenizer like LLaMA's: spaces are characters, and the whole prompt is a single word.
     "llama-sentencepiece": (LlamaConfig(**_LLAMA), True),
     "opt": (OPTConfig(**_OPT), True),
-    # OPT-350M alone normalises after its layers and projects the last one to another width.
+    # OPT-350M normalizes after its layers and projects the last one to another width.
     "opt-350m": (
         OPTConfig(**{**_OPT, "do_layer_norm_before": False, "word_embed_proj_dim": 24}),
         True,
@@ -78,7 +78,7 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
         ),
         False,
     ),
-    # Learned positions, counted from the first token, padding too.
+    # Learned positions, counted from the first token including padding.
     "gpt2": (
         GPT2Config(
             vocab_size=VOCABULARY,
@@ -102,12 +102,12 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
 
 
 def save_tiny_model(family: str, folder: Path) -> None:
-    """Write a seeded model with head, and its tokenizer, as transformers lays them out."""
+    """Save a seeded model with head, and its tokenizer, in transformers' layout."""
     config, beginning = FAMILIES[family]
     torch.manual_seed(7)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
-        # Fresh weights are so small that every sentence looks alike.
+        # Initial weights are so small that all sentences have nearly the same state.
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4)
@@ -126,7 +126,7 @@ def _byte_level() -> Tokenizer:
 
 def _sentencepiece() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    # Learned word by word, used on the whole text, as in the conversion of LLaMA's tokenizer.
+    # Trained on words and applied to the whole text, as in the conversion of LLaMA's tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     _train(tokenizer, [])
     tokenizer.pre_tokenizer = None
@@ -147,8 +147,8 @@ def _train(tokenizer: Tokenizer, alphabet: list[str]) -> None:
         show_progress=False,
     )
     text = resource("wordlists", "starter_sentences.csv").read_text(encoding="utf-8")
-    frames = ['This sentence : "A" means in one word:"B".'] * 50
-    tokenizer.train_from_iterator([*text.splitlines(), *frames], trainer)
+    prompts = ['This sentence : "A" means in one word:"B".'] * 50
+    tokenizer.train_from_iterator([*text.splitlines(), *prompts], trainer)
 
 
 def _with_special_tokens(tokenizer: Tokenizer, beginning: bool) -> PreTrainedTokenizerFast:
@@ -167,7 +167,7 @@ def _with_special_tokens(tokenizer: Tokenizer, beginning: bool) -> PreTrainedTok
 
 _BERT = {
     **_SIZES,
-    "vocab_size": VOCABULARY + 1,  # the mask comes on top
+    "vocab_size": VOCABULARY + 1,  # one more for the mask
     "hidden_size": 48,
     "intermediate_size": 96,
     "num_hidden_layers": 2,
@@ -175,7 +175,7 @@ _BERT = {
 }
 _T5 = {"vocab_size": VOCABULARY + 1, "d_model": 48, "d_kv": 12, "d_ff": 96, "num_layers": 2}
 
-# Models that read in both directions.
+# Bidirectional models.
 ENCODERS: dict[str, PreTrainedConfig] = {
     "bert": BertConfig(**_BERT),
     "roberta": RobertaConfig(**{**_BERT, "max_position_embeddings": CONTEXT + 2}),
@@ -184,7 +184,7 @@ ENCODERS: dict[str, PreTrainedConfig] = {
 
 
 def save_tiny_encoder(kind: str, folder: Path) -> None:
-    """Write a seeded BERT, RoBERTa or T5, and its tokenizer, as transformers lays them out."""
+    """Save a seeded BERT, RoBERTa or T5, and its tokenizer, in transformers' layout."""
     torch.manual_seed(7)
     model = AutoModel.from_config(ENCODERS[kind])
     with torch.no_grad():

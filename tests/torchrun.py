@@ -1,4 +1,4 @@
-"""Running a module in one process, or in several as torchrun does."""
+"""Running a module in one process, or in several by torchrun."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tests.conftest import REPOSITORY
 
 
 def torchrun(processes: int, *arguments: str | Path | int) -> subprocess.CompletedProcess[str]:
-    """Run a module with its arguments on the CPU, a thread a process."""
-    # A port of its own, so that tests at the same time do not meet.
+    """Run a module with arguments on the CPU, with one thread per process."""
+    # A separate port, so that concurrent tests do not collide.
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     command = [sys.executable, *(launcher if processes > 1 else []), "-m", *map(str, arguments)]
     return subprocess.run(

@@ -1,1 +1,1 @@
-"""Files, tables, progress and resources: what every package needs."""
+"""Files, tables, progress and resources, used by all packages."""

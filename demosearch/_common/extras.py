@@ -1,4 +1,4 @@
-"""The one message for a package that an extra installs and that is missing."""
+"""The error message for a missing package that an extra installs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ def missing_extra(purpose: str, extra: str) -> UserError:
     """Return the error for a missing package.
 
     Args:
-        purpose: what needs the package, as the subject of a sentence, e.g. `an adapter`.
+        purpose: what requires the package, as the subject of a sentence, e.g. `an adapter`.
         extra: the extra of this package that installs it.
     """
     return UserError(f"{purpose} requires an extra; run: pip install 'demosearch[{extra}]'")

@@ -1,4 +1,4 @@
-"""Writing files so that a reader never meets half of one, and naming data by its hash."""
+"""Writing files atomically, reading text, JSON and YAML, and hashing data."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import yaml
 
 from demosearch.errors import UserError
 
-# Seconds after which what was not written further is a killed process's.
+# Seconds after the last write when a temporary file is considered left over by a killed process.
 _STALE = 3600
 
 
 @contextmanager
 def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a file that takes the place of `path` only once it is complete.
+    """Open a file that replaces `path` only when it is complete.
 
     Raises:
         UserError: the folder cannot be written to.
@@ -43,7 +43,7 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes the file private; what replaces `path` gets an ordinary file's mode.
+        # mkstemp creates a private file; the final file gets the mode of an ordinary one.
         temporary.chmod(0o666 & ~umask())
         temporary.replace(path)
     except BaseException:
@@ -53,34 +53,35 @@ def atomic_write(path: str | Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def sweep(path: Path) -> None:
-    """Delete what killed processes left half written beside a file."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
-        # Another worker may have been faster, or it is another user's.
+    """Delete temporary files of killed processes beside a file."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp*"):
+        # Another worker may have deleted it first, or it may belong to another user.
         with suppress(OSError):
-            if time.time() - left.stat().st_mtime > _STALE:
-                left.unlink()
+            if time.time() - leftover.stat().st_mtime > _STALE:
+                leftover.unlink()
 
 
 def check_writable(path: str | Path, *, folder: bool = False) -> None:
-    """Check before long work that a file or folder can be made in the end.
+    """Check before long work that a file or folder can be written at the end.
 
     Args:
-        path: what will be written.
-        folder: it is a folder, and files are written into it.
+        path: the file or folder that will be written.
+        folder: `path` is a folder into which files will be written.
 
     Raises:
-        UserError: a folder stands where a file belongs, or the folder it would lie in, or the first
-            above it that is there, takes no file.
+        UserError: a folder exists at the path of a file, or the closest existing parent folder is not
+            writable.
     """
     path = Path(path)
     if not folder and path.is_dir():
         raise UserError(f"cannot write {path}: it is a folder")
-    here = path.absolute()
-    above = next(each for each in (*([here] if folder else []), *here.parents) if each.exists())
-    if not above.is_dir():
-        raise UserError(f"cannot write {path}: {above} is no folder")
-    if not os.access(above, os.W_OK):
-        raise UserError(f"cannot write {path}: the folder {above} cannot be written to")
+    absolute = path.absolute()
+    folders = (*([absolute] if folder else []), *absolute.parents)
+    existing = next(parent for parent in folders if parent.exists())
+    if not existing.is_dir():
+        raise UserError(f"cannot write {path}: {existing} is not a folder")
+    if not os.access(existing, os.W_OK):
+        raise UserError(f"cannot write {path}: the folder {existing} is not writable")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -90,14 +91,14 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path, what: str) -> Any:
-    """Return what a JSON file holds.
+    """Return the contents of a JSON file.
 
     Args:
         path: the file.
-        what: names it in errors.
+        what: the kind of file, for error messages.
 
     Raises:
-        UserError: it cannot be read, or is no JSON.
+        UserError: the file cannot be read, or is not JSON.
     """
     try:
         return json.loads(read_text(path, what))
@@ -106,10 +107,14 @@ def read_json(path: str | Path, what: str) -> Any:
 
 
 def parse_yaml(text: str, what: str) -> Any:
-    """Return what YAML text says, by the safe loader.
+    """Return the value of YAML text; only plain values are accepted.
+
+    Args:
+        text: the YAML text.
+        what: the source of the text, for error messages.
 
     Raises:
-        UserError: it is no YAML.
+        UserError: the text is not YAML.
     """
     try:
         return yaml.safe_load(text)
@@ -118,12 +123,12 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:
-    """Return a UTF-8 file's text without a byte-order mark.
+    """Return the text of a UTF-8 file without a byte-order mark.
 
     Args:
         path: the file.
-        what: names it in errors.
-        fallback: the encoding of old files of the kind that are no UTF-8.
+        what: the kind of file, for error messages.
+        fallback: the encoding of old files of this kind that are not UTF-8.
 
     Raises:
         UserError: the file is missing, unreadable, or not UTF-8.
@@ -139,7 +144,7 @@ def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> st
 
 
 def sha256(parts: Iterable[str]) -> str:
-    """Return the hex digest of strings, each ended by a line feed."""
+    """Return the hex digest of strings, each terminated by a line feed."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode())
@@ -148,7 +153,7 @@ def sha256(parts: Iterable[str]) -> str:
 
 
 def umask() -> int:
-    """Return the mode bits that new files are not to have."""
+    """Return the mode bits that new files must not have."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

@@ -1,4 +1,9 @@
-"""Names of a package that are imported only when they are asked for."""
+"""Lazy imports: names of a package that are imported on first use.
+
+Heavy libraries (torch, transformers, sentence-transformers, optuna, matplotlib) must not be imported for
+`--help`, for checking options or for reading files. Packages therefore import their public names lazily,
+and a few functions import such a library themselves.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +13,11 @@ from typing import Any
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a package's `__getattr__`.
+    """Return the `__getattr__` function of a package.
 
     Args:
-        package: its name.
-        homes: the module that defines each name.
+        package: the name of the package.
+        homes: the module that defines each public name.
     """
 
     def find(name: str) -> Any:

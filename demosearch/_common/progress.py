@@ -1,4 +1,4 @@
-"""The one progress bar: on standard error, never torn by log lines, silent when asked to be."""
+"""The progress bar and the log, both on standard error and without interrupting each other."""
 
 from __future__ import annotations
 
@@ -21,38 +21,44 @@ console = Console(stderr=True)
 
 
 def complain(message: str) -> None:
-    """Say in one red line why a command ends."""
+    """Print an error message as one red line."""
     console.print(f"demosearch: {message}", style="red", markup=False, soft_wrap=True)
 
 
 class Bar:
-    """A bar that shows how much is done, and the best value so far."""
+    """A progress bar that also shows the best value so far."""
 
     def __init__(self, progress: Progress, task: TaskID) -> None:
         self._progress = progress
         self._task = task
 
     def advance(self, steps: int) -> None:
-        """Move on by `steps`."""
+        """Advance by a number of steps."""
         self._progress.advance(self._task, steps)
 
     def note(self, text: str) -> None:
-        """Show a few words behind the bar, such as the best value so far."""
+        """Show a short text after the bar, e.g. the best value so far."""
         self._progress.update(self._task, note=text)
 
     def add_to_total(self, steps: int) -> None:
-        """Say that there are so many steps more than was said."""
+        """Increase the total number of steps."""
         task = self._progress.tasks[self._task]
         self._progress.update(self._task, total=(task.total or 0) + steps)
 
     def set_total(self, total: int) -> None:
-        """Say how many steps there are, once it is known."""
+        """Set the total number of steps."""
         self._progress.update(self._task, total=total)
 
 
 @contextmanager
 def bar(label: str, total: int | None, *, show: bool) -> Iterator[Bar]:
-    """Show a bar while the block runs; with `show` false nothing is drawn."""
+    """Show a progress bar inside this context.
+
+    Args:
+        label: text before the bar.
+        total: number of steps; None if it is not known yet.
+        show: whether the bar is drawn.
+    """
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
@@ -65,7 +71,7 @@ def bar(label: str, total: int | None, *, show: bool) -> Iterator[Bar]:
 
 
 class _ConsoleHandler(logging.Handler):
-    """Prints above the bar, one line a message whatever the terminal's width."""
+    """Prints each message above the bar as one line, without wrapping."""
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "" if record.levelno <= logging.INFO else f"{record.levelname.lower()}: "
@@ -74,7 +80,7 @@ class _ConsoleHandler(logging.Handler):
 
 
 def log_to_console(level: int) -> None:
-    """Send this package's log lines through the console that also draws the bar."""
+    """Print the log of this package on the console that also draws the bar."""
     package = logging.getLogger("demosearch")
     package.handlers = [_ConsoleHandler()]
     package.setLevel(level)
@@ -83,7 +89,7 @@ def log_to_console(level: int) -> None:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Silence transformers' bars and reports while loading: ours is the one bar on the screen."""
+    """Silence transformers' progress bars and reports, so that only this package's bar is shown."""
     from transformers.utils import logging as transformers_logging
 
     bars: Any = transformers_logging.is_progress_bar_enabled()

@@ -1,4 +1,4 @@
-"""Finding the word lists and pipelines that travel with the package."""
+"""Paths of the word lists and pipelines that are part of the package."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from demosearch.errors import UserError
 
 
 def resource(folder: str, name: str = "") -> Path:
-    """Return the path of a shipped file or folder: inside the package first, then the checkout.
+    """Return the path of a packaged file or folder, or of the same file in a checkout.
+
+    Args:
+        folder: `wordlists` or `pipelines`.
+        name: of a file in the folder; empty for the folder itself.
 
     Raises:
-        UserError: it is in neither place.
+        UserError: the file is missing.
     """
     package = Path(__file__).parent.parent
     for root in (package, package.parent):
         path = root / folder / name
         if path.exists():
             return path
-    raise UserError(f"{folder}/{name} is missing from this installation; install demosearch again")
+    raise UserError(f"{folder}/{name} is missing from this installation; reinstall demosearch")

@@ -1,4 +1,4 @@
-"""Rows of named columns from CSV, TSV, JSONL and parquet files, each with its place in the file."""
+"""Reading rows of named columns, with their locations, from CSV, TSV, JSONL and parquet files."""
 
 from __future__ import annotations
 
@@ -14,22 +14,24 @@ Row = tuple[str, dict[str, Any]]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 
-# Longer than any sentence; the csv module's own limit of 128 KiB would end in a bare error.
+# Longer than any sentence; the csv module's default limit of 128 KiB is too small for some files.
 csv.field_size_limit(1 << 26)
 
 
 def read_rows(path: Path) -> Iterator[Row]:
-    """Yield `(place, row)` one after the other; `place` is e.g. `pairs.csv, line 7`.
+    """Yield `(location, row)` for each row; a location is e.g. `pairs.csv, line 7`.
 
     Raises:
-        UserError: an unknown ending, an unreadable file, or a malformed row (named).
+        UserError: the suffix is unknown, the file cannot be read, or a row is malformed.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         yield from _parquet(path)
         return
     if suffix not in SUFFIXES:
-        raise UserError(f"{path}: ending '{suffix}' is not one of {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{path}: the suffix must be one of {', '.join(SUFFIXES)} but got '{suffix}'"
+        )
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             yield from rows_of(file, suffix, str(path))
@@ -38,7 +40,13 @@ def read_rows(path: Path) -> Iterator[Row]:
 
 
 def rows_of(file: IO[str], suffix: str, name: str) -> Iterator[Row]:
-    """Yield `(place, row)` from an open text file of the given ending."""
+    """Yield `(location, row)` for each row of an open text file.
+
+    Args:
+        file: the open file.
+        suffix: `.csv`, `.tsv` or `.jsonl`.
+        name: of the file, for locations and error messages.
+    """
     try:
         if suffix == ".jsonl":
             yield from _json_lines(file, name)
@@ -52,13 +60,15 @@ def _delimited(file: IO[str], delimiter: str, name: str) -> Iterator[Row]:
     reader = csv.DictReader(file, delimiter=delimiter, strict=True)
     try:
         for row in reader:
-            place = f"{name}, line {reader.line_num}"
+            location = f"{name}, line {reader.line_num}"
             if None in row:
-                raise UserError(f"{place}: more fields than the header names; quote the text")
+                raise UserError(
+                    f"{location}: more fields than columns in the header; quote the text"
+                )
             missing = [column for column, value in row.items() if value is None]
             if missing:
-                raise UserError(f"{place}: no field for column '{missing[0]}'")
-            yield place, dict(row)
+                raise UserError(f"{location}: there is no field for column '{missing[0]}'")
+            yield location, dict(row)
     except csv.Error as error:
         raise UserError(f"{name}, line {reader.line_num}: {error}") from error
 
@@ -67,17 +77,17 @@ def _json_lines(file: IO[str], name: str) -> Iterator[Row]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
-        place = f"{name}, line {number}"
+        location = f"{name}, line {number}"
         try:
             value = json.loads(line)
             if "\\u" in line:
-                # An escape may be half of a character, which no file can hold.
+                # An escape may be half of a surrogate pair, which cannot be written to a file.
                 json.dumps(value, ensure_ascii=False).encode()
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{place} is not JSON: {error}") from error
+            raise UserError(f"{location} is not JSON: {error}") from error
         if not isinstance(value, dict):
-            raise UserError(f"{place}: an object is needed, not {type(value).__name__}")
-        yield place, value
+            raise UserError(f"{location}: must be a JSON object but got {type(value).__name__}")
+        yield location, value
 
 
 def _parquet(path: Path) -> Iterator[Row]:

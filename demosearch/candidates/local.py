@@ -10,7 +10,8 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
 from demosearch.models.known import resolve
-from demosearch.models.loading import LoadedModel, fits_on_each, load
+from demosearch.models.loading import LoadedModel, load
+from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 

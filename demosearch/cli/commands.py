@@ -321,10 +321,11 @@ def finetune(arguments: Namespace) -> dict[str, Any]:
     from demosearch.cli import display
     from demosearch.datasets import Split, read_pairs
     from demosearch.demonstrations_file import DemonstrationsFile
-    from demosearch.export.checks import check_model, only_prompt
+    from demosearch.export.checks import only_prompt
     from demosearch.finetune.rows import read_training_rows
     from demosearch.finetune.settings import FinetuneSettings
     from demosearch.models.known import resolve
+    from demosearch.models.source import check_model
     from demosearch.pipeline import changed, checked, read_pipeline
     from demosearch.prompt import Prompt
 

@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from demosearch.demonstrations_file import DemonstrationsFile, doubt, score_of, standing
+from demosearch.demonstrations_file import DemonstrationsFile, score_of
+from demosearch.demonstrations_summary import doubt_in_words, lead_in_words
 from demosearch.models.known import short_name
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def show_search(file: DemonstrationsFile) -> None:
             f"{', centered' if step.centered else ''}:"
             f" {score_of(step):.2f}, step {step.gain:+.2f} {_interval(step.gain_ci95)}"
         )
-    if dev.runner_up_ci95 is not None and (words := standing(file)):
+    if dev.runner_up_ci95 is not None and (words := lead_in_words(file)):
         ahead = score_of(file.ranking[0]) - score_of(file.ranking[1])
         _line(f"ahead of the second by {ahead:.2f} {_interval(dev.runner_up_ci95)}")
         _line(words)
@@ -129,7 +130,7 @@ def show_search(file: DemonstrationsFile) -> None:
             f"gain {estimate.gain:+.2f} {_interval(estimate.ci95)} corrected for the choice among"
             f" {estimate.candidates} finalists"
         )
-    if words := doubt(file):
+    if words := doubt_in_words(file):
         _line(words)
     share = found.sentences_encoded / found.sentences_exhaustive
     _line(

@@ -13,7 +13,7 @@ from demosearch._common.resources import resource
 from demosearch._common.tables import read_rows
 from demosearch.datasets import senteval
 from demosearch.datasets.pairs import Pairs
-from demosearch.errors import UserError
+from demosearch.errors import UserError, one_line
 
 DATA_VARIABLE = "DEMOSEARCH_DATA"
 # In place of a folder: the hub's copies.
@@ -193,9 +193,8 @@ def read_hub_pairs(
     try:
         table = datasets.load_dataset(dataset, split=split, revision=revision)
     except Exception as error:  # the hub client raises many kinds; all mean: not to be had
-        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"cannot fetch {dataset} from the hub ({reason}); give a folder by --data or"
+            f"cannot fetch {dataset} from the hub ({one_line(error, 200)}); give a folder by --data or"
             f" {DATA_VARIABLE}, or a file"
         ) from error
     scores = tuple(scale * float(score) for score in table["score"])

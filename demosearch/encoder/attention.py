@@ -1,9 +1,9 @@
-"""Attention over sentences laid end to end behind one shared prefix.
+"""Attention over sentences that are packed into one row behind a shared prefix.
 
-A batch is one long row of tokens without padding, so that the matrix products, which are nearly all of
-the work, see real tokens only. Here the row is cut into its sentences again, each of which attends to
-the prefix's keys and values and to itself. transformers hands us queries, keys and values through its
-attention interface, so that every model that uses the interface is served without code of its own.
+A batch is one row of tokens without padding, so that matrix products, which are nearly all of the work,
+process real tokens only. This module divides the row into its sentences again. Each sentence attends to
+itself and to the keys and values of the prefix. Queries, keys and values come through transformers'
+attention interface, so every model that uses this interface is supported without code of its own.
 """
 
 from __future__ import annotations
@@ -18,62 +18,63 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
-from demosearch.errors import UserError
+from demosearch.errors import UserError, one_line
 
 NAME = "demosearch_packed"
-# Relative distance of two states of one sentence: rounding in 16 bits stays below it.
-SAME = 0.05
+# Largest relative distance between two states of one sentence; rounding in 16 bits stays below it.
+TOLERANCE = 0.05
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
 
 @dataclass(slots=True)
 class Packing:
-    """How one row of tokens is made of sentences.
+    """How a row of tokens is divided into sentences.
 
-    A model may be spread over several devices, so what follows from the lengths is made on the
-    device of whoever asks, once each.
+    A model may be spread over several devices, so index tensors and masks are created once on each
+    device that requests them.
 
     Attributes:
-        lengths: tokens of each sentence, in order; their sum is the row's length.
-        prefix: by layer, keys and values of the shared prefix, each (1, heads, n, width).
-        collect: keep this row's own keys and values by layer; that is how a prefix is made.
+        lengths: number of tokens of each sentence, in order; their sum is the length of the row.
+        prefix: keys and values of the shared prefix by layer, each (1, heads, n, width).
+        collect: keep the keys and values of this row by layer, in order to use them as a prefix.
+        collected: the keys and values that were kept.
     """
 
     lengths: Sequence[int]
     prefix: dict[int, KeysAndValues] | None = None
     collect: bool = False
     collected: dict[int, KeysAndValues] = field(default_factory=dict)
-    _places: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    _indices: dict[torch.device, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
     _masks: dict[tuple[int | None, torch.device], torch.Tensor] = field(default_factory=dict)
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest sentence."""
+        """Number of tokens of the longest sentence."""
         return max(self.lengths)
 
     @property
     def prefix_length(self) -> int:
-        """Tokens of the shared prefix."""
+        """Number of tokens of the shared prefix."""
         return 0 if self.prefix is None else next(iter(self.prefix.values()))[0].shape[-2]
 
-    def places(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return where the tokens are.
+    def indices(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the indices that pad the row, and those that remove the padding again.
 
         Returns:
-            For each sentence the places of its tokens in the row, (sentences, longest), and which of
-            the places in that table, flattened, are tokens, (tokens,).
+            The index in the row of each sentence's tokens, (sentences, longest), and the indices of
+            the real tokens in that table when it is flattened, (tokens,).
         """
-        if device not in self._places:
+        if device not in self._indices:
             lengths = torch.tensor(self.lengths)
             starts = lengths.cumsum(0) - lengths
             column = torch.arange(self.longest)
             inside = column < lengths[:, None]
-            # Padding reads some real token; what comes out there is never looked at.
+            # Padding points to a real token; its output is never used.
             padded = torch.where(inside, starts[:, None] + column, starts[:, None])
             real = inside.flatten().nonzero().squeeze(1)
-            self._places[device] = (padded.to(device), real.to(device))
-        return self._places[device]
+            self._indices[device] = (padded.to(device), real.to(device))
+        return self._indices[device]
 
     def positions(self) -> torch.Tensor:
         """Return the position of every token, (1, tokens); each sentence follows the prefix."""
@@ -81,7 +82,7 @@ class Packing:
         return (behind + self.prefix_length)[None]
 
     def mask(self, window: int | None, device: torch.device) -> torch.Tensor:
-        """Return which key each query sees, bool (1, 1, queries, keys): those before it."""
+        """Return the causal mask, bool (1, 1, queries, keys): True where a query sees a key."""
         if (window, device) not in self._masks:
             before, width = self.prefix_length, self.longest
             query = torch.arange(before, before + width, device=device)[:, None]
@@ -98,7 +99,7 @@ _current: ContextVar[Packing] = ContextVar("packing")
 
 @contextmanager
 def packed(packing: Packing) -> Iterator[None]:
-    """Let the model's attention know how the row of the forward pass inside is packed."""
+    """Set the packing for forward passes inside this context."""
     token = _current.set(packing)
     try:
         yield
@@ -107,16 +108,16 @@ def packed(packing: Packing) -> Iterator[None]:
 
 
 def use_packed_attention(model: PreTrainedModel) -> None:
-    """Make a model attend by packing, and make sure that it does.
+    """Switch a model to packed attention and check the result.
 
-    A model may mix tokens outside transformers' attention interface (state-space layers, for one).
-    Packed, its sentences would see each other, so one sentence is encoded plainly and packed behind
-    another, and the states are compared.
+    A model may mix tokens outside transformers' attention interface, e.g. in state-space layers. The
+    sentences of a packed row would then see each other. So one sentence is encoded alone and packed
+    behind another one, and the states are compared.
 
     Raises:
-        UserError: the model cannot be packed.
+        UserError: the model does not support packing.
     """
-    kind = model.config.model_type
+    model_type = model.config.model_type
     first, second = [3, 5, 7, 11], [4, 8, 6, 9, 5]
     AttentionInterface.register(NAME, packed_attention)
     try:
@@ -129,13 +130,14 @@ def use_packed_attention(model: PreTrainedModel) -> None:
                 run_packed(model, [*first, *second], packing).last_hidden_state[0, -1].float()
             )
     except (ValueError, TypeError, AttributeError, LookupError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise UserError(f"models of type '{kind}' cannot be encoded here: {reason}") from error
-    every_layer = len(packing.collected) == model.config.num_hidden_layers
-    if not every_layer or (together - alone).norm() > SAME * alone.norm():
         raise UserError(
-            f"models of type '{kind}' cannot be encoded here: not all of their layers attend through"
-            " transformers' attention interface as this version knows it"
+            f"models of type '{model_type}' are not supported: {one_line(error, 120)}"
+        ) from error
+    every_layer = len(packing.collected) == model.config.num_hidden_layers
+    if not every_layer or (together - alone).norm() > TOLERANCE * alone.norm():
+        raise UserError(
+            f"models of type '{model_type}' are not supported: not all of their layers use"
+            " transformers' attention interface"
         )
 
 
@@ -160,39 +162,39 @@ def packed_attention(
     softcap: float | None = None,
     **_options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend inside each sentence of the row, and to the prefix.
+    """Compute attention within each sentence of the row and to the prefix.
 
     Args:
-        module: the attention layer; its `layer_idx` finds the prefix's keys and values.
+        module: the attention layer; its `layer_idx` selects the keys and values of the prefix.
         query: (1, heads, tokens, width).
         key: (1, key heads, tokens, width).
         value: (1, key heads, tokens, width).
-        attention_mask: not used: which token sees which follows from the packing.
-        scaling: factor of the products; None is 1/sqrt(width).
-        sliding_window: how many keys back a query sees, itself included.
+        attention_mask: ignored; the mask follows from the packing.
+        scaling: factor of the products; None means 1/sqrt(width).
+        sliding_window: number of keys that a query sees, including its own.
         softcap: bound of the products by tanh (Gemma 2).
 
     Returns:
-        What transformers expects: (1, tokens, heads, width), and no weights.
+        The output (1, tokens, heads, width), and None instead of attention weights.
     """
     packing = _current.get()
     del attention_mask
     layer = int(module.layer_idx)  # type: ignore[arg-type]
     if packing.collect:
         packing.collected[layer] = (key, value)
-    padded, real = packing.places(query.device)
+    padded, real = packing.indices(query.device)
     queries, keys, values = (
-        each[0].transpose(0, 1)[padded].transpose(1, 2) for each in (query, key, value)
+        tensor[0].transpose(0, 1)[padded].transpose(1, 2) for tensor in (query, key, value)
     )
     if packing.prefix is not None:
-        before = [each.expand(len(padded), -1, -1, -1) for each in packing.prefix[layer]]
+        before = [tensor.expand(len(padded), -1, -1, -1) for tensor in packing.prefix[layer]]
         keys = torch.cat((before[0], keys), dim=2)
         values = torch.cat((before[1], values), dim=2)
     sentences, heads, width, _ = queries.shape
     groups = heads // keys.shape[1]
     mask = packing.mask(sliding_window, query.device)
     if groups > 1:
-        # Heads that share keys are laid behind one another, which copies no keys.
+        # The queries of heads that share keys are concatenated, which avoids copying the keys.
         queries = queries.reshape(sentences, -1, groups * width, queries.shape[-1])
         mask = mask.repeat(1, 1, groups, 1)
     if softcap is None:

@@ -1,8 +1,8 @@
-"""Reading the states of chosen layers in one pass, and running no layer that is not needed.
+"""Reading the states of chosen layers in one pass, without running the layers above them.
 
-transformers can return the states of every layer, all tokens of them, and runs to the end. Here a
-hook in front of a decoder layer takes what that layer is given, which is `hidden_states[i]`, pools it
-at once, and stops the pass when no later layer is wanted.
+transformers can return the states of every layer, but for all tokens and after running all layers. Here
+a hook before a decoder layer receives the layer's input, which is `hidden_states[i]`, pools it at once,
+and stops the pass after the deepest layer that is requested.
 """
 
 from __future__ import annotations
@@ -20,29 +20,44 @@ from demosearch.errors import UserError
 Pool = Callable[[torch.Tensor], torch.Tensor]
 
 
-class _Enough(Exception):  # noqa: N818 - not an error, the way out of a pass
-    """No later layer is wanted."""
+class _Stop(Exception):  # noqa: N818 - not an error; it ends a forward pass early
+    """No later layer is requested."""
 
 
 def decoder_layers(model: PreTrainedModel) -> torch.nn.ModuleList:
     """Return the model's layers, in order.
 
     Raises:
-        UserError: the model keeps its layers in a way that is not known here.
+        UserError: the layers were not found in the model.
     """
     count = model.config.num_hidden_layers
     for module in model.modules():
         if isinstance(module, torch.nn.ModuleList) and len(module) == count:
             return module
     raise UserError(
-        f"models of type '{model.config.model_type}' cannot be encoded here: their layers were not"
-        " found"
+        f"models of type '{model.config.model_type}' are not supported: their layers were not found"
     )
+
+
+def resolve_layer(layer: int | None, layers: int) -> int:
+    """Return the non-negative index of a layer into a model's `hidden_states`.
+
+    Args:
+        layer: index into `hidden_states`, negative from the end; None is the last layer.
+        layers: number of decoder layers.
+
+    Raises:
+        UserError: the model has no such layer.
+    """
+    resolved = layers if layer is None else layer + (layers + 1 if layer < 0 else 0)
+    if not 0 <= resolved <= layers:
+        raise UserError(f"layer must be from 0 to {layers} but got {layer}")
+    return resolved
 
 
 def state_width(config: PreTrainedConfig, layer: int | None) -> int:
     """Return the width of a layer's states; None is the last layer."""
-    # OPT-350M alone projects its last layer to another width.
+    # OPT-350M projects the states of its last layer to another width.
     projected = getattr(config, "word_embed_proj_dim", None)
     last = layer in (None, config.num_hidden_layers)
     return int(projected if last and projected else config.hidden_size)
@@ -59,36 +74,36 @@ def pooled_states(
 
     Args:
         model: a base model without head.
-        tokens: the row.
-        packing: how the row is made of sentences.
-        layers: indices into transformers' `hidden_states`; the last is the model's output.
-        pool: makes (sentences, width) of a layer's states (1, tokens, width).
+        tokens: the token ids of the row.
+        packing: how the row is divided into sentences.
+        layers: indices into transformers' `hidden_states`; the last one is the model's output.
+        pool: turns a layer's states (1, tokens, width) into (sentences, width).
 
     Returns:
-        One tensor a layer, in the order of `layers`.
+        One tensor for each layer, in the order of `layers`.
     """
     stack = decoder_layers(model)
-    found: dict[int, torch.Tensor] = {}
+    pooled: dict[int, torch.Tensor] = {}
     deepest = max(layers)
 
-    def tap(layer: int) -> Callable[..., None]:
+    def hook(layer: int) -> Callable[..., None]:
         def take(
             _module: object, inputs: tuple[torch.Tensor, ...], options: dict[str, Any]
         ) -> None:
-            found[layer] = pool(inputs[0] if inputs else options["hidden_states"])
+            pooled[layer] = pool(inputs[0] if inputs else options["hidden_states"])
             if layer == deepest:
-                raise _Enough
+                raise _Stop
 
         return take
 
     with ExitStack() as hooks:
         for layer in set(layers) - {len(stack)}:
-            handle = stack[layer].register_forward_pre_hook(tap(layer), with_kwargs=True)
+            handle = stack[layer].register_forward_pre_hook(hook(layer), with_kwargs=True)
             hooks.callback(handle.remove)
         try:
             output = run_packed(model, tokens, packing)
-        except _Enough:
+        except _Stop:
             pass
         else:
-            found[deepest] = pool(output.last_hidden_state)
-    return [found[layer] for layer in layers]
+            pooled[deepest] = pool(output.last_hidden_state)
+    return [pooled[layer] for layer in layers]

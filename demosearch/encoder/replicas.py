@@ -1,8 +1,8 @@
-"""Several devices: a replica of the model on each, or one model spread over all.
+"""Several devices: a replica of the model on each one, or one model spread over all of them.
 
-A search asks one thing many times: the states of some sentences under one more prompt. With a replica
-a device, each in a process of its own, whole prompts are handed out to whichever is idle. That a
-sentence's state depends on nothing but model, prompt and sentence makes the order of no importance.
+A search encodes the same sentences under many prompts. Each replica runs in a process of its own, and
+whole prompts are sent to the replica that is idle. The order does not matter, because a state depends
+only on model, prompt and sentence.
 """
 
 from __future__ import annotations
@@ -13,15 +13,19 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import numpy as np
+import torch
 
-from demosearch.encoder.encoder import Advance, Encoder, resolve_layer
+from demosearch.encoder.encoder import Advance, Encoder
+from demosearch.encoder.layers import resolve_layer
 from demosearch.errors import DeviceLostError
-from demosearch.models.loading import default_precision, fits_on_each
+from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
+from demosearch.models.precision import default_precision
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 
@@ -30,20 +34,32 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_Answer = TypeVar("_Answer")
+_Result = TypeVar("_Result")
 
-# One call's texts are cut into so many parts a device, each long enough to be worth its prefix.
+# Number of parts per device into which the texts of one call are divided, and the fewest texts of a
+# part: each part computes the shared prefix again.
 PARTS = 4
 FEWEST_TEXTS = 256
 
 
+@dataclass(frozen=True, slots=True)
+class _Properties:
+    """Properties of the encoder in a worker process."""
+
+    record: ModelRecord
+    adapter: AdapterRecord | None
+    layers: int
+    token_budget: int
+    arithmetic: str
+
+
 class Replicas:
-    """The same model on several devices; a search uses it as it uses an `Encoder`.
+    """The same model on several devices, with the interface of an `Encoder`.
 
     Args:
         name: known name, hub id or folder.
-        devices: torch devices; one may be named more than once.
-        options: precision and adapter of every replica.
+        devices: torch devices; a device may be named more than once.
+        options: precision and adapter of all replicas.
         **keywords: fields of `LoadOptions`.
 
     Raises:
@@ -62,30 +78,30 @@ class Replicas:
         context = multiprocessing.get_context("spawn")
         threads = max(1, (os.cpu_count() or 1) // len(devices))
         self._workers = [ProcessPoolExecutor(1, mp_context=context) for _ in devices]
-        # How many may ask at a time; each has a device to itself.
+        # Number of threads that may call at the same time; each one uses one device.
         self.concurrency = len(devices)
         self._idle: SimpleQueue[int] = SimpleQueue()
-        for place in range(self.concurrency):
-            self._idle.put(place)
+        for index in range(self.concurrency):
+            self._idle.put(index)
         try:
             started = [
                 worker.submit(_start, name, threads, options.on(device))
                 for worker, device in zip(self._workers, devices, strict=True)
             ]
-            found = [each.result() for each in started]
+            properties = [future.result() for future in started]
         except BaseException:
             self.close(wait=False)
             raise
-        # Alike on all, or their states would not go together.
-        self.arithmetic: str = found[0][4]
-        self.record: ModelRecord = found[0][0]
-        self.adapter: AdapterRecord | None = found[0][1]
-        self.layers: int = found[0][2]
-        # The smallest, so that all batch, and so round, alike.
-        self.token_budget: int = min(each[3] for each in found)
+        first = properties[0]
+        self.arithmetic = first.arithmetic
+        self.record = first.record
+        self.adapter = first.adapter
+        self.layers = first.layers
+        # The smallest budget, so that all replicas form the same batches and round in the same way.
+        self.token_budget = min(replica.token_budget for replica in properties)
 
     def resolve_layer(self, layer: int | None) -> int:
-        """Return the index into `hidden_states` that `layer` stands for; None is the last.
+        """Return the non-negative index into `hidden_states` of a layer; None is the last layer.
 
         Raises:
             UserError: the model has no such layer.
@@ -93,25 +109,25 @@ class Replicas:
         return resolve_layer(layer, self.layers)
 
     def prompt_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens a prompt has without a text."""
-        return int(self._ask(Encoder.prompt_tokens, prompt))
+        """Return the number of tokens of a prompt without a text."""
+        return int(self._call(Encoder.prompt_tokens, prompt))
 
     def width(self, layer: int | None) -> int:
-        """Return how many numbers a layer's states have; None is the last layer."""
-        return int(self._ask(Encoder.width, layer))
+        """Return the width of a layer's states; None is the last layer."""
+        return int(self._call(Encoder.width, layer))
 
     def encode(
         self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
-        """Return the embeddings of texts, to which all devices contribute.
+        """Return the embeddings of texts, computed on all devices.
 
         Args:
             texts: any number of texts.
             prompt: template, demonstrations and layer.
-            advance: called with the number of texts done after every part.
+            advance: called after every part with the number of texts that it completed.
 
         Returns:
-            float32 array of shape (len(texts), width), not normalised.
+            float32 array of shape (len(texts), width), not normalized.
 
         Raises:
             UserError: the prompt cannot be used.
@@ -119,7 +135,7 @@ class Replicas:
         size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.concurrency)))
         parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
         with ThreadPoolExecutor(self.concurrency) as threads:
-            running = [threads.submit(self._ask, Encoder.encode, part, prompt) for part in parts]
+            running = [threads.submit(self._call, Encoder.encode, part, prompt) for part in parts]
             for future in as_completed(running):
                 if error := future.exception():
                     threads.shutdown(cancel_futures=True)
@@ -136,34 +152,35 @@ class Replicas:
         first: Sequence[int],
         second: Sequence[int],
     ) -> NDArray[np.float32]:
-        """Return what `Encoder.compare` does, from whichever device is idle.
+        """Return the cosine similarity of pairs of texts, as `Encoder.compare` on an idle device.
 
-        Several threads may call it at once; each waits for a device.
+        Several threads may call this method at the same time; each one waits for a device.
 
         Raises:
-            UserError: the prompt cannot be used, or a device's process ended by itself.
+            UserError: the prompt cannot be used, or the process of a device ended.
         """
-        return self._ask(Encoder.compare, texts, prompt, layers, first, second)
+        return self._call(Encoder.compare, texts, prompt, layers, first, second)
 
-    def _ask(self, what: Callable[..., _Answer], *arguments: Any) -> _Answer:
-        place = self._idle.get()
+    def _call(self, method: Callable[..., _Result], *arguments: Any) -> _Result:
+        index = self._idle.get()
         try:
-            call = self._workers[place].submit(_with_budget, self.token_budget, what, *arguments)
-            found, budget = call.result()
+            call = self._workers[index].submit(_run, self.token_budget, method, *arguments)
+            result, budget = call.result()
         except BrokenProcessPool as error:
             raise DeviceLostError(
-                f"the process of device {place} was ended, most likely for want of memory"
+                f"the process of device {index} was ended, most likely because memory ran out; use a"
+                " smaller --precision or fewer --devices"
             ) from error
         finally:
-            self._idle.put(place)
+            self._idle.put(index)
         self.token_budget = min(self.token_budget, budget)
-        return found
+        return result
 
     def close(self, *, wait: bool = True) -> None:
-        """End the processes; what they have not begun is dropped.
+        """End the processes and cancel pending calls.
 
         Args:
-            wait: return when they have ended, and their devices are free.
+            wait: return only after the processes have ended and their devices are free.
         """
         for worker in self._workers:
             worker.shutdown(wait=wait, cancel_futures=True)
@@ -172,14 +189,17 @@ class Replicas:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Whoever interrupts wants out at once.
+        # After an error or an interrupt, do not wait for running calls.
         self.close(wait=kind is None)
 
 
 def open_encoder(
     name: str, options: LoadOptions | None = None, **keywords: Any
 ) -> Encoder | Replicas:
-    """Load a model as the devices allow: on one, a replica on each, or spread over all.
+    """Load a model on one device, as a replica on each device, or spread over all devices.
+
+    Several devices hold replicas if the model fits on each of them; otherwise its layers are spread over
+    them.
 
     Args:
         name: known name, hub id or folder.
@@ -196,39 +216,36 @@ def open_encoder(
     precision = options.precision or default_precision(devices[0])
     options = options.model_copy(update={"precision": precision})
     if fits_on_each(name, devices, precision):
-        logger.info("%d replicas of %s, one a device", len(devices), name)
+        logger.info("%d replicas of %s, one on each device", len(devices), name)
         return Replicas(name, devices, options)
-    logger.info("%s is too large for one device and is spread over %d", name, len(devices))
+    logger.info(
+        "%s is too large for one device; its layers are spread over %d devices", name, len(devices)
+    )
     return Encoder.load(name, options)
 
 
-# The encoder of a worker's process.
+# The encoder of a worker process.
 _encoder: Encoder | None = None
 
 
-def _start(
-    name: str, threads: int, options: LoadOptions
-) -> tuple[ModelRecord, AdapterRecord | None, int, int, str]:
+def _start(name: str, threads: int, options: LoadOptions) -> _Properties:
+    """Load the encoder of this worker process."""
     global _encoder
-    import torch
-
     if options.device == "cpu":
         torch.set_num_threads(threads)
     _encoder = Encoder.load(name, options)
-    return (
-        _encoder.record,
-        _encoder.adapter,
-        _encoder.layers,
-        _encoder.token_budget,
-        _encoder.arithmetic,
+    return _Properties(
+        record=_encoder.record,
+        adapter=_encoder.adapter,
+        layers=_encoder.layers,
+        token_budget=_encoder.token_budget,
+        arithmetic=_encoder.arithmetic,
     )
 
 
-def _with_budget(
-    token_budget: int, what: Callable[..., _Answer], *arguments: Any
-) -> tuple[_Answer, int]:
-    """Return what the process's encoder answers, and the tokens a pass that it is left with."""
+def _run(token_budget: int, method: Callable[..., _Result], *arguments: Any) -> tuple[_Result, int]:
+    """Return the result of a method of this process's encoder, and its token budget afterwards."""
     if _encoder is None:
         raise RuntimeError("this process has no encoder yet")
     _encoder.token_budget = token_budget
-    return what(_encoder, *arguments), _encoder.token_budget
+    return method(_encoder, *arguments), _encoder.token_budget

@@ -1,10 +1,12 @@
-"""One model split over torchrun's processes: the first leads, the others compute along.
+"""Tensor parallelism: one model split over the processes of torchrun.
 
     torchrun --nproc-per-node 4 -m demosearch run --model llama-65b
 
-transformers splits the layers of the families it has a plan for (LLaMA and its kin; not OPT). Every
-process then has to run the same forward passes, so the first tells the others what it is about to
-encode.
+transformers splits the layers of the families that it has a plan for (the LLaMA family; not OPT). All
+processes have to run the same forward passes, so the first process announces every pass to the others.
+
+torch is imported inside the functions, because the command line asks for the number of processes before
+it loads torch.
 """
 
 from __future__ import annotations
@@ -24,18 +26,18 @@ if TYPE_CHECKING:
 
 
 def processes() -> int:
-    """Return how many processes torchrun has started; 1 without it."""
+    """Return the number of processes that torchrun has started; 1 without torchrun."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def follows() -> bool:
-    """Whether this process only computes along."""
+    """Whether this process only follows the first one."""
     return int(os.environ.get("RANK", "0")) > 0
 
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What all processes encode together."""
+    """One call of `encode_layers` that all processes run."""
 
     texts: Sequence[str]
     prompt: Prompt
@@ -44,19 +46,19 @@ class Pass:
 
 
 def announce(step: Pass | None) -> None:
-    """Tell the others what comes next; None lets them go."""
+    """Send the next pass to the other processes; None ends them."""
     from torch import distributed
 
     distributed.broadcast_object_list([step], src=0)
 
 
 def lead() -> None:
-    """Let the others go when this process ends, if `dismiss` has not done so."""
+    """End the other processes when this one exits, unless `dismiss` has done so before."""
     atexit.register(dismiss)
 
 
 def follow(encoder: Encoder) -> None:
-    """Compute along until the first process ends."""
+    """Run the passes that the first process announces until it ends."""
     from torch import distributed
 
     while True:
@@ -64,44 +66,44 @@ def follow(encoder: Encoder) -> None:
         distributed.broadcast_object_list(box, src=0)
         step = box[0]
         if step is None:
-            _part()
+            _disconnect()
             return
         encoder.token_budget = step.token_budget
-        # What is wrong with a prompt the first process says.
+        # The first process reports errors of the prompt.
         with suppress(UserError):
             encoder.encode_layers(step.texts, step.prompt, step.layers)
 
 
 def dismiss() -> None:
-    """Let the others go, if there are any and they have not gone."""
+    """End the other processes, if there are any that still run."""
     if processes() == 1 or follows():
         return
     from torch import distributed
 
     if distributed.is_initialized():
         announce(None)
-        _part()
+        _disconnect()
 
 
 @contextmanager
 def side_by_side() -> Iterator[None]:
-    """Do what torchrun's processes do side by side, none leading, and part from them at the end.
+    """Run code in which all processes do the same without a leader, and disconnect at the end.
 
-    After an error nobody is waited for: torchrun ends the others.
+    After an error the other processes are not waited for; torchrun ends them.
     """
     try:
         yield
     except BaseException:
-        _leave()
+        _abort()
         raise
     if processes() > 1:
         from torch import distributed
 
         if distributed.is_initialized():
-            _part()
+            _disconnect()
 
 
-def _leave() -> None:
+def _abort() -> None:
     if processes() > 1:
         from torch import distributed
 
@@ -109,9 +111,9 @@ def _leave() -> None:
             distributed.destroy_process_group()
 
 
-def _part() -> None:
+def _disconnect() -> None:
     from torch import distributed
 
-    # Nobody closes a connection that another is still reading from.
+    # A process must not close a connection from which another one still reads.
     distributed.barrier()
     distributed.destroy_process_group()

@@ -1,8 +1,8 @@
-"""Prompts in, token ids out: the same ids as tokenizing every prompt whole, with less work.
+"""Tokenizing prompts, with less work than tokenizing every prompt whole and the same token ids.
 
-In a search the same sentences come back under one demonstration after the other. Their tokens under
-the plain prompt are kept, and the tokens of a demonstration are put in front of them, where that is
-certain to give what tokenizing the whole prompt gives.
+A search encodes the same sentences under many demonstrations. The tokens of the sentences under the
+plain prompt are cached, and the tokens of a demonstration are put in front of them, if this is certain
+to equal tokenizing the whole prompt.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Prompts kept at most; a search needs a few thousand.
-REMEMBERED = 100_000
-# Texts on which putting tokens together is compared with tokenizing the whole prompt.
+# Size of the cache in prompts; a search requires a few thousand.
+CACHE_SIZE = 100_000
+# Number of texts on which spliced tokens are compared with those of the whole prompt.
 PROBES = 4
 
 
@@ -32,9 +32,9 @@ class Tokens:
     """A prompt's token ids, and which of them are pooled.
 
     Attributes:
-        ids: the ids, the model's own beginning included.
-        pooled: how many neighbouring tokens' states are averaged.
-        behind: how many tokens come after those.
+        ids: the token ids, including the model's beginning token.
+        pooled: number of consecutive tokens whose states are averaged.
+        behind: number of tokens after the pooled ones.
     """
 
     ids: list[int]
@@ -43,150 +43,152 @@ class Tokens:
 
     @property
     def needed(self) -> int:
-        """Tokens at the end of the prompt without which it cannot be pooled."""
+        """Number of tokens at the end of the prompt, from the first pooled token on."""
         return self.pooled + self.behind
 
 
 class PromptTokenizer:
-    """Tokenizes prompts, each with the model's own beginning and fitted to its length.
+    """Tokenizes prompts with the model's beginning token and shortens texts that are too long.
 
     Args:
-        tokenizer: the model's.
-        max_tokens: the longest prompt the model takes.
+        tokenizer: the model's tokenizer.
+        max_tokens: the maximum number of tokens of a prompt.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._max_tokens = max_tokens
-        self._beginning = _beginning_tokens(tokenizer)
+        self._beginning = beginning_tokens(tokenizer)
         self._controls = control_tokens(tokenizer)
-        # What stands in front of a boundary can change what is behind it in other kinds of models.
+        # In tokenizers other than byte-pair encoding the text before a boundary can change the tokens
+        # behind it.
         backend = getattr(tokenizer, "backend_tokenizer", None)
         self._can_splice = backend is not None and type(backend.model).__name__ == "BPE"
-        self._remembered: dict[tuple[str, ...], list[int]] = {}
+        self._cache: dict[tuple[str, ...], list[int]] = {}
 
     def __call__(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
         """Return the tokens of prepared texts under a prompt.
 
-        A text that is too long for the model is cut; the template around it stays whole. A control
-        token in a text is broken up.
+        A text that is too long for the model is cut; the template around it stays whole. Control
+        tokens in a text are broken up.
 
         Raises:
             UserError: the prompt alone is too long for the model.
         """
         texts = [without_control_tokens(text, self._controls) for text in texts]
-        found = self._tokens(texts, prompt)
-        long = [place for place, tokens in enumerate(found) if len(tokens.ids) > self._max_tokens]
+        rows = self._tokens(texts, prompt)
+        long = [index for index, row in enumerate(rows) if len(row.ids) > self._max_tokens]
         if long:
             logger.warning(
-                "%d of %d texts are longer than the model's %d tokens and were shortened",
+                "%d of %d texts are longer than the model's maximum of %d tokens and were shortened",
                 len(long),
                 len(texts),
                 self._max_tokens,
             )
-        for place in long:
-            short = self._shortened(texts[place], prompt.parts)
-            found[place] = self._tokens([short], prompt)[0]
-        return found
+        for index in long:
+            short = self._shortened(texts[index], prompt.parts)
+            rows[index] = self._tokens([short], prompt)[0]
+        return rows
 
     def length(self, prompt: Prompt) -> int:
-        """Return how many tokens a prompt has without a text."""
+        """Return the number of tokens of a prompt without a text."""
         return len(self._ids(["".join(prompt.parts)])[0])
 
     def _tokens(self, texts: Sequence[str], prompt: Prompt) -> list[Tokens]:
         if prompt.template.pooling is Pooling.MEAN:
-            found = self._with_spans(texts, prompt.parts)
+            rows = self._with_spans(texts, prompt.parts)
         else:
-            found = [Tokens(ids) for ids in self._spliced(texts, prompt)]
-        return [tokens if tokens.ids else Tokens([self._nothing]) for tokens in found]
+            rows = [Tokens(ids) for ids in self._spliced(texts, prompt)]
+        return [row if row.ids else Tokens([self._placeholder]) for row in rows]
 
     @property
-    def _nothing(self) -> int:
-        """The token of a prompt that has none: no text, no template, and no beginning token."""
-        known = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id)
-        return next((int(token) for token in known if token is not None), 0)
+    def _placeholder(self) -> int:
+        """The token of an empty prompt: without text, template and beginning token."""
+        candidates = (self._tokenizer.eos_token_id, self._tokenizer.pad_token_id)
+        return next((int(token) for token in candidates if token is not None), 0)
 
     def _spliced(self, texts: Sequence[str], prompt: Prompt) -> list[list[int]]:
         plain = prompt.with_demonstrations()
         if not prompt.demonstrations:
-            return self._remember(texts, plain.parts)
+            return self._cached(texts, plain.parts)
         whole = prompt.parts
         fixed = self._ids([plain.head])[0][:-1]
-        rows = self._remember(texts, plain.parts) if self._can_splice and len(fixed) > 1 else []
+        rows = self._cached(texts, plain.parts) if self._can_splice and len(fixed) > 1 else []
         # Behind a token boundary inside the template's head, byte pairs merge as they do under the
-        # plain prompt, whatever stands in front; so rows that keep the head's tokens can be put
-        # together there. The head's last token may have merged with the text, so it is not counted.
-        fitting = [place for place, row in enumerate(rows) if row[: len(fixed)] == fixed]
-        probes = [texts[place] for place in islice(fitting, PROBES)]
+        # plain prompt, independently of the text before the boundary. So rows that keep the tokens of
+        # the head can be spliced there. The last token of the head may have merged with the text and
+        # is not counted.
+        fitting = [index for index, row in enumerate(rows) if row[: len(fixed)] == fixed]
+        probes = [texts[index] for index in islice(fitting, PROBES)]
         joints = {
-            _joint(full, rows[place])
-            for full, place in zip(
+            _joint(full, rows[index])
+            for full, index in zip(
                 self._ids([text.join(whole) for text in probes]), fitting, strict=False
             )
         }
         if len(joints) != 1 or (joint := joints.pop()) is None or joint[1] > len(fixed) - 1:
             return self._ids([text.join(whole) for text in texts])
         front, cut = list(joint[0]), joint[1]
-        found = [front + row[cut:] for row in rows]
+        spliced = [front + row[cut:] for row in rows]
         unfit = sorted(set(range(len(texts))) - set(fitting))
-        for place, row in zip(
-            unfit, self._ids([texts[place].join(whole) for place in unfit]), strict=True
+        for index, row in zip(
+            unfit, self._ids([texts[index].join(whole) for index in unfit]), strict=True
         ):
-            found[place] = row
-        return found
+            spliced[index] = row
+        return spliced
 
-    def _remember(self, texts: Sequence[str], parts: list[str]) -> list[list[int]]:
-        """Return the ids of prompts, tokenizing only those that are not known."""
+    def _cached(self, texts: Sequence[str], parts: list[str]) -> list[list[int]]:
+        """Return the ids of prompts; only those that are not cached are tokenized."""
         prompts = [text.join(parts) for text in texts]
         keys = [(*parts, text) for text in texts]
-        if len(texts) > REMEMBERED:
+        if len(texts) > CACHE_SIZE:
             return self._ids(prompts)
-        new = [place for place, key in enumerate(keys) if key not in self._remembered]
-        if len(self._remembered) + len(new) > REMEMBERED:
-            self._remembered.clear()
+        new = [index for index, key in enumerate(keys) if key not in self._cache]
+        if len(self._cache) + len(new) > CACHE_SIZE:
+            self._cache.clear()
             new = list(range(len(keys)))
-        for place, ids in zip(new, self._ids([prompts[place] for place in new]), strict=True):
-            self._remembered[keys[place]] = ids
-        return [self._remembered[key] for key in keys]
+        for index, ids in zip(new, self._ids([prompts[index] for index in new]), strict=True):
+            self._cache[keys[index]] = ids
+        return [self._cache[key] for key in keys]
 
     def _with_spans(self, texts: Sequence[str], parts: list[str]) -> list[Tokens]:
-        """Return the ids with the tokens of the last copy of each text as what is pooled."""
+        """Return the ids; the tokens of the last copy of each text are the pooled ones."""
         prompts = [text.join(parts) for text in texts]
         encoded = self._tokenizer(
             prompts, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
-        found = []
+        rows = []
         for text, prompt, ids, offsets in zip(
             texts, prompts, encoded["input_ids"], encoded["offset_mapping"], strict=True
         ):
             stop = len(prompt) - len(parts[-1])
             start = stop - len(text)
             inside = [
-                place
-                for place, (first, last) in enumerate(offsets)
+                index
+                for index, (first, last) in enumerate(offsets)
                 if first < stop and last > start
             ]
             all_ids = self._beginning + ids
             if text and inside:
                 behind = len(ids) - 1 - inside[-1]
-                found.append(Tokens(all_ids, inside[-1] - inside[0] + 1, behind))
+                rows.append(Tokens(all_ids, inside[-1] - inside[0] + 1, behind))
             else:
-                # An empty text has no tokens of its own; the prompt's last one stands for it.
-                found.append(Tokens(all_ids))
-        return found
+                # An empty text has no tokens; the last token of the prompt is pooled instead.
+                rows.append(Tokens(all_ids))
+        return rows
 
     def _shortened(self, text: str, parts: list[str]) -> str:
-        """Return so much of the text as fits, cut between its tokens."""
+        """Return the longest beginning of the text that fits, cut between tokens."""
         empty = self._ids(["".join(parts)])[0]
         room = self._max_tokens - len(empty)
         if room < 0:
             raise UserError(
-                f"the prompt without any text has {len(empty)} tokens, the model takes"
-                f" {self._max_tokens}; use fewer or shorter demonstrations"
+                f"the prompt without any text must have at most {self._max_tokens} tokens but got"
+                f" {len(empty)}; use fewer or shorter demonstrations"
             )
         alone = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         ends = [end for _, end in alone["offset_mapping"]]
-        # Tokens may merge with the template's, so a few more than the room may fit.
+        # Tokens may merge with those of the template, so that slightly more than the room may fit.
         for keep in range(min(len(ends), room // (len(parts) - 1) + 2), 0, -1):
             short = text[: ends[keep - 1]]
             if len(self._ids([short.join(parts)])[0]) <= self._max_tokens:
@@ -200,19 +202,29 @@ class PromptTokenizer:
         return [self._beginning + row for row in ids]
 
 
+def beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Return the tokens that a tokenizer adds before every text: `[bos]` for OPT and LLaMA, or none."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    full = tokenizer("a")["input_ids"]
+    for start in range(len(full) - len(bare) + 1):
+        if full[start : start + len(bare)] == bare:
+            return list(full[:start])
+    return []
+
+
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """Return the strings that a tokenizer reads as control tokens, such as `</s>`, the longest first."""
+    """Return the strings that a tokenizer reads as control tokens, e.g. `</s>`, longest first."""
     added = tokenizer.added_tokens_decoder.values()
-    found = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
+    special = {*tokenizer.all_special_tokens, *(str(token) for token in added if token.special)}
     return sorted(
-        (token for token in found if len(token) > 1), key=lambda token: (-len(token), token)
+        (token for token in special if len(token) > 1), key=lambda token: (-len(token), token)
     )
 
 
 def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
-    """Return a text in which control tokens are broken up by a blank, so that they are text.
+    """Return a text in which control tokens are broken up by a space, so that they are plain text.
 
-    Otherwise a text could end the sentence that it stands in, or begin another's turn.
+    Otherwise a text could end its sentence or begin another turn of a chat.
 
     >>> without_control_tokens("Stop </s> here.", ["</s>"])
     'Stop < /s> here.'
@@ -224,7 +236,7 @@ def without_control_tokens(text: str, tokens: Sequence[str]) -> str:
 
 
 def _joint(full: list[int], plain: list[int]) -> tuple[tuple[int, ...], int] | None:
-    """Return the tokens in front of the longest common end, and where it begins in `plain`."""
+    """Return the tokens before the longest common suffix, and the index in `plain` where it begins."""
     common = _common(reversed(full), reversed(plain))
     if common == 0:
         return None
@@ -233,18 +245,8 @@ def _joint(full: list[int], plain: list[int]) -> tuple[tuple[int, ...], int] | N
 
 def _common(first: Iterable[int], second: Iterable[int]) -> int:
     count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
+    for left, right in zip(first, second, strict=False):
+        if left != right:
             break
         count += 1
     return count
-
-
-def _beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens the tokenizer puts in front by itself: `[bos]` for OPT and LLaMA, or none."""
-    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
-    full = tokenizer("a")["input_ids"]
-    for start in range(len(full) - len(bare) + 1):
-        if full[start : start + len(bare)] == bare:
-            return list(full[:start])
-    return []

@@ -16,18 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from demosearch._common.progress import bar, quiet_transformers
-from demosearch.errors import UserError
+from demosearch.errors import UserError, one_line
 from demosearch.models.known import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
-from demosearch.models.loading import (
-    arithmetic_of,
-    default_device,
-    dtype_of,
-    folder_hash,
-    loading,
-    revision_of,
-)
-from demosearch.models.packaged import describe_packed, package_file
+from demosearch.models.packaged import describe_package, package_file
+from demosearch.models.precision import arithmetic_of, default_device, dtype_of
 from demosearch.models.records import ModelRecord
+from demosearch.models.revision import folder_hash, revision_of
+from demosearch.models.source import load_errors
 from demosearch.models.transformer_module import transformer_module
 
 if TYPE_CHECKING:
@@ -177,7 +172,7 @@ def kind_of(source: ModelSource) -> Kind:
     from transformers import AutoConfig
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
-    with quiet_transformers(), loading(source):
+    with quiet_transformers(), load_errors(source):
         config = AutoConfig.from_pretrained(source.source)
     both = config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return Kind.BIDIRECTIONAL if both else Kind.DECODER
@@ -216,7 +211,7 @@ def open_baseline(
         raise UserError("--template: for a model that is no decoder it goes with --method prompt")
     device = device or default_device()
     precision = Precision(precision or Precision.FP32)
-    if precision.quantised:
+    if precision.quantized:
         raise UserError(f"--precision {precision}: '{model}' takes fp32, bf16 or fp16")
     options = {"dtype": dtype_of(precision, device), "use_safetensors": not allow_pickle or None}
     try:
@@ -238,11 +233,10 @@ def open_baseline(
                 pooling = _pooling(transformer, method, model)
                 student = SentenceTransformer(modules=[transformer, pooling], device=device)
     except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"cannot load '{model}': {reason}") from error
+        raise UserError(f"cannot load '{model}': {one_line(error, 300)}") from error
     record = ModelRecord(
         name=source.name,
-        source=describe_packed(source.source) if source.origin is Origin.PACKAGE else place,
+        source=describe_package(source.source) if source.origin is Origin.PACKAGE else place,
         revision=_revision(source, place, student),
         precision=precision.value,
         parameters=sum(parameter.numel() for parameter in student.parameters()),

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from demosearch.encoder.tokens import PromptTokenizer, control_tokens
+from demosearch.encoder.tokens import PromptTokenizer, beginning_tokens, control_tokens
 from demosearch.errors import UserError
 from demosearch.prompt import Pooling, Preparation, Prompt
 
@@ -67,7 +67,7 @@ def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
             " folder of sentence-transformers' own modules can express"
         )
     prepare = _PREPARE if prompt.template.preparation is Preparation.PAPER else ""
-    head = "".join(tokenizer.convert_ids_to_tokens(_beginning(tokenizer))) + prompt.head
+    head = "".join(tokenizer.convert_ids_to_tokens(beginning_tokens(tokenizer))) + prompt.head
     break_up = "".join(
         _BREAK_UP.format(token=_literal(token), broken=_literal(f"{token[0]} {token[1:]}"))
         for token in control_tokens(tokenizer)
@@ -96,16 +96,6 @@ def check_chat_template(
                 f"this tokenizer's chat template gives other tokens than the prompt for {text!r};"
                 " it cannot be exported"
             )
-
-
-def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Return the tokens that the tokenizer puts before every text."""
-    with_them = tokenizer("x")["input_ids"]
-    without = tokenizer("x", add_special_tokens=False)["input_ids"]
-    count = len(with_them) - len(without)
-    if with_them[count:] != without:
-        raise UserError("this tokenizer puts tokens behind the text; it cannot be exported")
-    return list(with_them[:count])
 
 
 def _literal(text: str) -> str:

@@ -6,9 +6,6 @@ from pathlib import Path
 
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.models.known import resolve
-from demosearch.models.loading import read_config
-from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 
@@ -22,21 +19,6 @@ def check_folder(out: str | Path) -> Path:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"--out {out} is there already; choose another folder")
     return out
-
-
-def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:
-    """Find out whether the weights are those that the file was made for.
-
-    Raises:
-        UserError: they are others.
-    """
-    _, found = read_config(resolve(model or record.name))
-    wanted = record.revision
-    if wanted and found and wanted != found:
-        raise UserError(
-            f"{path} was made for other weights of '{record.name}' (revision {wanted[:20]}, here"
-            f" {found[:20]}); search again"
-        )
 
 
 def only_prompt(file: DemonstrationsFile) -> Prompt:

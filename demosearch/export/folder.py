@@ -14,22 +14,17 @@ from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
-from demosearch.export.checks import check_folder, check_model
+from demosearch.export.checks import check_folder
 from demosearch.export.made import read_made
 from demosearch.finetune.training import another_prompt
+from demosearch.models.adapter import check_adapter, put_adapter_on
 from demosearch.models.known import ModelSource, Origin, Precision, resolve
-from demosearch.models.loading import (
-    check_weights,
-    default_device,
-    dtype_of,
-    loading,
-    name_of,
-    put_adapter_on,
-    read_config,
-    weights_place,
-)
+from demosearch.models.options import LoadOptions
+from demosearch.models.precision import default_device, dtype_name, dtype_of
 from demosearch.models.records import AdapterRecord
+from demosearch.models.source import check_model, load_errors, read_config, weights_path
 from demosearch.models.transformer_module import pad, transformer_module
+from demosearch.models.weights import check_weights
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -91,7 +86,7 @@ def export_sentence_transformer(
         raise UserError("--merge: there is no adapter to merge")
     check_model(made.model, model, demonstrations)
     kind = Precision(precision or made.model.precision)
-    if kind.quantised:
+    if kind.quantized:
         raise UserError(
             f"{demonstrations} was made with {kind} weights, which are not exported; give --precision"
             " bf16, fp16 or fp32 (the scores then differ a little)"
@@ -110,12 +105,9 @@ def export_sentence_transformer(
         check_chat_template(prompt, tokenizer)
         if adapter is not None:
             conversions = getattr(transformer.auto_model, "_weight_conversions", None)
-            put_on = put_adapter_on(transformer.auto_model, adapter, allow_pickle)
-            if known is not None and put_on != known:
-                raise UserError(
-                    f"{demonstrations} was made with the adapter {known.source} of revision"
-                    f" {known.revision[:20]}; there is another now"
-                )
+            options = LoadOptions(adapter=str(adapter), allow_pickle=allow_pickle)
+            put_on = put_adapter_on(transformer.auto_model, options)
+            check_adapter(known, put_on, demonstrations)
             layers = transformer.auto_model.config.num_hidden_layers
             if warning := another_prompt(adapter, [prompt], layers):
                 logger.warning(warning)
@@ -148,13 +140,14 @@ def _transformer(
 ) -> Transformer:
     source = resolve(name)
     dtype = dtype_of(precision, default_device())
-    place, _ = weights_place(source, dtype)
+    path, _ = weights_path(source, dtype)
+    load_options = LoadOptions(allow_pickle=allow_pickle)
     last = read_config(source)[0].num_hidden_layers
-    options = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
+    options = {"dtype": dtype, "use_safetensors": load_options.use_safetensors}
     layer = None if prompt.layer == last else prompt.layer
-    check_weights(source, place, allow_pickle=allow_pickle)
-    with loading(source):
-        transformer = transformer_module(place, options, layer=layer, chat_template=True)
+    check_weights(source, path, load_options)
+    with load_errors(source):
+        transformer = transformer_module(path, options, layer=layer, chat_template=True)
     pad(transformer, "left")
     return transformer
 
@@ -188,5 +181,5 @@ def _set_type_of_base(folder: Path, dtype: Any) -> None:
     """Let the weights under an adapter be loaded in this type; theirs is what their folder says."""
     path = folder / "sentence_bert_config.json"
     settings = read_json(path, "settings of the exported folder")
-    settings["model_kwargs"] = {"dtype": name_of(dtype)}
+    settings["model_kwargs"] = {"dtype": dtype_name(dtype)}
     write_json(path, settings)

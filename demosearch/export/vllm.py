@@ -10,7 +10,8 @@ from demosearch.errors import UserError
 from demosearch.export.folder import Exported, export_sentence_transformer
 from demosearch.export.made import read_made
 from demosearch.models.known import Precision, resolve
-from demosearch.models.loading import default_device, dtype_of, name_of, read_config
+from demosearch.models.precision import default_device, dtype_name, dtype_of
+from demosearch.models.source import read_config
 
 SERVING_FILE = "SERVING.md"
 _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
@@ -57,7 +58,7 @@ def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> 
     request = json.dumps({"model": str(out), "messages": [message]})
     # Left to itself it serves 32-bit weights in 16 bits.
     precision = Precision(options.get("precision") or made.model.precision)
-    dtype = name_of(dtype_of(precision, default_device()))
+    dtype = dtype_name(dtype_of(precision, default_device()))
     text = _SERVING.format(folder=out, dtype=dtype, pooler=_POOLER, request=request)
     (exported.folder / SERVING_FILE).write_text(text, encoding="utf-8")
     return exported

@@ -7,15 +7,11 @@ from typing import TYPE_CHECKING, Any
 from demosearch._common.progress import quiet_transformers
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.known import Precision, resolve
-from demosearch.models.loading import (
-    check_weights,
-    dtype_of,
-    limit_packing,
-    loading,
-    quantisation,
-    weights_place,
-)
+from demosearch.models.options import LoadOptions
+from demosearch.models.precision import dtype_of, limit_packing, quantization_config
+from demosearch.models.source import load_errors, weights_path
 from demosearch.models.transformer_module import pad, transformer_module
+from demosearch.models.weights import check_weights
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -44,20 +40,24 @@ def build_student(
 
     source = resolve(model)
     dtype = dtype_of(precision, device)
-    place, _ = weights_place(source, dtype)
-    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": None if allow_pickle else True}
-    if precision.quantised:
+    path, _ = weights_path(source, dtype)
+    load_options = LoadOptions(allow_pickle=allow_pickle)
+    options: dict[str, Any] = {
+        "dtype": dtype,
+        "use_safetensors": load_options.use_safetensors,
+    }
+    if precision.quantized:
         options |= {
-            "quantization_config": quantisation(precision, dtype),
+            "quantization_config": quantization_config(precision, dtype),
             "device_map": {"": device},
         }
-    check_weights(source, place, allow_pickle=allow_pickle)
-    with quiet_transformers(), loading(source):
+    check_weights(source, path, load_options)
+    with quiet_transformers(), load_errors(source):
         # Prompts are rendered already; a chat model's own chat template must not wrap them.
-        transformer = transformer_module(place, options, layer=prompt.layer)
+        transformer = transformer_module(path, options, layer=prompt.layer)
     pad(transformer, "right")
     base = transformer.auto_model
-    if precision.quantised:
+    if precision.quantized:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         limit_packing(base, trained=True)
     # The adapter's weights are drawn here.

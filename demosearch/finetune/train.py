@@ -28,7 +28,8 @@ from demosearch.finetune.settings import FinetuneSettings
 from demosearch.finetune.student import build_student, contrastive_loss
 from demosearch.finetune.training import TRAINING_FILE, Training
 from demosearch.models.known import resolve
-from demosearch.models.loading import default_device, default_precision, read_config
+from demosearch.models.precision import default_device, default_precision
+from demosearch.models.source import read_config
 from demosearch.prompt import Pooling, Prompt
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def _understood(out: Path) -> Iterator[None]:
     Raises:
         UserError: in place of such an error.
     """
-    from demosearch.models.memory import is_out_of_memory
+    from demosearch.encoder.token_budget import is_out_of_memory
 
     try:
         yield
@@ -264,7 +265,7 @@ def _last_is_none(prompt: Prompt, layers: int) -> Prompt:
     Raises:
         UserError: the model has no such layer.
     """
-    from demosearch.encoder.encoder import resolve_layer
+    from demosearch.encoder.layers import resolve_layer
 
     layer = resolve_layer(prompt.layer, layers)
     if layer == 0:

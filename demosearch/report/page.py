@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from demosearch import __version__
 from demosearch._common.files import atomic_write
-from demosearch.demonstrations_file import doubt, standing
+from demosearch.demonstrations_summary import doubt_in_words, lead_in_words
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
 from demosearch.report.runs import FinishedRun
@@ -101,8 +101,8 @@ def _section(run: FinishedRun, pictures: dict[str, str]) -> dict[str, Any]:
         "metric": run.metric,
         "scores": run.scores,
         "gains": run.gains,
-        "standing": standing(file),
-        "doubt": doubt(file),
+        "standing": lead_in_words(file),
+        "doubt": doubt_in_words(file),
         "prompts": [Prompt.of(record).render("...") for record in file.prompts],
         "share": file.search.sentences_encoded / file.search.sentences_exhaustive,
         "pictures": pictures,

@@ -10,35 +10,35 @@ from demosearch._common.files import atomic_write, check_writable
 from demosearch.errors import UserError
 
 
-def test_a_file_takes_its_place_only_when_it_is_complete(tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_when_the_new_one_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "file.txt"
     with atomic_write(path) as file:
         file.write("first")
 
-    def stumble() -> None:
+    def fail() -> None:
         with atomic_write(path) as file:
             file.write("second")
             raise KeyError
 
     with pytest.raises(KeyError):
-        stumble()
+        fail()
     assert path.read_text() == "first"
-    assert [each.name for each in path.parent.iterdir()] == ["file.txt"]
+    assert [child.name for child in path.parent.iterdir()] == ["file.txt"]
 
 
-def test_what_killed_processes_left_is_swept_after_a_while(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_deleted_after_an_hour(tmp_path: Path) -> None:
     for name in (".a.json.dead.tmp", ".a.json.new.tmp", ".b.json.dead.tmp"):
         (tmp_path / name).write_text("")
         if "dead" in name:
             os.utime(tmp_path / name, (time.time() - 7200, time.time() - 7200))
     with atomic_write(tmp_path / "a.json") as file:
         file.write("{}")
-    names = {each.name for each in tmp_path.iterdir()}
-    # What another worker may be writing stays, and so does what belongs to another file.
+    names = {path.name for path in tmp_path.iterdir()}
+    # Files that another worker may be writing, and those of another file, are kept.
     assert names == {"a.json", ".a.json.new.tmp", ".b.json.dead.tmp"}
 
 
-def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+def test_an_error_of_writing_names_the_path(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(UserError, match=r"cannot write .*file/x\.json: "),
@@ -47,15 +47,15 @@ def test_a_place_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_a_folder_that_takes_no_file_is_found_before_the_work(
+def test_a_folder_that_is_not_writable_is_reported_before_the_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_writable(tmp_path / "new" / "deep" / "file.json")
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot write .*x\.json: .*file is no folder"):
+    with pytest.raises(UserError, match=r"cannot write .*x\.json: .*file is not a folder"):
         check_writable(tmp_path / "file" / "new" / "x.json")
     # As on a file system that is mounted read-only; a superuser may write anywhere else.
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(UserError, match=r"x\.json: the folder .* cannot be written to"):
+    with pytest.raises(UserError, match=r"x\.json: the folder .* is not writable"):
         check_writable(tmp_path / "new" / "x.json")

@@ -1,4 +1,4 @@
-"""Word lists and pipelines are found in the checkout and travel inside the wheel."""
+"""Word lists and pipelines are found in a checkout and in an installed wheel."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from demosearch.errors import UserError
 from tests.conftest import REPOSITORY
 
 
-def test_what_is_missing_is_named() -> None:
+def test_a_missing_resource_is_an_error() -> None:
     assert resource("wordlists", "starter_pairs.csv").is_file()
     with pytest.raises(UserError, match=r"wordlists/none\.csv is missing"):
         resource("wordlists", "none.csv")
@@ -51,6 +51,6 @@ def test_resources_are_found_outside_the_checkout(
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    dev, place = result.stdout.split()
+    dev, location = result.stdout.split()
     assert dev == "starter"
-    assert place.startswith(str(tmp_path / "site")) == (installed == "wheel")
+    assert location.startswith(str(tmp_path / "site")) == (installed == "wheel")

@@ -120,7 +120,10 @@ sys.exit(main(sys.argv[1:]))
         ("evaluate --model {model} --tasks stsb", "give the SentEval data folder by --data"),
         ("evaluate --model {model} --tasks dev.csv --out r.txt", "a result file ends in .json"),
         ("evaluate --model nope --tasks dev.csv", "unknown model 'nope'"),
-        ("embed --model all-minilm-l6-v2 bad.csv --out v.npy", "is no decoder: it can be"),
+        (
+            "embed --model all-minilm-l6-v2 bad.csv --out v.npy",
+            "is not a decoder-only model; it can only be used",
+        ),
         ("compare none.json --resamples 0", "--resamples 0: give at least 1"),
         ("compare none.json", "cannot read result none.json"),
         ("compare old.json", "result old.json: system: Field required"),

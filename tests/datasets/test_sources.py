@@ -48,8 +48,11 @@ def test_extra_columns_are_passed_over(tmp_path: Path, frame: pd.DataFrame) -> N
     [
         ("sentence1,sentence2\na,b\n", "p.csv, line 2: no column 'score'"),
         ("sentence1,sentence2,score\na,b,high\n", "p.csv, line 2: score 'high' is not a number"),
-        ("sentence1,sentence2,score\na,b,1\na,b\n", "p.csv, line 3: no field for column 'score'"),
-        ("sentence1,sentence2,score\na,b,c,1\n", "p.csv, line 2: more fields than the header"),
+        (
+            "sentence1,sentence2,score\na,b,1\na,b\n",
+            "p.csv, line 3: there is no field for column 'score'",
+        ),
+        ("sentence1,sentence2,score\na,b,c,1\n", "p.csv, line 2: more fields than columns"),
         ("sentence1,sentence2,score\n ,b,1\n", "p.csv, line 2: 'sentence1' is empty"),
         ("sentence1,sentence2,score\na,b,nan\n", "the score of pair 1 is nan"),
         ("sentence1,sentence2,score\na,b,1\n", "1 pairs; at least 10 are needed"),
@@ -87,7 +90,7 @@ def test_what_is_not_there_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no STS-B dev set"):
         read_pairs(str(tmp_path), Split.DEV)
     (tmp_path / "p.doc").write_text("x")
-    with pytest.raises(UserError, match=r"ending '\.doc' is not one of \.csv"):
+    with pytest.raises(UserError, match=r"the suffix must be one of \.csv.* but got '\.doc'"):
         read_pairs(str(tmp_path / "p.doc"), Split.DEV)
 
 

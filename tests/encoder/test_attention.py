@@ -16,9 +16,9 @@ from demosearch.errors import UserError
     ],
     ids=lambda config: config.model_type,
 )
-def test_a_model_that_cannot_be_packed_is_refused_not_wrong(config: PreTrainedConfig) -> None:
+def test_a_model_that_cannot_be_packed_is_refused(config: PreTrainedConfig) -> None:
     torch.manual_seed(0)
-    with pytest.raises(UserError, match=f"models of type '{config.model_type}' cannot be encoded"):
+    with pytest.raises(UserError, match=f"models of type '{config.model_type}' are not supported"):
         use_packed_attention(AutoModel.from_config(config).eval())
 
 
@@ -28,13 +28,13 @@ def test_positions_follow_the_prefix() -> None:
     assert packing.positions().tolist() == [[4, 5, 6, 4, 4, 5]]
 
 
-def test_places_find_every_token_of_every_sentence() -> None:
-    padded, real = Packing([3, 1, 2]).places(torch.device("cpu"))
+def test_indices_select_every_token_of_every_sentence() -> None:
+    padded, real = Packing([3, 1, 2]).indices(torch.device("cpu"))
     assert padded.tolist() == [[0, 1, 2], [3, 3, 3], [4, 5, 4]]
     assert padded.flatten()[real].tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_a_query_sees_the_prefix_and_what_stands_before_it() -> None:
+def test_a_query_sees_the_prefix_and_the_tokens_before_it() -> None:
     keys = torch.zeros(1, 2, 2, 8)
     packing = Packing([3, 2], {0: (keys, keys)})
     cpu = torch.device("cpu")

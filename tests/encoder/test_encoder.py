@@ -1,4 +1,4 @@
-"""The encoder against a plain transformers forward of one sentence at a time."""
+"""The encoder compared with a plain transformers forward pass of one sentence at a time."""
 
 from __future__ import annotations
 
@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 from transformers import AutoModel, AutoTokenizer
 
 from demosearch.demonstration import Demonstration
-from demosearch.encoder.encoder import Encoder, _Row, batches, shared_prefix
+from demosearch.encoder.encoder import Encoder
 from demosearch.encoder.layers import decoder_layers
-from demosearch.encoder.tokens import Tokens
 from demosearch.errors import UserError
 from demosearch.prompt import Pooling, Prompt, Template
 from demosearch.templates import TEMPLATES
@@ -47,10 +46,10 @@ TEXTS = [
 
 
 def plain(folder: Path, prompt: Prompt, text: str) -> np.ndarray:
-    """Return the state a plain forward of the one rendered prompt gives."""
+    """Return the state from a plain forward pass of the rendered prompt."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
     model = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
-    # A control token in a text is no control token.
+    # Control tokens in a text are read as plain text.
     text = re.sub(r"<(/?s|pad)>", r"< \1>", text)
     inputs = tokenizer(prompt.render(text), return_tensors="pt", return_token_type_ids=False)
     with torch.inference_mode():
@@ -65,7 +64,7 @@ def encoder(family: str, tiny: Callable[[str], Path]) -> Encoder:
 
 
 @pytest.mark.parametrize("kind", PROMPTS)
-def test_equals_a_plain_forward_of_each_sentence(
+def test_states_equal_a_plain_forward_pass_of_each_sentence(
     encoder: Encoder, family: str, tiny: Callable[[str], Path], kind: str
 ) -> None:
     prompt = PROMPTS[kind]
@@ -75,7 +74,7 @@ def test_equals_a_plain_forward_of_each_sentence(
     np.testing.assert_allclose(states, expected, atol=TOLERANCE)
 
 
-def test_is_the_same_alone_and_in_any_batch(encoder: Encoder) -> None:
+def test_a_state_does_not_depend_on_the_batch(encoder: Encoder) -> None:
     prompt = PROMPTS["one"]
     together = encoder.encode(TEXTS, prompt)
     alone = np.concatenate([encoder.encode([text], prompt) for text in TEXTS])
@@ -96,14 +95,16 @@ def test_order_and_repetition_are_kept(encoder: Encoder) -> None:
 )
 # At most 20 characters, of up to 4 tokens each: longer ones would be cut to the tiny context.
 @given(texts=st.lists(st.text(max_size=20), min_size=1, max_size=8))
-def test_any_text_equals_a_plain_forward(tiny: Callable[[str], Path], texts: list[str]) -> None:
+def test_any_text_has_the_state_of_a_plain_forward_pass(
+    tiny: Callable[[str], Path], texts: list[str]
+) -> None:
     prompt = PROMPTS["one"]
     states = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu").encode(texts, prompt)
     expected = np.stack([plain(tiny("llama"), prompt, text) for text in texts])
     np.testing.assert_allclose(states, expected, atol=TOLERANCE)
 
 
-def test_long_text_is_cut_in_the_text_and_counted(
+def test_a_long_text_is_shortened_and_counted(
     tiny: Callable[[str], Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = Encoder.load(str(tiny("opt")), precision="fp32", device="cpu")
@@ -111,9 +112,9 @@ def test_long_text_is_cut_in_the_text_and_counted(
     text = "A very long story about horses and riders. " * 40
     with caplog.at_level(logging.WARNING):
         state = encoder.encode([text, "Dogs"], prompt)[0]
-    assert "1 of 2 texts are longer than the model's 160 tokens" in caplog.text
+    assert "1 of 2 texts are longer than the model's maximum of 160 tokens" in caplog.text
     tokenizer = AutoTokenizer.from_pretrained(tiny("opt"))
-    # The longest beginning of the text, ending with one of its words' tokens, that fits.
+    # The longest beginning of the text that fits and ends with a token.
     prepared = prompt.prepare(text)
     offsets = tokenizer(prepared, return_offsets_mapping=True).offset_mapping
     fitting = [
@@ -133,10 +134,12 @@ def test_long_text_is_cut_in_the_text_and_counted(
     np.testing.assert_allclose(state, expected, atol=TOLERANCE)
 
 
-def test_prompt_that_leaves_no_room_is_an_error(tiny: Callable[[str], Path]) -> None:
+def test_a_prompt_without_room_for_a_text_is_an_error(tiny: Callable[[str], Path]) -> None:
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
     story = Demonstration(sentence="A very long story. " * 60, word="Long")
-    with pytest.raises(UserError, match=r"without any text has .* tokens, the model takes 160"):
+    with pytest.raises(
+        UserError, match=r"without any text must have at most 160 tokens but got \d+"
+    ):
         encoder.encode(["Dogs"], Prompt(demonstrations=(story,)))
 
 
@@ -156,11 +159,11 @@ def test_progress_counts_every_text(tiny: Callable[[str], Path]) -> None:
     assert len(steps) > 2
 
 
-def test_layers_are_counted_as_in_hidden_states(encoder: Encoder) -> None:
+def test_layers_are_indices_into_hidden_states(encoder: Encoder) -> None:
     assert encoder.resolve_layer(None) == encoder.layers == 3
     assert encoder.resolve_layer(-1) == 3
     assert encoder.resolve_layer(-2) == 2
-    with pytest.raises(UserError, match=r"layer 4 is outside 0\.\.3"):
+    with pytest.raises(UserError, match=r"layer must be from 0 to 3 but got 4"):
         encoder.resolve_layer(4)
 
 
@@ -181,23 +184,7 @@ def test_the_shared_prefix_is_computed_once(tiny: Callable[[str], Path]) -> None
     assert tokens <= sum(map(len, ids)) - (len(ids) - 1) * (shared - 2)
 
 
-def test_shared_prefix_weighs_length_against_rows() -> None:
-    assert shared_prefix([[1, 2, 3], [1, 2, 3], [1]]) == [1, 2, 3]
-    assert shared_prefix([[1, 2], [1], [1], [1], [1, 2]]) == [1]
-    assert shared_prefix([[1], [3]]) == []
-    assert shared_prefix([[1, 2, 3]]) == []
-    assert shared_prefix([[1, 2], [1, 2], []]) == [1, 2]
-    assert shared_prefix([]) == []
-
-
-def test_batches_hold_whole_rows_within_the_budget() -> None:
-    lengths = [3, 9, 1, 4, 30]
-    rows = [_Row(place, Tokens([0] * length)) for place, length in enumerate(lengths)]
-    found = [[len(row) for row in batch] for batch in batches(rows, 10)]
-    assert found == [[30], [9], [4, 3, 1]]
-
-
-def test_every_layer_comes_out_of_one_pass(
+def test_all_layers_come_from_one_pass(
     encoder: Encoder, family: str, tiny: Callable[[str], Path]
 ) -> None:
     passes = 0
@@ -226,7 +213,7 @@ def test_an_early_layer_runs_only_the_layers_it_needs(tiny: Callable[[str], Path
     ran: list[int] = []
     for number, layer in enumerate(decoder_layers(encoder.model)):
         layer.register_forward_hook(lambda *_, number=number: ran.append(number))
-    # One text has no shared prefix, whose keys are made by all layers.
+    # A single text has no shared prefix, whose keys are computed by all layers.
     encoder.encode(["A cat."], Prompt(layer=2))
     assert ran == [0, 1]
     ran.clear()
@@ -267,13 +254,15 @@ def test_mean_pooling_is_over_the_last_copy_of_the_text(
         offsets = inputs.pop("offset_mapping")[0].tolist()
         start = rendered.rindex(prepared)
         stop = start + len(prepared)
-        inside = [place for place, (a, b) in enumerate(offsets) if a < stop and b > start]
+        inside = [index for index, (a, b) in enumerate(offsets) if a < stop and b > start]
         with torch.inference_mode():
             expected = model(**inputs).last_hidden_state[0, inside].mean(0).numpy()
         np.testing.assert_allclose(state, expected, atol=TOLERANCE)
 
 
-def test_mean_of_an_empty_text_is_the_last_tokens_state(tiny: Callable[[str], Path]) -> None:
+def test_the_mean_of_an_empty_text_is_the_state_of_the_last_token(
+    tiny: Callable[[str], Path],
+) -> None:
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
     prompt = Prompt(TEMPLATES["echo"])
     np.testing.assert_allclose(
@@ -289,7 +278,7 @@ def test_mean_of_an_empty_text_is_the_last_tokens_state(tiny: Callable[[str], Pa
     ],
     ids=["gpu", "cpu"],
 )
-def test_out_of_memory_halves_the_budget_and_loses_nothing(
+def test_out_of_memory_halves_the_budget_and_loses_no_text(
     tiny: Callable[[str], Path], error: RuntimeError, caplog: pytest.LogCaptureFixture
 ) -> None:
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu", token_budget=2048)
@@ -307,7 +296,7 @@ def test_out_of_memory_halves_the_budget_and_loses_nothing(
     np.testing.assert_allclose(found, expected, atol=TOLERANCE)
     assert sum(steps) == len(texts)
     assert 50 <= encoder.token_budget <= 100
-    assert f"going on with {encoder.token_budget} tokens a pass" in caplog.text
+    assert f"the token budget is now {encoder.token_budget}" in caplog.text
 
 
 def test_one_text_that_does_not_fit_is_an_error(tiny: Callable[[str], Path]) -> None:
@@ -317,11 +306,13 @@ def test_one_text_that_does_not_fit_is_an_error(tiny: Callable[[str], Path]) -> 
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
     encoder.model.register_forward_pre_hook(fail)
-    with pytest.raises(UserError, match=r"one text of \d+ tokens does not fit the memory of cpu"):
+    with pytest.raises(
+        UserError, match=r"one text of \d+ tokens does not fit into the memory of cpu"
+    ):
         encoder.encode(["A cat."], Prompt())
 
 
-def test_other_errors_of_a_pass_are_not_hidden(tiny: Callable[[str], Path]) -> None:
+def test_other_errors_of_a_forward_pass_are_raised(tiny: Callable[[str], Path]) -> None:
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
 
     def fail(*_: object) -> None:

