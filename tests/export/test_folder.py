@@ -126,7 +126,7 @@ def test_base_weights_have_the_requested_precision(
     assert embeddings.dtype == torch.bfloat16
     card = (tmp_path / "out" / "README.md").read_text()
     assert "which the prompt was\nchosen, with weights in fp32:" in card
-    assert ("--merge puts them into it" in caplog.text) is not merge
+    assert ("use --merge to include them" in caplog.text) is not merge
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -149,11 +149,11 @@ def test_trained_adapter_is_exported_with_its_prompt(
     )
     card = (tmp_path / "out" / "README.md").read_text()
     assert "fine-tuned as a sentence encoder" in card
-    assert f"{training.dev_after:.2f}, before training {training.dev_before:.2f}" in card
+    assert f"{training.dev_after:.2f}. Before training: {training.dev_before:.2f}" in card
     assert f"on 16 rows (sha256 {training.rows_sha256}), 2 steps of 8" in card
 
 
-def test_an_adapter_under_prompt_mismatch_is_pointed_out(
+def test_adapter_with_another_prompt_logs_a_warning(
     tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [(f"A man {row} walks", f"Somebody {row} walks") for row in range(8)]
@@ -207,7 +207,7 @@ def test_model_card_states_origin_and_scores(tiny: Callable[[str], Path], tmp_pa
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'This sentence : "A jockey riding a horse." means in one word:"Equestrian".' in card
     assert "70.50. Without demonstrations, at the last layer: 65.25" in card
-    assert "Corrected for it the gain is +4.00 [+1.00, +7.00]" in card
+    assert "Corrected for the choice, the gain is +4.00 [+1.00, +7.00]" in card
 
 
 def test_unsupported_prompts_are_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
@@ -219,11 +219,11 @@ def test_unsupported_prompts_are_refused(tiny: Callable[[str], Path], tmp_path: 
         export_sentence_transformer(tmp_path / "two.json", tmp_path / "out")
     mean = tmp_path / "mean"
     mean.mkdir()
-    with pytest.raises(UserError, match="takes the mean over the text's tokens"):
+    with pytest.raises(UserError, match="uses the mean over the text's tokens"):
         export_sentence_transformer(
             written(mean, tiny("llama"), Prompt(TEMPLATES["echo"])), tmp_path / "out"
         )
-    with pytest.raises(UserError, match="there is no adapter to merge"):
+    with pytest.raises(UserError, match="--merge requires an adapter"):
         export_sentence_transformer(path, tmp_path / "out", merge=True)
     with pytest.raises(UserError, match="was made for other weights"):
         export_sentence_transformer(path, tmp_path / "out", model=str(tiny("opt")))
@@ -242,5 +242,5 @@ def test_vllm_export_contains_command_and_request(
     assert "They were not run" in text
     early = tmp_path / "early"
     early.mkdir()
-    with pytest.raises(UserError, match="takes layer 1 of 3"):
+    with pytest.raises(UserError, match="uses layer 1 of 3"):
         export_vllm(written(early, tiny("llama"), Prompt(layer=1)), tmp_path / "early-out")
