@@ -18,7 +18,7 @@ from measure import spread
 from demosearch.cli.app import main as demosearch
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.finetune.training import TRAINING_FILE
+from demosearch.finetune.training_record import TRAINING_FILE
 
 DEV_PAIRS = 200
 

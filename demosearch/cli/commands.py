@@ -394,9 +394,9 @@ def export(arguments: Namespace) -> dict[str, Any]:
     """`demosearch export`."""
     from demosearch.cli import display
     from demosearch.export.checks import check_folder
-    from demosearch.export.made import read_made
+    from demosearch.export.source import read_source
 
-    read_made(arguments.file)
+    read_source(arguments.file)
     check_folder(arguments.out)
     check_writable(arguments.out, folder=True)
 
@@ -554,13 +554,13 @@ def _embedder(arguments: Namespace) -> Embedder:
         )
     encoder = embedder.encoder
     if encoder.adapter is not None:
-        from demosearch.finetune.training import another_prompt
+        from demosearch.finetune.training_record import prompt_mismatch
 
         prompts = [
             replace(prompt, layer=encoder.resolve_layer(prompt.layer))
             for prompt in embedder.prompts
         ]
-        if warning := another_prompt(encoder.adapter.source, prompts, encoder.layers):
+        if warning := prompt_mismatch(encoder.adapter.source, prompts, encoder.layers):
             logger.warning(warning)
     return embedder
 

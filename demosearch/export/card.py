@@ -1,11 +1,11 @@
-"""The model card of an exported folder: what it is, where it comes from, and what it scores."""
+"""The model card of an exported folder: contents, origin and scores."""
 
 from __future__ import annotations
 
 from demosearch import __version__
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.export.made import Made
-from demosearch.finetune.training import Training
+from demosearch.export.source import ExportSource
+from demosearch.finetune.training_record import Training
 from demosearch.models.known import Precision
 from demosearch.models.records import AdapterRecord
 
@@ -30,13 +30,13 @@ model = SentenceTransformer("FOLDER")
 vectors = model.encode(["A cat sleeps.", "Dogs bark at night."])
 ```
 
-Texts go in as they are: the tokenizer's chat template prepares them and puts them into the prompt.
+Pass texts as they are. The tokenizer's chat template prepares them and inserts them into the prompt:
 
 ```
 {rendered}
 ```
 
-## Where it comes from
+## Origin
 
 - Weights: {source}, revision {revision}.
 - Adapter: {adapter}.
@@ -44,31 +44,31 @@ Texts go in as they are: the tokenizer's chat template prepares them and puts th
 {origin}
 """
 _SEARCHED = """\
-- Found by demosearch {version}: {strategy} over {candidates} candidates, seed {seed}.
+- Searched with demosearch {version}: {strategy} over {candidates} candidates, seed {seed}.
 
-## What it scores
+## Scores
 
-Spearman's rank correlation x 100 of cosine similarities with gold scores, on the {pairs} pairs of {dev} that chose the prompt{without}:
-{spearman:.2f}; without demonstration, at the last layer, {baseline:.2f}. The gain's 95% interval over the pairs is
-[{low:+.2f}, {high:+.2f}]{metric}; it is not adjusted for the choice{estimate}.
+Spearman's rank correlation x 100 of cosine similarities and gold scores, on the {pairs} development pairs of {dev} on which the prompt was
+chosen{without}: {spearman:.2f}. Without demonstrations, at the last layer: {baseline:.2f}. The 95% interval of the gain over the pairs is
+[{low:+.2f}, {high:+.2f}]{metric}. It is not adjusted for the choice{estimate}.
 """
 _TRAINED = """\
-- Trained by demosearch {version} on {rows} rows (sha256 {sha256}), {steps} steps of {batch}, weights in {precision}.
+- Trained with demosearch {version} on {rows} rows (sha256 {sha256}), {steps} steps of {batch}, weights in {precision}.
 
-## What it scores
+## Scores
 
 {scores}
 """
 
 
 def model_card(
-    made: Made, width: int, precision: Precision, adapter: AdapterRecord | None = None
+    source: ExportSource, width: int, precision: Precision, adapter: AdapterRecord | None = None
 ) -> str:
-    """Return the card's text, Markdown with a YAML head; `adapter` is the one that is exported."""
-    origin, prompt = made.origin, made.prompt
+    """Return the card's text, Markdown with a YAML head; `adapter` is the exported one."""
+    origin, prompt = source.origin, source.prompt
     return (
         _CARD.format(
-            name=made.model.name,
+            name=source.model.name,
             kind="with a searched prompt"
             if isinstance(origin, DemonstrationsFile)
             else "fine-tuned as a sentence encoder",
@@ -76,8 +76,8 @@ def model_card(
             layer=prompt.layer,
             precision=precision.value,
             rendered=prompt.render("..."),
-            source=made.model.source,
-            revision=made.model.revision or "unknown",
+            source=source.model.source,
+            revision=source.model.revision or "unknown",
             adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
             demonstrations="; ".join(
                 f"{one.sentence} -> {one.word}" for one in prompt.demonstrations
@@ -96,7 +96,7 @@ def _searched(file: DemonstrationsFile, precision: Precision, adapter: AdapterRe
     estimate = ""
     if file.estimate:
         bounds = ", ".join(f"{end:+.2f}" for end in file.estimate.ci95)
-        estimate = f". Corrected for it the gain is {file.estimate.gain:+.2f} [{bounds}]"
+        estimate = f". Corrected for the choice, the gain is {file.estimate.gain:+.2f} [{bounds}]"
     return _SEARCHED.format(
         version=__version__,
         strategy=file.search.strategy,
@@ -115,12 +115,12 @@ def _searched(file: DemonstrationsFile, precision: Precision, adapter: AdapterRe
 
 
 def _trained(training: Training) -> str:
-    scores = "It was not measured."
+    scores = "The adapter was not evaluated."
     if training.dev_after is not None:
         scores = (
-            "Spearman's rank correlation x 100 of cosine similarities with gold scores, on the pairs of"
-            f" {training.dev} that chose the step: {training.dev_after:.2f}, before training"
-            f" {training.dev_before:.2f}; with weights in {training.precision}."
+            "Spearman's rank correlation x 100 of cosine similarities and gold scores, on the development"
+            f" pairs of {training.dev} on which the step was chosen: {training.dev_after:.2f}. Before"
+            f" training: {training.dev_before:.2f}. Weights in {training.precision}."
         )
     return _TRAINED.format(
         version=training.versions.get("demosearch", "?"),
@@ -136,7 +136,7 @@ def _trained(training: Training) -> str:
 def _otherwise(
     file: DemonstrationsFile, precision: Precision, adapter: AdapterRecord | None
 ) -> str:
-    """Return in what the weights that were scored differ from those that are exported."""
+    """Return how the scored weights differ from the exported ones."""
     found = [] if adapter == file.adapter else ["without the adapter above"]
     if precision.value != file.model.precision:
         found.append(f"with weights in {file.model.precision}")

@@ -1,8 +1,8 @@
-"""A prompt as a tokenizer's chat template: the one place where others keep text behind the text.
+"""A prompt as a tokenizer's chat template: the one place where other libraries add text after the input.
 
-sentence-transformers puts a text into a tokenizer's chat template as a user's message, and so do servers
-of embeddings when they are sent messages. The template below writes the demonstrations before it and
-the end of the prompt behind it, and prepares the text as `demosearch.prompt.prepare` does.
+sentence-transformers inserts a text into a tokenizer's chat template as a user message, and so do
+embedding servers that receive messages. The template below adds the demonstrations before the text and
+the end of the prompt after it, and prepares the text as `demosearch.prompt.prepare` does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from demosearch.prompt import Pooling, Preparation, Prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# The rules of `demosearch.prompt.prepare`, one by one.
+# The rules of `demosearch.prompt.prepare`.
 _PREPARE = """\
 {%- set text = text | trim %}
 {%- if text and text[-1] not in ".?\\"'" %}{% set text = text ~ "." %}{% endif %}
@@ -36,7 +36,7 @@ _TEMPLATE = """\
 {{%- endif %}}
 {{%- endfor %}}
 """
-# Texts on which a chat template most easily goes wrong.
+# Texts that chat templates often handle incorrectly.
 EDGE_CASES = (
     "A cat sleeps",
     "",
@@ -52,19 +52,20 @@ EDGE_CASES = (
 
 
 def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the chat template that puts a user's message into a prompt.
+    """Return the chat template that inserts a user message into a prompt.
 
     Args:
-        prompt: with one copy of the text, whose last token is the embedding.
-        tokenizer: its own beginning token goes in front, as a chat template adds none.
+        prompt: a prompt with last-token pooling.
+        tokenizer: its beginning token is added, because a chat template adds none.
 
     Raises:
-        UserError: the prompt cannot be expressed so.
+        UserError: the prompt cannot be expressed as a chat template.
     """
     if prompt.template.pooling is not Pooling.LAST:
         raise UserError(
-            f"template '{prompt.template.name}' takes the mean over the text's tokens, which no"
-            " folder of sentence-transformers' own modules can express"
+            f"template '{prompt.template.name}' uses the mean over the text's tokens, which"
+            " sentence-transformers' modules cannot express; choose a template with last-token"
+            " pooling"
         )
     prepare = _PREPARE if prompt.template.preparation is Preparation.PAPER else ""
     head = "".join(tokenizer.convert_ids_to_tokens(beginning_tokens(tokenizer))) + prompt.head
@@ -80,10 +81,10 @@ def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
 def check_chat_template(
     prompt: Prompt, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] = EDGE_CASES
 ) -> None:
-    """Find out whether the tokenizer's chat template gives the prompt's own tokens.
+    """Check that the tokenizer's chat template gives the same tokens as the prompt.
 
     Raises:
-        UserError: it does not, with the text.
+        UserError: it gives other tokens for a text (which the message contains).
     """
     tokenize = PromptTokenizer(tokenizer, sys.maxsize)
     hostile = [f"a {token} b" for token in control_tokens(tokenizer)]
@@ -93,11 +94,11 @@ def check_chat_template(
         theirs = tokenizer.apply_chat_template(message, return_dict=True)["input_ids"]
         if ours != theirs:
             raise UserError(
-                f"this tokenizer's chat template gives other tokens than the prompt for {text!r};"
-                " it cannot be exported"
+                f"the chat template must give the prompt's tokens but differs for {text!r}; this"
+                " tokenizer cannot be exported"
             )
 
 
 def _literal(text: str) -> str:
-    """Return a string as Jinja reads it."""
+    """Return a string literal of Jinja."""
     return json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What has to hold before anything is written."""
+"""Checks before anything is written."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ from demosearch.prompt import Prompt
 
 
 def check_folder(out: str | Path) -> Path:
-    """Return the folder if nothing is in it yet.
+    """Return the folder if it does not exist yet or is empty.
 
     Raises:
-        UserError: something is.
+        UserError: it is not empty.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"--out {out} is there already; choose another folder")
+        raise UserError(f"--out must be a new or empty folder but got {out}; choose another folder")
     return out
 
 
 def only_prompt(file: DemonstrationsFile) -> Prompt:
-    """Return the file's prompt.
+    """Return the only prompt of a demonstrations file.
 
     Raises:
-        UserError: there are several, or embeddings are centered.
+        UserError: there are several prompts, or embeddings are centered.
     """
     if file.postprocess is not None:
         raise UserError(
-            "embeddings are centered under this demonstrations file; here a plain prompt is wanted:"
-            " use Embedder.load, or search without --center"
+            "the demonstrations file must have a plain prompt but its embeddings are centered; use"
+            " Embedder.load, or search without --center"
         )
     if len(file.prompts) > 1:
         raise UserError(
-            f"{len(file.prompts)} prompts are averaged; here one is wanted:"
-            " use Embedder.load, or search for a single prompt"
+            f"the demonstrations file must have one prompt but got {len(file.prompts)}; use"
+            " Embedder.load, or search with --ensemble 1"
         )
     return Prompt.of(file.prompts[0])

@@ -1,4 +1,4 @@
-"""A folder that plain sentence-transformers loads, without this package and without trusting code."""
+"""Export of a folder that sentence-transformers loads without this package or remote code."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demosearch._common.extras import missing_extra
 from demosearch._common.files import read_json, write_json
 from demosearch._common.progress import quiet_transformers
 from demosearch.demonstrations_file import DemonstrationsFile
@@ -15,8 +16,8 @@ from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
 from demosearch.export.checks import check_folder
-from demosearch.export.made import read_made
-from demosearch.finetune.training import another_prompt
+from demosearch.export.source import ExportSource, read_source
+from demosearch.finetune.training_record import prompt_mismatch
 from demosearch.models.adapter import check_adapter, put_adapter_on
 from demosearch.models.known import ModelSource, Origin, Precision, resolve
 from demosearch.models.options import LoadOptions
@@ -35,12 +36,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
+    """An exported folder.
 
     Attributes:
-        folder: where.
-        prompt: the prompt that its chat template holds.
-        width: of an embedding.
+        folder: its path.
+        prompt: the prompt in its chat template.
+        width: dimension of the embeddings.
     """
 
     folder: Path
@@ -51,109 +52,135 @@ class Exported:
 def export_sentence_transformer(
     demonstrations: str | Path,
     out: str | Path,
+    options: LoadOptions | None = None,
     *,
     model: str | None = None,
-    adapter: str | Path | None = None,
     merge: bool = False,
-    precision: Precision | str | None = None,
-    allow_pickle: bool = False,
+    **keywords: Any,
 ) -> Exported:
-    """Write a folder that `SentenceTransformer(out)` loads as it is.
+    """Write a folder that `SentenceTransformer(out)` loads without this package.
 
     The demonstrations and the rest of the prompt are in the tokenizer's chat template. The embeddings
-    are those of `Embedder.load(demonstrations)`, to rounding.
+    equal those of `Embedder.load(demonstrations)` up to rounding.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt, or an adapter's folder as `finetune`
-            writes it, whose prompt and layer are those it was trained under.
-        out: a folder that is not there yet, or empty.
+        demonstrations: a `demonstrations.json` with one prompt, or the folder of an adapter that
+            `finetune` wrote; its prompt and layer are then those of the training.
+        out: a new or empty folder.
+        options: precision of the exported weights and LoRA adapter, which default to the file's, and
+            whether pickle files may be read.
         model: where the weights are, if not where the file says.
-        adapter: a LoRA to put on the weights; None is the file's.
-        merge: add the LoRA to the weights; otherwise it lies beside them and needs peft.
-        precision: of the weights; None is the file's.
-        allow_pickle: also read weights that are no safetensors.
+        merge: merge the adapter into the weights; otherwise it is saved beside them and requires PEFT.
+        **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
     Raises:
-        UserError: the folder is not empty, or the file's prompts cannot be expressed so.
+        UserError: the folder is not empty, or the file's prompts cannot be exported.
     """
-    made = read_made(demonstrations)
+    options = LoadOptions.of(options, **keywords)
+    source = read_source(demonstrations)
     out = check_folder(out)
-    prompt, origin = made.prompt, made.origin
-    known = origin.adapter if isinstance(origin, DemonstrationsFile) and adapter is None else None
-    put_on: AdapterRecord | None = None
-    adapter = adapter or made.adapter
-    if merge and adapter is None:
-        raise UserError("--merge: there is no adapter to merge")
-    check_model(made.model, model, demonstrations)
-    kind = Precision(precision or made.model.precision)
-    if kind.quantized:
-        raise UserError(
-            f"{demonstrations} was made with {kind} weights, which are not exported; give --precision"
-            " bf16, fp16 or fp32 (the scores then differ a little)"
-        )
+    name = model or source.model.name
+    precision = exported_precision(options, source, demonstrations)
+    options = options.model_copy(
+        update={"precision": precision, "adapter": options.adapter or source.adapter}
+    )
+    if merge and options.adapter is None:
+        raise UserError("--merge requires an adapter")
+    check_model(source.model, model, demonstrations)
     try:
         from sentence_transformers import SentenceTransformer
         from sentence_transformers.sentence_transformer.modules import Pooling
     except ImportError:
-        raise UserError("export needs: pip install 'demosearch[finetune]'") from None
+        raise missing_extra("export", "finetune") from None
     from demosearch.encoder.layers import state_width
 
     with quiet_transformers():
-        transformer = _transformer(model or made.model.name, prompt, kind, allow_pickle)
-        tokenizer = transformer.tokenizer
-        tokenizer.chat_template = chat_template(prompt, tokenizer)
-        check_chat_template(prompt, tokenizer)
-        if adapter is not None:
-            conversions = getattr(transformer.auto_model, "_weight_conversions", None)
-            options = LoadOptions(adapter=str(adapter), allow_pickle=allow_pickle)
-            put_on = put_adapter_on(transformer.auto_model, options)
-            check_adapter(known, put_on, demonstrations)
-            layers = transformer.auto_model.config.num_hidden_layers
-            if warning := another_prompt(adapter, [prompt], layers):
-                logger.warning(warning)
-            if merge:
-                _merge(transformer.auto_model)
-                # Otherwise the weights would be saved under an adapter's names.
-                transformer.auto_model._weight_conversions = conversions
-            else:
-                _name_base(transformer.auto_model, resolve(model or made.model.name))
-        width = state_width(transformer.auto_model.config, prompt.layer)
-        pooling = Pooling(width, "lasttoken")
-        student = SentenceTransformer(modules=[transformer, pooling], device="cpu")
+        transformer = _transformer(name, source.prompt, precision, options)
+        adapter = _add_adapter(transformer, source, demonstrations, options, name, merge=merge)
+        width = state_width(transformer.auto_model.config, source.prompt.layer)
+        modules = [transformer, Pooling(width, "lasttoken")]
         out.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as unfinished:
-            whole = Path(unfinished) / "folder"
-            student.save_pretrained(str(whole), create_model_card=False)
-            if adapter is not None and not merge:
-                _set_type_of_base(whole, transformer.auto_model.dtype)
-            (whole / "README.md").write_text(
-                model_card(made, width, kind, put_on), encoding="utf-8"
+        with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
+            folder = Path(temporary) / "folder"
+            SentenceTransformer(modules=modules, device="cpu").save_pretrained(
+                str(folder), create_model_card=False
             )
+            if adapter is not None and not merge:
+                _set_dtype_of_base(folder, transformer.auto_model.dtype)
+            card = model_card(source, width, precision, adapter)
+            (folder / "README.md").write_text(card, encoding="utf-8")
             if out.is_dir():
                 out.rmdir()
-            whole.rename(out)
-    return Exported(out, prompt, width)
+            folder.rename(out)
+    return Exported(out, source.prompt, width)
+
+
+def exported_precision(
+    options: LoadOptions, source: ExportSource, demonstrations: str | Path
+) -> Precision:
+    """Return the precision of the exported weights.
+
+    Raises:
+        UserError: the weights would be quantized.
+    """
+    precision = Precision(options.precision or source.model.precision)
+    if precision.quantized:
+        raise UserError(
+            f"{demonstrations} was made with {precision} weights, which cannot be exported; use"
+            " --precision bf16, fp16 or fp32 (the scores then differ slightly)"
+        )
+    return precision
 
 
 def _transformer(
-    name: str, prompt: Prompt, precision: Precision, allow_pickle: bool
+    name: str, prompt: Prompt, precision: Precision, options: LoadOptions
 ) -> Transformer:
+    """Return the weights with the prompt in the tokenizer's chat template."""
     source = resolve(name)
     dtype = dtype_of(precision, default_device())
     path, _ = weights_path(source, dtype)
-    load_options = LoadOptions(allow_pickle=allow_pickle)
     last = read_config(source)[0].num_hidden_layers
-    options = {"dtype": dtype, "use_safetensors": load_options.use_safetensors}
     layer = None if prompt.layer == last else prompt.layer
-    check_weights(source, path, load_options)
+    check_weights(source, path, options)
+    arguments = {"dtype": dtype, "use_safetensors": options.use_safetensors}
     with load_errors(source):
-        transformer = transformer_module(path, options, layer=layer, chat_template=True)
+        transformer = transformer_module(path, arguments, layer=layer, chat_template=True)
     pad(transformer, "left")
+    transformer.tokenizer.chat_template = chat_template(prompt, transformer.tokenizer)
+    check_chat_template(prompt, transformer.tokenizer)
     return transformer
 
 
+def _add_adapter(
+    transformer: Transformer,
+    source: ExportSource,
+    demonstrations: str | Path,
+    options: LoadOptions,
+    name: str,
+    *,
+    merge: bool,
+) -> AdapterRecord | None:
+    """Apply the adapter to the weights, or merge it; return its record, None without an adapter."""
+    if options.adapter is None:
+        return None
+    base = transformer.auto_model
+    conversions = getattr(base, "_weight_conversions", None)
+    record = put_adapter_on(base, options)
+    if source.adapter == options.adapter and isinstance(source.origin, DemonstrationsFile):
+        check_adapter(source.origin.adapter, record, demonstrations)
+    if warning := prompt_mismatch(options.adapter, [source.prompt], base.config.num_hidden_layers):
+        logger.warning(warning)
+    if merge:
+        _merge(base)
+        # Otherwise the weights would be saved with the parameter names of an adapter.
+        base._weight_conversions = conversions
+    else:
+        _name_base(base, resolve(name))
+    return record
+
+
 def _merge(model: Any) -> None:
-    """Add the LoRA to the weights and take its layers out."""
+    """Merge the LoRA adapter into the weights and remove its layers."""
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.named_modules()):
@@ -165,10 +192,10 @@ def _merge(model: Any) -> None:
 
 
 def _name_base(model: Any, source: ModelSource) -> None:
-    """Say in the adapter's configuration where the weights are that it goes on."""
+    """Record the base model in the adapter's configuration."""
     if source.origin is not Origin.HUB:
         logger.warning(
-            "the weights stay at %s, where this folder looks for them; --merge puts them into it",
+            "the exported folder loads the base weights from %s; use --merge to include them",
             model.config._name_or_path,
         )
         return
@@ -177,8 +204,8 @@ def _name_base(model: Any, source: ModelSource) -> None:
         config.revision = getattr(model.config, "_commit_hash", None)
 
 
-def _set_type_of_base(folder: Path, dtype: Any) -> None:
-    """Let the weights under an adapter be loaded in this type; theirs is what their folder says."""
+def _set_dtype_of_base(folder: Path, dtype: Any) -> None:
+    """Set the dtype in which the base weights of an adapter are loaded."""
     path = folder / "sentence_bert_config.json"
     settings = read_json(path, "settings of the exported folder")
     settings["model_kwargs"] = {"dtype": dtype_name(dtype)}

@@ -1,4 +1,4 @@
-"""A folder that vLLM serves as an embedding model, with the command and the request."""
+"""Export of a folder that vLLM serves as an embedding model, with instructions."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from demosearch.errors import UserError
-from demosearch.export.folder import Exported, export_sentence_transformer
-from demosearch.export.made import read_made
-from demosearch.models.known import Precision, resolve
+from demosearch.export.folder import Exported, export_sentence_transformer, exported_precision
+from demosearch.export.source import read_source
+from demosearch.models.known import resolve
+from demosearch.models.options import LoadOptions
 from demosearch.models.precision import default_device, dtype_name, dtype_of
 from demosearch.models.source import read_config
 
@@ -18,47 +19,61 @@ _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
 _SERVING = """\
 # Serving with vLLM
 
-These commands follow vLLM's documentation of pooling models; they have not been run by the tool that wrote this file.
+These commands follow vLLM's documentation of pooling models. They were not run when this file was written.
 
     vllm serve {folder} --runner pooling --convert embed --dtype {dtype} --enable-prefix-caching --pooler-config '{pooler}'
 
-The prompt is the tokenizer's chat template, which the server applies to messages only: send `messages`, not `input`.
+The prompt is the tokenizer's chat template, which the server applies to messages only. Send `messages`, not `input`.
 
     curl http://localhost:8000/v1/embeddings -H 'Content-Type: application/json' -d '{request}'
 
-The demonstrations stand before the text, so prefix caching computes them once for all requests. Embeddings are not normalised
-(`use_activation`); cosine similarity does not mind.
+The demonstrations come before the text, so that prefix caching computes them once for all requests. Embeddings are not normalized
+(`use_activation`), which does not change their cosine similarity.
 """
 
 
-def export_vllm(demonstrations: str | Path, out: str | Path, **options: Any) -> Exported:
-    """Write a folder for vLLM: as `export_sentence_transformer`, and `SERVING.md`.
+def export_vllm(
+    demonstrations: str | Path,
+    out: str | Path,
+    options: LoadOptions | None = None,
+    *,
+    model: str | None = None,
+    merge: bool = False,
+    **keywords: Any,
+) -> Exported:
+    """Write a folder for vLLM: that of `export_sentence_transformer`, and `SERVING.md`.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt at the last layer, or an adapter's
-            folder as `finetune` writes it.
-        out: a folder that is not there yet, or empty.
-        **options: as `export_sentence_transformer` has them.
+        demonstrations: a `demonstrations.json` with one prompt at the last layer, or the folder of an
+            adapter that `finetune` wrote.
+        out: a new or empty folder.
+        options: see `export_sentence_transformer`.
+        model: where the weights are, if not where the file says.
+        merge: merge the adapter into the weights, which vLLM requires.
+        **keywords: fields of `LoadOptions`.
 
     Raises:
-        UserError: as there; also an earlier layer, or an adapter that is not merged.
+        UserError: see `export_sentence_transformer`; also for an inner layer, or an adapter that is not
+            merged.
     """
-    made = read_made(demonstrations)
-    if (options.get("adapter") or made.adapter) and not options.get("merge"):
-        raise UserError("--to vllm: the adapter has to be part of the weights; say --merge")
-    config, _ = read_config(resolve(options.get("model") or made.model.name))
-    layer, layers = made.prompt.layer, config.num_hidden_layers
+    options = LoadOptions.of(options, **keywords)
+    source = read_source(demonstrations)
+    if (options.adapter or source.adapter) and not merge:
+        raise UserError("--to vllm requires merged weights; add --merge to merge the adapter")
+    config, _ = read_config(resolve(model or source.model.name))
+    layer, layers = source.prompt.layer, config.num_hidden_layers
     if layer not in (None, layers):
         raise UserError(
-            f"--to vllm: it serves the last layer's states, this prompt takes layer {layer} of"
-            f" {layers}"
+            f"--to vllm serves the last layer only but this prompt uses layer {layer} of {layers};"
+            " search with --layer last"
         )
-    exported = export_sentence_transformer(demonstrations, out, **options)
+    exported = export_sentence_transformer(demonstrations, out, options, model=model, merge=merge)
     message = {"role": "user", "content": "A cat sleeps"}
     request = json.dumps({"model": str(out), "messages": [message]})
-    # Left to itself it serves 32-bit weights in 16 bits.
-    precision = Precision(options.get("precision") or made.model.precision)
-    dtype = dtype_name(dtype_of(precision, default_device()))
+    # By default vLLM serves 32-bit weights in 16 bits.
+    dtype = dtype_name(
+        dtype_of(exported_precision(options, source, demonstrations), default_device())
+    )
     text = _SERVING.format(folder=out, dtype=dtype, pooler=_POOLER, request=request)
     (exported.folder / SERVING_FILE).write_text(text, encoding="utf-8")
     return exported

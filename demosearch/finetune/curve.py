@@ -1,4 +1,4 @@
-"""The learning curve: loss and dev score by step, as a table and as a picture."""
+"""The learning curve: loss and dev score by step, as a table and as a figure."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from demosearch._common.files import atomic_write
-from demosearch.finetune.training import Step, Training
+from demosearch.finetune.training_record import Step, Training
 
 logger = logging.getLogger(__name__)
 
 CURVE_FILE, CURVE_PICTURE = "curve.csv", "curve.png"
-# What the trainer calls the dev pairs and their score.
+# The names that the trainer gives to the dev pairs and their score.
 DEV = "dev"
 DEV_SCORE = f"{DEV}_spearman_cosine"
 
 
 def learning_curve(history: Sequence[dict[str, Any]]) -> list[Step]:
-    """Return a point a step from the trainer's log."""
+    """Return one point per step from the trainer's log."""
     losses = {entry["step"]: entry["loss"] for entry in history if "loss" in entry}
     name = f"eval_{DEV_SCORE}"
     scores = {entry["step"]: 100 * entry[name] for entry in history if name in entry}
@@ -35,7 +35,7 @@ def learning_curve(history: Sequence[dict[str, Any]]) -> list[Step]:
 
 
 def write_curve(out: Path, training: Training) -> None:
-    """Write the curve from before the first step on, and its picture where matplotlib is."""
+    """Write the curve, including the score before the first step, and its figure."""
     with atomic_write(out / CURVE_FILE) as file:
         table = csv.writer(file)
         table.writerow(Step.model_fields)
@@ -44,25 +44,25 @@ def write_curve(out: Path, training: Training) -> None:
 
 
 def _whole_curve(training: Training) -> list[Step]:
-    """Return the learning curve from before the first step on."""
+    """Return the learning curve, including the score before the first step."""
     if training.dev_before is None:
         return training.curve
     return [Step(step=0, loss=None, dev=training.dev_before), *training.curve]
 
 
 def _draw(path: Path, training: Training) -> None:
-    """Draw the learning curve, where matplotlib is installed."""
+    """Draw the learning curve, if matplotlib is installed."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        logger.info("no picture of the learning curve: matplotlib is not installed")
+        logger.info("the learning curve is not drawn: matplotlib is not installed")
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     losses = figure.subplots()
-    points = [(one.step, one.loss) for one in training.curve if one.loss is not None]
+    points = [(point.step, point.loss) for point in training.curve if point.loss is not None]
     losses.plot(*zip(*points, strict=True), color="tab:gray", linewidth=1, label="loss")
     losses.set(xlabel="step", ylabel="loss", ylim=(0, None))
-    scored = [(one.step, one.dev) for one in _whole_curve(training) if one.dev is not None]
+    scored = [(point.step, point.dev) for point in _whole_curve(training) if point.dev is not None]
     if scored:
         scores = losses.twinx()
         scores.plot(*zip(*scored, strict=True), color="tab:blue", marker="o", label="dev")

@@ -1,4 +1,4 @@
-"""Training data: texts that mean the same, and hard negatives that do not though they look alike."""
+"""Training data: texts with the same meaning, and hard negatives."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from demosearch.prompt import Prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# A text, one that means the same, one that does not; without the last, other rows' texts are the only
-# negatives; a text alone is its own positive under another dropout.
+# A text, a text with the same meaning, and a hard negative. Without a hard negative, the texts of other
+# rows are the only negatives. A single text is its own positive under another dropout mask.
 Row = tuple[str, ...]
 
-# The column names of the paper's file, and sentence-transformers'; what a file has of them is taken.
+# Column names of the paper's file and of sentence-transformers; the first set that a file has is used.
 COLUMN_SETS = (
     ("sent0", "sent1", "hard_neg"),
     ("anchor", "positive", "negative"),
@@ -25,9 +25,9 @@ COLUMN_SETS = (
     ("sentence1", "sentence2"),
     ("text",),
 )
-# What the columns are called where they are trained on.
+# Column names of the data set that the trainer gets.
 _COLUMNS = ("anchor", "positive", "negative")
-# What files of graded or classified pairs have besides.
+# Columns of files whose pairs do not all have the same meaning.
 _GRADES = ("score", "label", "gold_label")
 
 
@@ -36,7 +36,7 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
 
     Args:
         path: the file.
-        columns: names of one to three columns: the text, its positive, its hard negative; None takes
+        columns: names of one to three columns: the text, its positive, its hard negative; None uses
             the first of `COLUMN_SETS` that the file has.
 
     Raises:
@@ -46,10 +46,10 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
     if not path.is_file():
         raise UserError(f"no training file {path}")
     if columns is not None and not 1 <= len(columns) <= 3:
-        raise UserError(f"--columns {','.join(columns)}: give one to three names")
+        raise UserError(f"--columns must be one to three names but got {','.join(columns)}")
     rows: list[Row] = []
     for place, row in read_rows(path):
-        # The first row decides for all.
+        # The first row determines the columns of all rows.
         columns = columns or _columns(row, place)
         rows.append(tuple(_text(row, name, place) for name in columns))
     if not rows:
@@ -60,11 +60,11 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
 def rendered_rows(
     rows: Sequence[Row], prompt: Prompt, tokenizer: PreTrainedTokenizerBase, limit: int
 ) -> list[list[str]]:
-    """Return the prompts of the rows' texts, each text cut to `limit` tokens first.
+    """Return the prompts of the rows' texts, each text truncated to `limit` tokens.
 
-    The paper's training code cuts and decodes; its evaluation prepares. Here the same `render`
-    serves both, so that the model is trained on the prompts that it is used with. A text alone is
-    given twice: dropout makes two of it (SimCSE's unsupervised form).
+    The paper's training code truncates and decodes, and its evaluation code prepares the text. Here
+    both use `render`, so that the model is trained on the prompts that it is used with. A single text
+    is returned twice: dropout makes the two embeddings differ (unsupervised SimCSE).
     """
     texts = list(dict.fromkeys(text for row in rows for text in row))
     ids = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
@@ -75,7 +75,7 @@ def rendered_rows(
 
 
 def columns_of(rendered: list[list[str]]) -> list[tuple[int, str]]:
-    """Return the places and names of the columns; a text alone stands in two."""
+    """Return the indices and names of the columns."""
     return list(enumerate(_COLUMNS[: len(rendered[0])]))
 
 
@@ -84,15 +84,15 @@ def _columns(row: dict[str, Any], place: str) -> tuple[str, ...]:
         if all(name in row for name in names):
             if graded := [name for name in _GRADES if name in row]:
                 raise UserError(
-                    f"{place}: the column '{graded[0]}' says that not all pairs mean the same, and in"
-                    " training all would; leave those out that do not, or say --columns"
+                    f"{place}: the column '{graded[0]}' suggests that not all pairs have the same"
+                    " meaning, as training assumes; remove the other pairs, or use --columns"
                     f" {','.join(names)}"
                 )
             return names
     wanted = " or ".join(",".join(names) for names in COLUMN_SETS)
     raise UserError(
-        f"{place}: needed are the columns {wanted}; found {', '.join(row) or 'none'}; name yours by"
-        " --columns"
+        f"{place}: the columns must be {wanted} but got {', '.join(row) or 'none'}; name your columns"
+        " with --columns"
     )
 
 
@@ -100,5 +100,5 @@ def _text(row: dict[str, Any], name: str, place: str) -> str:
     if name not in row:
         raise UserError(f"{place}: no column '{name}'; found {', '.join(row) or 'none'}")
     if not isinstance(row[name], str) or not row[name].strip():
-        raise UserError(f"{place}: '{name}' is empty or no text")
+        raise UserError(f"{place}: '{name}' is empty or not text")
     return str(row[name])

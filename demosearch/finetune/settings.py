@@ -12,34 +12,45 @@ from demosearch.models.known import Precision
 class FinetuneSettings(BaseModel):
     """How the adapter is trained."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = Field("", description="what the recipe is for")
+    description: str = Field("", description="purpose of the recipe")
     precision: Precision | None = Field(
-        None, description="of the frozen weights; null: the fastest of 16 and 32 bits"
+        None,
+        description="number format of the frozen weights; null: the fastest of fp32, bf16 and fp16 on"
+        " the device",
     )
-    batch_size: Annotated[
-        int, Field(ge=2, description="rows a step, over all processes; the paper has 200 for 13B")
-    ] = 256
+    batch_size: Annotated[int, Field(ge=2)] = Field(
+        256, description="rows per step, over all processes; the paper uses 200 for 13B"
+    )
     mini_batch_size: Annotated[int, Field(ge=1)] | None = Field(
         None,
-        description="rows in memory at once, by gradient caching; the loss is the whole batch's",
+        description="rows in memory at a time (gradient caching); the loss is still computed over the"
+        " whole batch",
     )
     gradient_checkpointing: bool = Field(
-        False, description="compute activations twice instead of keeping them"
+        False, description="recompute activations in the backward pass instead of storing them"
     )
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
-    epochs: Annotated[int, Field(ge=1)] = 1
+    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-4, description="peak learning rate")
+    epochs: Annotated[int, Field(ge=1)] = Field(1, description="number of epochs")
     max_steps: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="end after so many steps, whatever the epochs"
+        None, description="number of steps; overrides epochs"
     )
-    warmup_steps: Annotated[int, Field(ge=0)] = 100
-    temperature: Annotated[float, Field(gt=0, description="of InfoNCE")] = 0.05
-    max_text_tokens: Annotated[int, Field(ge=1, description="a text is cut after so many")] = 32
-    lora_r: Annotated[int, Field(ge=1)] = 64
-    lora_alpha: Annotated[int, Field(ge=1)] = 16
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    eval_steps: Annotated[
-        int, Field(ge=1, description="dev score and checkpoint every so many steps")
-    ] = 50
-    seed: int = 0
+    warmup_steps: Annotated[int, Field(ge=0)] = Field(
+        100, description="steps over which the learning rate rises to its peak"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        0.05, description="temperature of the InfoNCE loss"
+    )
+    max_text_tokens: Annotated[int, Field(ge=1)] = Field(
+        32, description="texts are truncated to this number of tokens"
+    )
+    lora_r: Annotated[int, Field(ge=1)] = Field(64, description="rank of the LoRA matrices")
+    lora_alpha: Annotated[int, Field(ge=1)] = Field(16, description="scaling of the LoRA update")
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.05, description="dropout in front of the LoRA matrices"
+    )
+    eval_steps: Annotated[int, Field(ge=1)] = Field(
+        50, description="steps between evaluations on the dev pairs, and between checkpoints"
+    )
+    seed: int = Field(0, description="random seed")

@@ -51,7 +51,7 @@ def assert_same(path: Path, folder: Path, texts: list[str]) -> None:
     np.testing.assert_allclose(theirs, ours, atol=1e-4, rtol=1e-4)
 
 
-def test_every_family_gives_the_same_embeddings(
+def test_embeddings_of_every_family_are_equal(
     tiny: Callable[[str], Path], family: str, tmp_path: Path
 ) -> None:
     path = written(tmp_path, tiny(family))
@@ -70,7 +70,7 @@ def test_every_family_gives_the_same_embeddings(
     ],
     ids=["plain", "two", "knowledge", "layer"],
 )
-def test_every_prompt_gives_the_same_embeddings(
+def test_embeddings_under_every_prompt_are_equal(
     tiny: Callable[[str], Path], tmp_path: Path, prompt: Prompt
 ) -> None:
     path = written(tmp_path, tiny("llama"), prompt)
@@ -78,13 +78,13 @@ def test_every_prompt_gives_the_same_embeddings(
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
 
 
-def test_a_layer_of_another_width(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_layer_with_another_width_is_exported(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     path = written(tmp_path, tiny("opt-350m"), Prompt(demonstrations=(JOCKEY,), layer=2))
     assert export_sentence_transformer(path, tmp_path / "out").width == 48
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
 
 
-def test_a_text_that_is_too_long_keeps_the_end_of_the_prompt(
+def test_truncation_keeps_the_end_of_the_prompt(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     path = written(tmp_path, tiny("llama"))
@@ -95,7 +95,7 @@ def test_a_text_that_is_too_long_keeps_the_end_of_the_prompt(
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_an_adapter_goes_along(tiny: Callable[[str], Path], tmp_path: Path, merge: bool) -> None:
+def test_adapter_is_exported(tiny: Callable[[str], Path], tmp_path: Path, merge: bool) -> None:
     adapter = tmp_path / "adapter"
     base = AutoModel.from_pretrained(tiny("llama"))
     targets = ["q_proj", "v_proj", "down_proj"]
@@ -109,7 +109,7 @@ def test_an_adapter_goes_along(tiny: Callable[[str], Path], tmp_path: Path, merg
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_weights_under_an_adapter_have_the_type_that_was_asked_for(
+def test_base_weights_have_the_requested_precision(
     tiny: Callable[[str], Path],
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -125,12 +125,12 @@ def test_weights_under_an_adapter_have_the_type_that_was_asked_for(
     [embeddings] = [each for name, each in weights.items() if "embed_tokens" in name]
     assert embeddings.dtype == torch.bfloat16
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "that chose the prompt, with weights in fp32:\n" in card
-    assert ("--merge puts them into it" in caplog.text) is not merge
+    assert "which the prompt was\nchosen, with weights in fp32:" in card
+    assert ("use --merge to include them" in caplog.text) is not merge
 
 
 @pytest.mark.parametrize("merge", [True, False])
-def test_what_finetune_wrote_is_exported_with_its_prompt(
+def test_trained_adapter_is_exported_with_its_prompt(
     tiny: Callable[[str], Path], tmp_path: Path, merge: bool
 ) -> None:
     prompt = Prompt(demonstrations=(TRICKY,), layer=2)
@@ -149,11 +149,11 @@ def test_what_finetune_wrote_is_exported_with_its_prompt(
     )
     card = (tmp_path / "out" / "README.md").read_text()
     assert "fine-tuned as a sentence encoder" in card
-    assert f"{training.dev_after:.2f}, before training {training.dev_before:.2f}" in card
+    assert f"{training.dev_after:.2f}. Before training: {training.dev_before:.2f}" in card
     assert f"on 16 rows (sha256 {training.rows_sha256}), 2 steps of 8" in card
 
 
-def test_an_adapter_under_another_prompt_is_pointed_out(
+def test_adapter_with_another_prompt_logs_a_warning(
     tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rows = [(f"A man {row} walks", f"Somebody {row} walks") for row in range(8)]
@@ -169,8 +169,8 @@ def test_an_adapter_under_another_prompt_is_pointed_out(
     assert "another prompt" not in caplog.text
 
 
-def test_a_folder_without_a_training_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is a folder without training.json: give demonstrations"):
+def test_folder_without_a_training_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"but it has no training.json"):
         export_sentence_transformer(tmp_path, tmp_path / "out")
     (tmp_path / "training.json").write_text('{"model": 3}')
     with pytest.raises(
@@ -179,7 +179,9 @@ def test_a_folder_without_a_training_is_named(tmp_path: Path) -> None:
         export_sentence_transformer(tmp_path, tmp_path / "out")
 
 
-def test_it_loads_where_this_package_is_not(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_exported_folder_loads_without_this_package(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     path = written(tmp_path, tiny("opt"))
     export_sentence_transformer(path, tmp_path / "out")
     program = (
@@ -199,29 +201,29 @@ def test_it_loads_where_this_package_is_not(tiny: Callable[[str], Path], tmp_pat
     assert json.loads(result.stdout) == pytest.approx(expected.tolist(), abs=1e-4)
 
 
-def test_the_card_says_where_it_comes_from(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_model_card_states_origin_and_scores(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     path = written(tmp_path, tiny("llama"))
     export_sentence_transformer(path, tmp_path / "out")
     card = (tmp_path / "out" / "README.md").read_text()
     assert 'This sentence : "A jockey riding a horse." means in one word:"Equestrian".' in card
-    assert "70.50; without demonstration, at the last layer, 65.25" in card
-    assert "Corrected for it the gain is +4.00 [+1.00, +7.00]" in card
+    assert "70.50. Without demonstrations, at the last layer: 65.25" in card
+    assert "Corrected for the choice, the gain is +4.00 [+1.00, +7.00]" in card
 
 
-def test_what_cannot_be_expressed_says_so(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_unsupported_prompts_are_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     path = written(tmp_path, tiny("llama"))
     value = json.loads(path.read_text())
     value["prompts"] *= 2
     (tmp_path / "two.json").write_text(json.dumps(value))
-    with pytest.raises(UserError, match="2 prompts are averaged"):
+    with pytest.raises(UserError, match="must have one prompt but got 2"):
         export_sentence_transformer(tmp_path / "two.json", tmp_path / "out")
     mean = tmp_path / "mean"
     mean.mkdir()
-    with pytest.raises(UserError, match="takes the mean over the text's tokens"):
+    with pytest.raises(UserError, match="uses the mean over the text's tokens"):
         export_sentence_transformer(
             written(mean, tiny("llama"), Prompt(TEMPLATES["echo"])), tmp_path / "out"
         )
-    with pytest.raises(UserError, match="there is no adapter to merge"):
+    with pytest.raises(UserError, match="--merge requires an adapter"):
         export_sentence_transformer(path, tmp_path / "out", merge=True)
     with pytest.raises(UserError, match="was made for other weights"):
         export_sentence_transformer(path, tmp_path / "out", model=str(tiny("opt")))
@@ -230,13 +232,15 @@ def test_what_cannot_be_expressed_says_so(tiny: Callable[[str], Path], tmp_path:
         export_sentence_transformer(path, tmp_path)
 
 
-def test_vllm_gets_the_command_and_the_request(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_vllm_export_contains_command_and_request(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     path = written(tmp_path, tiny("llama"))
     export_vllm(path, tmp_path / "out")
     text = (tmp_path / "out" / "SERVING.md").read_text()
     assert f"vllm serve {tmp_path / 'out'} --runner pooling" in text
-    assert "have not been run" in text
+    assert "They were not run" in text
     early = tmp_path / "early"
     early.mkdir()
-    with pytest.raises(UserError, match="takes layer 1 of 3"):
+    with pytest.raises(UserError, match="uses layer 1 of 3"):
         export_vllm(written(early, tiny("llama"), Prompt(layer=1)), tmp_path / "early-out")

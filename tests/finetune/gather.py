@@ -9,8 +9,9 @@ from torch import distributed
 
 from demosearch.encoder.tensor_parallel import processes
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.student import build_student, contrastive_loss
+from demosearch.finetune.trainable_model import build_model, contrastive_loss
 from demosearch.models.known import Precision
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 
 
@@ -21,25 +22,25 @@ def main(folder: str, out: str, mini_batch: int) -> None:
         distributed.init_process_group("gloo")
         rank = distributed.get_rank()
     settings = FinetuneSettings(lora_r=4, lora_dropout=0, mini_batch_size=mini_batch or None)
-    student = build_student(folder, Precision.FP32, "cpu", Prompt(), settings)
+    model = build_model(folder, Precision.FP32, "cpu", Prompt(), settings, LoadOptions())
     with torch.no_grad():
         # Fresh LoRA matrices are zero, and so would half of the gradients be.
-        for name, parameter in student.named_parameters():
+        for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
-    loss = contrastive_loss(student, settings, processes())
+    loss = contrastive_loss(model, settings, processes())
     rows = [(f"a man {row} walks", f"somebody {row} walks", f"nobody {row}") for row in range(8)]
     part = len(rows) // processes()
     mine = rows[rank * part : (rank + 1) * part]
     features = [
-        student.preprocess([Prompt().render(row[place]) for row in mine]) for place in range(3)
+        model.preprocess([Prompt().render(row[place]) for row in mine]) for place in range(3)
     ]
     value = loss(features, None)
     value.backward()
     value = value.detach()
     gradients = {
         name: parameter.grad
-        for name, parameter in student.named_parameters()
+        for name, parameter in model.named_parameters()
         if parameter.grad is not None
     }
     if processes() > 1:

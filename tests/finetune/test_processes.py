@@ -25,7 +25,7 @@ def gradients(folder: Path, out: Path, processes: int, mini_batch: int) -> Any:
 
 
 @pytest.mark.parametrize("mini_batch", [0, 3])
-def test_the_texts_of_all_processes_are_negatives(
+def test_texts_of_all_processes_are_negatives(
     tiny: Callable[[str], Path], tmp_path: Path, mini_batch: int
 ) -> None:
     alone = gradients(tiny("llama"), tmp_path / "one.pt", 1, mini_batch)
@@ -39,7 +39,7 @@ def test_the_texts_of_all_processes_are_negatives(
         )
 
 
-def test_several_processes_train_as_one_does(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_several_processes_train_like_one(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     # Every premise twice: in one batch each would be a negative of the other. And a rest of one row.
     rows = [
         f"A man number {row // 2} walks,Somebody {row} walks,Nobody {row} walks"

@@ -27,32 +27,32 @@ def test_known_columns_are_found(
     assert read_training_rows(tmp_path / "t.csv") == expected
 
 
-def test_columns_of_any_name_can_be_named(tmp_path: Path) -> None:
+def test_columns_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("q,d\na,b\n")
     assert read_training_rows(tmp_path / "t.csv", ["d", "q"]) == [("b", "a")]
     with pytest.raises(UserError, match=r"t\.csv, line 2: no column 'x'; found q, d"):
         read_training_rows(tmp_path / "t.csv", ["x"])
-    with pytest.raises(UserError, match="give one to three names"):
+    with pytest.raises(UserError, match="--columns must be one to three names but got q,q,q,q"):
         read_training_rows(tmp_path / "t.csv", ["q"] * 4)
 
 
 @pytest.mark.parametrize("grade", ["score", "label", "gold_label"])
-def test_graded_pairs_are_not_taken_for_pairs_that_mean_the_same(
-    tmp_path: Path, grade: str
-) -> None:
+def test_pairs_with_scores_are_refused(tmp_path: Path, grade: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(f"sentence1,sentence2,{grade}\nA cat sleeps,Stocks fell,0\n")
     with pytest.raises(
-        UserError, match=f"line 2: the column '{grade}' says that not all pairs mean"
+        UserError, match=f"line 2: the column '{grade}' suggests that not all pairs have"
     ):
         read_training_rows(path)
     assert read_training_rows(path, ["sentence1", "sentence2"]) == [("A cat sleeps", "Stocks fell")]
 
 
-def test_bad_rows_are_named(tmp_path: Path) -> None:
+def test_wrong_rows_are_refused_with_their_location(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1,2\n")
-    with pytest.raises(UserError, match=r"t\.csv, line 2: needed are the columns sent0,sent1,hard"):
+    with pytest.raises(
+        UserError, match=r"t\.csv, line 2: the columns must be sent0,sent1,hard_neg"
+    ):
         read_training_rows(path)
     path.write_text("anchor,positive,negative\na,b,c\na,,c\n")
     with pytest.raises(UserError, match="line 3: 'positive' is empty"):
@@ -64,7 +64,7 @@ def test_bad_rows_are_named(tmp_path: Path) -> None:
         read_training_rows(tmp_path / "none.csv")
 
 
-def test_texts_are_cut_before_they_are_prompted(tiny: Callable[[str], Path]) -> None:
+def test_texts_are_truncated_before_they_are_rendered(tiny: Callable[[str], Path]) -> None:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
@@ -77,7 +77,7 @@ def test_texts_are_cut_before_they_are_prompted(tiny: Callable[[str], Path]) -> 
 
 
 @pytest.mark.data
-def test_the_papers_column_names_are_read(data: Path) -> None:
+def test_column_names_of_the_paper_are_read(data: Path) -> None:
     triplets = read_training_rows(data / "nli" / "nli_triplets.csv")
     assert len(triplets) == 13300
     assert triplets[0][1] == "Two woman are holding packages."

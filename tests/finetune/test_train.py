@@ -15,7 +15,7 @@ from transformers import TrainerState
 from demosearch import Embedder
 from demosearch.errors import UserError
 from demosearch.finetune import finetune, train
-from demosearch.finetune.callback import ShowProgress
+from demosearch.finetune.callbacks import ShowProgress
 from demosearch.models.known import Precision
 from demosearch.prompt import Prompt
 from demosearch.templates import TEMPLATES
@@ -24,7 +24,7 @@ from tests.fakes import fake_pairs
 from tests.finetune.small import SETTINGS, TRIPLETS
 
 
-def test_a_training_moves_only_the_adapter_and_repeats(
+def test_training_changes_only_the_adapter_and_is_reproducible(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = tiny("llama")
@@ -52,7 +52,7 @@ def test_a_training_moves_only_the_adapter_and_repeats(
     assert (tmp_path / "a" / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_adapter_is_used_and_scores_as_the_trainer_said(
+def test_loaded_adapter_scores_as_the_trainer_reported(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder, prompt = str(tiny("llama")), Prompt(demonstrations=(JOCKEY,))
@@ -75,46 +75,50 @@ def test_the_adapter_is_used_and_scores_as_the_trainer_said(
     assert not np.allclose(plain.encode("A cat."), tuned.encode("A cat."), atol=1e-3)
 
 
-def test_bad_input_is_named(
+def test_wrong_input_is_refused(
     tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(UserError, match="24 training rows are fewer than a batch of 256"):
+    with pytest.raises(UserError, match="must be at least batch_size=256 but got 24"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x")
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="holds an adapter already"):
+    with pytest.raises(UserError, match="already holds an adapter"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS)
     monkeypatch.setenv("WORLD_SIZE", "3")
-    with pytest.raises(UserError, match="batch_size=8 cannot be shared by 3 processes"):
+    with pytest.raises(
+        UserError, match="batch_size must be divisible by the 3 processes but got 8"
+    ):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x", settings=SETTINGS)
 
 
-def test_rows_that_all_share_a_text_are_no_batch(
+def test_rows_that_share_a_text_cannot_form_a_batch(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     rows = [("The same premise", *row[1:]) for row in TRIPLETS]
-    with pytest.raises(UserError, match="no 8 training rows of which no two share a text; lower"):
+    with pytest.raises(UserError, match="rows without a common text but got 8; lower"):
         finetune(str(tiny("llama")), rows, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
-def test_a_folder_of_checkpoints_of_somebody_else_is_left_alone(
+def test_checkpoints_of_another_program_are_kept(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "precious.pt").write_text("")
-    with pytest.raises(UserError, match="holds a folder checkpoints that is not of this command"):
+    with pytest.raises(
+        UserError, match="holds a folder 'checkpoints' that this command did not write"
+    ):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     assert (tmp_path / "checkpoints" / "precious.pt").exists()
 
 
-def test_weights_that_lack_a_part_are_not_trained(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
+def test_incomplete_weights_are_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny("llama"), folder)
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.down_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lack layers.1.mlp.down_proj.weight \(1 in all\)"):
+    with pytest.raises(
+        UserError, match=r"no weights for layers.1.mlp.down_proj.weight \(1 missing"
+    ):
         finetune(str(folder), TRIPLETS, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
@@ -123,7 +127,7 @@ class KilledError(RuntimeError):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
-def test_a_training_that_was_killed_goes_on_the_same_curve(
+def test_killed_training_resumes_on_the_same_curve(
     tiny: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -149,12 +153,12 @@ def test_a_training_that_was_killed_goes_on_the_same_curve(
         with pytest.raises(KilledError):
             finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
     assert not (tmp_path / "a" / "adapter_config.json").exists()
-    # A checkpoint that was not finished is passed over.
+    # An incomplete checkpoint is ignored.
     broken = tmp_path / "a" / "checkpoints" / "checkpoint-5"
     broken.mkdir()
     (broken / "trainer_state.json").write_text("{")
     again = finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
-    assert "going on from" in caplog.text
+    assert "resuming from" in caplog.text
     assert again.steps == 6
     assert (again.dev_before, again.dev_after) == (whole.dev_before, whole.dev_after)
     assert again.best_step == whole.best_step
@@ -163,15 +167,15 @@ def test_a_training_that_was_killed_goes_on_the_same_curve(
     )
     for step, values in theirs.items():
         assert ours[step] == pytest.approx(values, abs=1e-4, nan_ok=True), step
-    with pytest.raises(UserError, match="holds an adapter already"):
+    with pytest.raises(UserError, match="already holds an adapter"):
         finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
-def test_the_best_checkpoint_is_the_one_that_is_kept(
+def test_best_checkpoint_is_kept(
     tiny: Callable[[str], Path], tmp_path: Path, precision: str
 ) -> None:
-    # So high a rate that the model gets worse with every step.
+    # With this learning rate the model gets worse with every step.
     settings = SETTINGS.model_copy(
         update={"precision": Precision(precision), "learning_rate": 0.5, "epochs": 3}
     )
@@ -183,13 +187,13 @@ def test_the_best_checkpoint_is_the_one_that_is_kept(
     assert training.best_step == max(scores, key=scores.__getitem__)
     assert training.dev_after == pytest.approx(scores[training.best_step], abs=0.01)
     assert len(set(scores.values())) > 1
-    # Beside the steps the curve shows where they began.
+    # The curve starts with the score before training.
     table = pd.read_csv(tmp_path / "a" / "curve.csv")
     assert table["dev"].dropna().tolist() == [training.dev_before, *scores.values()]
     assert table["step"][0] == 0
 
 
-def test_a_kill_while_the_adapter_is_written_loses_nothing(
+def test_kill_while_the_adapter_is_written_loses_nothing(
     tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill(*_: object) -> None:
@@ -208,18 +212,21 @@ def test_a_kill_while_the_adapter_is_written_loses_nothing(
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (OSError(28, "No space left on device"), "No space left on device; the last whole"),
-        (RuntimeError("[enforce fail at inline_container.cc] unexpected pos 1"), "the last whole"),
+        (OSError(28, "No space left on device"), "No space left on device; the last complete"),
+        (
+            RuntimeError("[enforce fail at inline_container.cc] unexpected pos 1"),
+            "the last complete",
+        ),
         (torch.OutOfMemoryError("CUDA out of memory"), "--set mini_batch_size=32"),
     ],
     ids=["disk", "torch", "memory"],
 )
 @pytest.mark.parametrize(
     "where",
-    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "say_estimate"), (train, "_write")],
-    ids=["step", "score", "estimate", "end"],
+    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "_write")],
+    ids=["step", "score", "end"],
 )
-def test_no_room_is_one_line(
+def test_full_disk_or_memory_is_reported_in_one_line(
     tiny: Callable[[str], Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -230,19 +237,19 @@ def test_no_room_is_one_line(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    place, name = where
-    monkeypatch.setattr(place, name, fail)
+    owner, name = where
+    monkeypatch.setattr(owner, name, fail)
     with pytest.raises(UserError, match=message):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
 
 
-def test_a_mean_over_tokens_is_not_trained(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_mean_pooling_is_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     prompt = Prompt(TEMPLATES["echo"])
-    with pytest.raises(UserError, match="training takes the last token's state"):
+    with pytest.raises(UserError, match="training requires the last token's state"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, prompt=prompt, settings=SETTINGS)
 
 
-def test_gradient_caching_changes_nothing_but_the_memory(
+def test_gradient_caching_does_not_change_the_loss(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     weights = []
@@ -261,7 +268,7 @@ def test_gradient_caching_changes_nothing_but_the_memory(
 
 
 @pytest.mark.parametrize("width", [1, 2])
-def test_pairs_and_dropout_twins_are_trained_on(
+def test_pairs_and_single_texts_can_be_trained_on(
     tiny: Callable[[str], Path], tmp_path: Path, width: int
 ) -> None:
     rows = [row[:width] for row in TRIPLETS]
@@ -272,7 +279,9 @@ def test_pairs_and_dropout_twins_are_trained_on(
     assert all(point.loss is not None and 0 < point.loss < 20 for point in training.curve)
 
 
-def test_an_earlier_layer_is_trained_alone(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_inner_layer_trains_only_the_layers_below(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     prompt = Prompt(demonstrations=(JOCKEY,), layer=1)
     finetune(
         str(tiny("llama")), TRIPLETS, tmp_path / "a", prompt=prompt, settings=SETTINGS, device="cpu"
@@ -285,7 +294,7 @@ def test_an_earlier_layer_is_trained_alone(tiny: Callable[[str], Path], tmp_path
         )
 
 
-def test_a_loss_that_is_no_number_ends_the_training(
+def test_loss_that_is_not_finite_ends_the_training(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "epochs": 4})
@@ -293,7 +302,7 @@ def test_a_loss_that_is_no_number_ends_the_training(
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "a", settings=settings, device="cpu")
 
 
-def test_an_unfinished_training_with_other_settings_is_left_alone(
+def test_unfinished_training_with_other_settings_is_refused(
     tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill(*_: object, **__: object) -> None:

@@ -35,7 +35,7 @@ def test_mteb_scores_an_embedder_as_we_do(tiny: Callable[[str], Path], tmp_path:
     )
 
 
-def test_another_prompt_is_another_model(tiny: Callable[[str], Path]) -> None:
+def test_prompt_mismatch_is_another_model(tiny: Callable[[str], Path]) -> None:
     models = [
         MtebModel(
             Embedder.without_demonstrations(

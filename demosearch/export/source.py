@@ -1,4 +1,4 @@
-"""What is exported: what a search chose, or what a fine-tuning made."""
+"""The source of an export: the result of a search, or of a fine-tuning."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from pathlib import Path
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.checks import only_prompt
-from demosearch.finetune.training import TRAINING_FILE, Training
+from demosearch.finetune.training_record import TRAINING_FILE, Training
 from demosearch.models.records import ModelRecord
 from demosearch.prompt import Prompt
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """A prompt for a model's weights, and where that is from.
+class ExportSource:
+    """A prompt for a model, and its origin.
 
     Attributes:
         model: the weights.
-        prompt: under which they embed; its layer is a number.
-        adapter: a LoRA for them, a folder or hub id.
-        origin: a search's result, or a training's.
+        prompt: the prompt; its layer is a number.
+        adapter: folder or hub id of a LoRA adapter.
+        origin: the demonstrations file, or the record of a training.
     """
 
     model: ModelRecord
@@ -30,21 +30,21 @@ class Made:
     origin: DemonstrationsFile | Training
 
 
-def read_made(path: str | Path) -> Made:
+def read_source(path: str | Path) -> ExportSource:
     """Read a `demonstrations.json`, or the folder of an adapter that `finetune` wrote.
 
     Raises:
-        UserError: it is neither, or its prompts cannot be expressed as one.
+        UserError: it is neither of them, or has several prompts.
     """
     path = Path(path)
     if not path.is_dir():
         file = DemonstrationsFile.read(path)
         adapter = file.adapter.source if file.adapter else None
-        return Made(file.model, only_prompt(file), adapter, file)
+        return ExportSource(file.model, only_prompt(file), adapter, file)
     if not (path / TRAINING_FILE).is_file():
         raise UserError(
-            f"{path} is a folder without {TRAINING_FILE}: give demonstrations.json, or what finetune"
-            " wrote"
+            f"{path} must be a demonstrations file or a folder that finetune wrote but it has no"
+            f" {TRAINING_FILE}"
         )
     training = Training.read(path)
     record = ModelRecord(
@@ -53,4 +53,4 @@ def read_made(path: str | Path) -> Made:
         revision=training.revision,
         precision=training.precision,
     )
-    return Made(record, Prompt.of(training.trained_under), str(path), training)
+    return ExportSource(record, Prompt.of(training.trained_under), str(path), training)

@@ -1,4 +1,4 @@
-"""Watching a training: our bar, the learning curve, and an end when the loss is no number."""
+"""Callbacks of the trainer: the progress bar, and an end when the loss is not finite."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from demosearch.errors import UserError
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
-    """Moves the bar on with every step and notes the last loss and the best dev score."""
+    """Advances the bar with every step, and shows the last loss and the best dev score."""
 
     def __init__(self, bar: Bar) -> None:
         self._bar = bar
         self._loss = ""
 
     def on_train_begin(self, _arguments: object, state: TrainerState, *_: Any, **__: Any) -> None:
-        """Learn how many steps there will be, and how many there were before a restart."""
+        """Set the number of steps, and those completed before a restart."""
         self._bar.set_total(state.max_steps)
         self._bar.advance(state.global_step)
 
@@ -35,7 +35,7 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **__: Any,
     ) -> None:
-        """Show the newest loss and the best dev score so far."""
+        """Show the latest loss and the best dev score so far."""
         if logs and "loss" in logs:
             self._loss = f"loss {float(logs['loss']):.3f}"
         best = f", best dev {100 * state.best_metric:.1f}" if state.best_metric else ""
@@ -43,7 +43,7 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 
 
 class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
-    """Ends a training whose loss is no number any more; the checkpoints before it stay."""
+    """Ends a training whose loss is not finite; earlier checkpoints are kept."""
 
     def on_log(
         self,
@@ -53,7 +53,7 @@ class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
         logs: dict[str, Any] | None = None,
         **__: Any,
     ) -> None:
-        """Look at the newest loss.
+        """Check the latest loss.
 
         Raises:
             UserError: it is not finite.

@@ -1,4 +1,4 @@
-"""What is trained: the prompted model with a fresh LoRA, under InfoNCE."""
+"""The trainable model: the prompted model with a new LoRA adapter, and its loss."""
 
 from __future__ import annotations
 
@@ -20,16 +20,27 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def build_student(
+def build_model(
     model: str,
     precision: Precision,
     device: str,
     prompt: Prompt,
     settings: FinetuneSettings,
-    *,
-    allow_pickle: bool = False,
+    options: LoadOptions,
 ) -> SentenceTransformer:
-    """Return the base model with last-token pooling and a fresh LoRA on all linear layers."""
+    """Return the base model with last-token pooling and a new LoRA adapter on all linear layers.
+
+    Args:
+        model: known name, hub id or folder.
+        precision: number format of the frozen weights.
+        device: a torch device.
+        prompt: its layer is the one that is trained.
+        settings: of the LoRA adapter.
+        options: whether pickle files may be read.
+
+    Raises:
+        UserError: the weights cannot be loaded.
+    """
     from peft import LoraConfig, prepare_model_for_kbit_training
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling
@@ -41,26 +52,22 @@ def build_student(
     source = resolve(model)
     dtype = dtype_of(precision, device)
     path, _ = weights_path(source, dtype)
-    load_options = LoadOptions(allow_pickle=allow_pickle)
-    options: dict[str, Any] = {
-        "dtype": dtype,
-        "use_safetensors": load_options.use_safetensors,
-    }
+    arguments: dict[str, Any] = {"dtype": dtype, "use_safetensors": options.use_safetensors}
     if precision.quantized:
-        options |= {
+        arguments |= {
             "quantization_config": quantization_config(precision, dtype),
             "device_map": {"": device},
         }
-    check_weights(source, path, load_options)
+    check_weights(source, path, options)
     with quiet_transformers(), load_errors(source):
-        # Prompts are rendered already; a chat model's own chat template must not wrap them.
-        transformer = transformer_module(path, options, layer=prompt.layer)
+        # Prompts are rendered already; the chat template of a chat model must not be applied.
+        transformer = transformer_module(path, arguments, layer=prompt.layer)
     pad(transformer, "right")
     base = transformer.auto_model
     if precision.quantized:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         limit_packing(base, trained=True)
-    # The adapter's weights are drawn here.
+    # The initial weights of the adapter are random.
     set_seed(settings.seed)
     base.add_adapter(
         LoraConfig(
@@ -69,13 +76,13 @@ def build_student(
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
             target_modules=_targets(base, prompt.layer),
-            # GPT-2's weights lie the other way round.
+            # GPT-2 stores its weights transposed.
             fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
         )
     )
     for parameter in base.parameters():
         if parameter.requires_grad:
-            # In 16 bits Adam's small steps would be rounded away.
+            # In 16 bits, small updates of Adam would be rounded to zero.
             parameter.data = parameter.data.float()
     if settings.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
@@ -85,9 +92,9 @@ def build_student(
 
 
 def contrastive_loss(
-    student: SentenceTransformer, settings: FinetuneSettings, processes: int
+    model: SentenceTransformer, settings: FinetuneSettings, processes: int
 ) -> torch.nn.Module:
-    """Return InfoNCE over the whole batch, the texts of all processes included."""
+    """Return the InfoNCE loss over the whole batch, including the texts of all processes."""
     from sentence_transformers.sentence_transformer.losses import (
         CachedMultipleNegativesRankingLoss,
         MultipleNegativesRankingLoss,
@@ -96,14 +103,14 @@ def contrastive_loss(
     options = {"scale": 1 / settings.temperature, "gather_across_devices": processes > 1}
     if settings.mini_batch_size is not None:
         options["mini_batch_size"] = settings.mini_batch_size
-        cached: torch.nn.Module = CachedMultipleNegativesRankingLoss(student, **options)
+        cached: torch.nn.Module = CachedMultipleNegativesRankingLoss(model, **options)
         return cached
-    whole: torch.nn.Module = MultipleNegativesRankingLoss(student, **options)
-    return whole
+    loss: torch.nn.Module = MultipleNegativesRankingLoss(model, **options)
+    return loss
 
 
 def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
-    """Return the linear layers that have a part in the states of a layer; None is the last."""
+    """Return the linear layers that contribute to the states of a layer; None is the last layer."""
     if layer is None:
         return "all-linear"
     import torch

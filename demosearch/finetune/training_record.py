@@ -1,4 +1,4 @@
-"""What is said of a training beside its adapter, and what that adapter is good for."""
+"""The record of a training, written beside its adapter."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class Step(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     step: int
-    loss: float | None = Field(description="mean over the step's rows")
-    dev: float | None = Field(description="Spearman x 100, where it was measured")
+    loss: float | None = Field(description="mean over the rows of the step")
+    dev: float | None = Field(description="Spearman x 100, where it was evaluated")
 
 
 class Training(BaseModel):
-    """What a fine-tuning did: the contents of `training.json` beside the adapter."""
+    """The contents of `training.json`: settings, learning curve and scores of a fine-tuning."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,28 +35,34 @@ class Training(BaseModel):
     precision: str
     prompt: str = Field(description="the prompt of an empty text")
     layer: int | None = Field(description="index into hidden_states; null is the last")
-    trained_under: PromptRecord = Field(description="the whole prompt, its layer counted out")
+    trained_under: PromptRecord = Field(description="the whole prompt, with its layer as a number")
     settings: FinetuneSettings
     rows: int
     rows_sha256: str
-    dev: str | None = Field(description="name of the pairs that chose among the steps")
+    dev: str | None = Field(
+        description="name of the development pairs, on which the best step was chosen"
+    )
     dev_sha256: str | None
-    columns: int = Field(description="texts a row: 2 without hard negatives, 1 for dropout twins")
+    columns: int = Field(
+        description="texts per row: 3 with hard negatives, 2 without, 1 if a text is its own positive under another dropout mask"
+    )
     steps: int
-    best_step: int | None = Field(description="whose adapter was kept; null: the last")
+    best_step: int | None = Field(
+        description="step of the adapter that was kept; null: the last one"
+    )
     curve: list[Step]
     dev_before: float | None = Field(description="Spearman x 100 before training")
     dev_after: float | None = Field(description="Spearman x 100 of the adapter that was kept")
     trained_parameters: int
-    seconds: float = Field(description="of the last sitting")
+    seconds: float = Field(description="since the training was last started or resumed")
     versions: dict[str, str]
 
     @classmethod
     def read(cls, folder: Path) -> Training:
-        """Read what lies beside an adapter.
+        """Read the record beside an adapter.
 
         Raises:
-            UserError: it cannot be read, or is something else.
+            UserError: the file cannot be read, or has another format.
         """
         path = folder / TRAINING_FILE
         try:
@@ -65,22 +71,22 @@ class Training(BaseModel):
             raise UserError(f"training {path}: {first_error(error)}") from None
 
 
-def another_prompt(adapter: str | Path, prompts: Sequence[Prompt], layers: int) -> str | None:
-    """Return a warning if an adapter of ours was trained under another prompt than it is used with.
+def prompt_mismatch(adapter: str | Path, prompts: Sequence[Prompt], layers: int) -> str | None:
+    """Return a warning if an adapter was trained under another prompt or layer than it is used with.
 
     Args:
-        adapter: its folder, or hub id, of which nothing is known.
-        prompts: that it is used with.
-        layers: how many the model has.
+        adapter: its folder; nothing is known about an adapter on the hub.
+        prompts: the prompts that it is used with.
+        layers: number of layers of the model.
     """
     file = Path(adapter) / TRAINING_FILE
     if not file.is_file():
         return None
-    trained = read_json(file, "training")
-    if not isinstance(trained, dict):
-        raise UserError(f"training {file}: an object is needed, not {type(trained).__name__}")
-    under = (trained.get("prompt"), trained.get("layer") or layers)
-    if all((prompt.render(""), prompt.layer or layers) == under for prompt in prompts):
+    record = read_json(file, "training")
+    if not isinstance(record, dict):
+        raise UserError(f"training {file} must be a JSON object but got {type(record).__name__}")
+    trained_with = (record.get("prompt"), record.get("layer") or layers)
+    if all((prompt.render(""), prompt.layer or layers) == trained_with for prompt in prompts):
         return None
     return (
         f"{adapter} was trained under another prompt or at another layer; see its {TRAINING_FILE}"
