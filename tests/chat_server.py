@@ -23,11 +23,9 @@ class ChatServer(ThreadingHTTPServer):
         keys: values of the Authorization header.
         failures: by sentence what goes wrong, one a request: a status, CUT, NO_JSON or SLOW.
         answers: by sentence the answers, the last one for ever; None is a refusal.
-        written: answers to requests for whole pairs, the last one for ever.
         enforces: whether the JSON Schema of a request is obeyed.
         refuses: options that this server does not take.
         retry_after: the header of every failure.
-        batches: by id the requests and the status that comes next.
     """
 
     def __init__(self) -> None:
@@ -36,13 +34,9 @@ class ChatServer(ThreadingHTTPServer):
         self.keys: set[str] = set()
         self.failures: dict[str, list[int | str]] = {}
         self.answers: dict[str, list[str | None]] = {}
-        self.written: list[str] = []
         self.enforces = True
         self.refuses: set[str] = set()
         self.retry_after = "0"
-        self.files: dict[str, str] = {}
-        self.batches: dict[str, list[str]] = {}
-        self.batch_failures: set[str] = set()
         self.lock = threading.Lock()
 
     @property
@@ -55,12 +49,12 @@ class ChatServer(ThreadingHTTPServer):
         sentence = body["messages"][-1]["content"]
         with self.lock:
             by_default = [sentence.rstrip(".").split()[-1]]
-            answers = self.written or self.answers.get(sentence, by_default)
+            answers = self.answers.get(sentence, by_default)
             word = answers.pop(0) if len(answers) > 1 else answers[0]
         message = {"role": "assistant", "content": word}
         if word is None:
             message["refusal"] = "I would rather not."
-        elif self.enforces and "response_format" in body and not self.written:
+        elif self.enforces and "response_format" in body:
             message["content"] = json.dumps({"word": word})
         return {
             "id": "1",
@@ -73,7 +67,7 @@ class ChatServer(ThreadingHTTPServer):
 
 
 class ChatHandler(BaseHTTPRequestHandler):
-    """Chat completions, files and batches."""
+    """Answers chat completions."""
 
     server: ChatServer
     protocol_version = "HTTP/1.1"
@@ -81,20 +75,7 @@ class ChatHandler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.keys.add(self.headers["Authorization"])
-        if self.path == "/v1/files":
-            self._keep_file(content)
-        elif self.path == "/v1/batches":
-            self._submit(json.loads(content))
-        else:
-            self._chat(json.loads(content))
-
-    def do_GET(self) -> None:
-        kind, name, *rest = self.path.removeprefix("/v1/").split("/")
-        if kind == "files" and rest == ["content"]:
-            self._bytes(200, self.server.files[name].encode(), "application/octet-stream")
-        elif kind == "batches":
-            states = self.server.batches[name]
-            self._send(200, self._batch(name, states.pop(0) if len(states) > 1 else states[0]))
+        self._chat(json.loads(content))
 
     def _chat(self, body: dict[str, Any]) -> None:
         server = self.server
@@ -118,39 +99,6 @@ class ChatHandler(BaseHTTPRequestHandler):
             self._send(int(failure), {"error": {"message": said}})
         else:
             self._send(200, server.answer(body))
-
-    def _keep_file(self, content: bytes) -> None:
-        lines = [line for line in content.decode().splitlines() if line.startswith("{")]
-        name = f"file-{len(self.server.files)}"
-        self.server.files[name] = "\n".join(lines)
-        self._send(200, {"id": name, "object": "file", "bytes": len(content), "created_at": 0,
-                         "filename": "q.jsonl", "purpose": "batch", "status": "processed"})  # fmt: skip
-
-    def _submit(self, body: dict[str, Any]) -> None:
-        name = f"batch-{len(self.server.batches)}"
-        rows = []
-        for line in self.server.files[body["input_file_id"]].splitlines():
-            asked = json.loads(line)
-            sentence = asked["body"]["messages"][-1]["content"]
-            failed = sentence in self.server.batch_failures
-            self.server.batch_failures.discard(sentence)
-            answered = (
-                {"error": {"message": "overloaded"}}
-                if failed
-                else self.server.answer(asked["body"])
-            )
-            rows.append({"id": "r", "custom_id": asked["custom_id"], "error": None,
-                         "response": {"status_code": 500 if failed else 200, "body": answered}})  # fmt: skip
-        # Results come in no order.
-        self.server.files[f"out-{name}"] = "\n".join(json.dumps(row) for row in reversed(rows))
-        self.server.batches.setdefault(name, ["validating", "in_progress", "completed"])
-        self._send(200, self._batch(name, "validating"))
-
-    def _batch(self, name: str, status: str) -> dict[str, Any]:
-        output = f"out-{name}" if status == "completed" else None
-        return {"id": name, "object": "batch", "endpoint": "/v1/chat/completions", "status": status,
-                "completion_window": "24h", "created_at": 0, "input_file_id": "x",
-                "output_file_id": output}  # fmt: skip
 
     def _send(self, status: int, value: object) -> None:
         self._bytes(status, json.dumps(value).encode(), "application/json")

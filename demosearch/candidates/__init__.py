@@ -7,7 +7,6 @@ from demosearch.candidates.file import (
     write_candidates,
 )
 from demosearch.candidates.generate import CandidateSettings, Generated, generate
-from demosearch.candidates.nearby import models_of
 
 __all__ = [
     "Candidate",
@@ -15,7 +14,6 @@ __all__ = [
     "Generated",
     "generate",
     "merge_candidates",
-    "models_of",
     "read_candidates",
     "write_candidates",
 ]

@@ -17,12 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from demosearch.candidates.labeling import EXAMPLES, Label, majority
-from demosearch.candidates.prices import (
-    BATCH_SHARE,
-    Price,
-    estimated_tokens,
-    price_of,
-)
+from demosearch.candidates.prices import estimated_tokens, price_of
 from demosearch.candidates.responses import Response, ResponseCache, question_key
 from demosearch.errors import UserError
 from demosearch.models.packaged import cache_folder
@@ -76,8 +71,6 @@ class ChatSettings:
         rate: requests a minute at most; None leaves it to the server to say when it is too many.
         max_cost: dollars that may be spent; needs a known price.
         price: dollars for a million tokens sent and received, e.g. `0.15,0.60`; None is the list's.
-        batch: use the Batch API: half the price, within a day.
-        poll: seconds between looks at a batch.
     """
 
     model: str = DEFAULT_MODEL
@@ -86,8 +79,6 @@ class ChatSettings:
     rate: int | None = None
     max_cost: float | None = None
     price: str | None = None
-    batch: bool = False
-    poll: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +86,7 @@ class Question:
     """One vote on one sentence.
 
     Attributes:
-        key: names it in the cache and in a batch.
+        key: names it in the cache.
         sentence: what is asked about.
     """
 
@@ -185,10 +176,6 @@ class ChatLabeler:
                 sum(_length(self.messages(each.sentence)) for each in open_questions),
                 len(open_questions),
             )
-        if self.settings.batch and open_questions:
-            from demosearch.candidates.batch import run_batch
-
-            run_batch(self, open_questions)
         labels: list[Label | None] = [None] * len(sentences)
         failures: list[str] = []
         with ThreadPoolExecutor(max_workers=CONCURRENCY) as pool:
@@ -234,11 +221,6 @@ class ChatLabeler:
         if self._connection is None:
             raise RuntimeError("there is no connection outside of label")
         return self._connection
-
-    @property
-    def cache(self) -> ResponseCache:
-        """Where answers are kept."""
-        return self._cache
 
     def take(self, key: str, answer: ChatCompletion) -> Response:
         """Keep and count an answer; a refusal is an answer without a word."""
@@ -369,11 +351,7 @@ class ChatLabeler:
         return limit is None or (self.cost or 0.0) < limit
 
     def _cost(self, sent: int, received: int) -> float | None:
-        if self._price is None:
-            return None
-        share = BATCH_SHARE if self.settings.batch else 1.0
-        price: Price = self._price
-        return share * price.of(sent, received)
+        return None if self._price is None else self._price.of(sent, received)
 
     def say_cost(self) -> None:
         """Say what this labeler has used so far."""

@@ -14,7 +14,7 @@ import snowballstemmer
 
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import WORD, clean_word
-from demosearch.demonstration import Demonstration, control_token_in
+from demosearch.demonstration import control_token_in
 from demosearch.errors import UserError
 from demosearch.prompt import prepare
 
@@ -108,14 +108,10 @@ class Curation:
             words=len(prepared.split()),
             **known,
         )
-        self.knows(candidate)
-        return candidate
-
-    def knows(self, one: Demonstration) -> None:
-        """Take a pair as seen before, so that it does not come again."""
-        bare = _bare_words(one.sentence)
+        bare = _bare_words(prepared)
         self._taken.add(bare)
-        self._by_word[one.word.casefold()].append(frozenset(bare))
+        self._by_word[answer.casefold()].append(frozenset(bare))
+        return candidate
 
     def admits_sentence(self, sentence: str, source: str) -> bool:
         """Whether a sentence could become a candidate whatever its word; asked before paying."""
@@ -160,17 +156,7 @@ def stands_in(word: str, sentence: str) -> bool:
     >>> stands_in("Riding", "A jockey rides a horse.")
     True
     """
-    return _STEMMER.stemWord(word.casefold()) in stems(sentence)
-
-
-def stems(text: str) -> list[str]:
-    """Return the stems of a text's words, in their order.
-
-    >>> stems("Two riders, riding")
-    ['two', 'rider', 'ride']
-    """
-    found: list[str] = _STEMMER.stemWords(_words(text))
-    return found
+    return _STEMMER.stemWord(word.casefold()) in _STEMMER.stemWords(_words(sentence))
 
 
 def _is_text(text: str) -> bool:

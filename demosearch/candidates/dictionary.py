@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import io
 import logging
 import re
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from demosearch._common.files import read_text
 from demosearch._common.resources import resource
 from demosearch._common.tables import read_rows
+from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ SYSTEM_FOLDERS = (
     "/opt/homebrew/opt/wordnet/dict",
 )
 
-# Files by which StarDict's and dictd's dictionaries are known.
-GLOSSARIES = (".ifo", ".index")
-
 _POS = {"noun": "n", "verb": "v", "adjective": "a", "adverb": "r"}
-_TAG = re.compile(r"<[^<>]*>")
 _COLUMNS = {"word": ("word", "headword", "term"), "definition": ("definition", "gloss", "sentence")}
 
 # The names of WordNet's lexicographer files in the order of their numbers (lexnames(5WN)): NLTK reads
@@ -81,8 +77,7 @@ def read_dictionary(
 
     Args:
         name: `starter`, `wordnet`, or a file (CSV, TSV, JSONL, parquet) with the columns `word` and
-            `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one; or a
-            StarDict or dictd dictionary by its `.ifo` or `.index` file.
+            `definition` (also `headword`/`term`, `gloss`/`sentence`), and `pos` if it has one.
         headwords: file of the words that WordNet is asked for; None is the shipped list.
         download: fetch WordNet through NLTK where it is not installed.
 
@@ -100,8 +95,7 @@ def read_dictionary(
     path = Path(name).expanduser()
     if not path.is_file():
         raise UserError(f"no dictionary '{name}': give wordnet, starter or a file")
-    read = _read_glossary if path.suffix in GLOSSARIES else _read_file
-    return f"dictionary:{path.stem}", read(path)
+    return f"dictionary:{path.stem}", _read_file(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,41 +155,17 @@ def clean_gloss(gloss: str) -> str:
     return " ".join(bare.replace('"', "'").split()).strip(" ,:")
 
 
+def is_of_dictionary(one: Demonstration) -> bool:
+    """Whether a demonstration is a dictionary pair, and not a labeled sentence."""
+    return one.source.partition(":")[0] in (WORDNET, STARTER, "dictionary")
+
+
 def _read_file(path: Path) -> list[Entry]:
     entries = []
     for place, row in read_rows(path):
         word, definition = (_column(row, wanted, place) for wanted in ("word", "definition"))
         pos = row.get("pos")
         entries.append(Entry(word, definition, pos if isinstance(pos, str) and pos else None))
-    if not entries:
-        raise UserError(f"dictionary {path} has no entries")
-    return entries
-
-
-def _read_glossary(path: Path) -> list[Entry]:
-    """Return the entries of a StarDict or dictd dictionary, each with its first definition."""
-    try:
-        from pyglossary.glossary_v2 import Glossary
-    except (ImportError, SyntaxError):
-        # A version for a later Python is a syntax error for this one.
-        raise UserError(
-            f"{path.name} needs a reader; run: pip install 'demosearch[stardict]'"
-        ) from None
-    # It speaks of every format whose packages are not there.
-    logging.getLogger("pyglossary").setLevel(logging.CRITICAL)
-    Glossary.init()
-    glossary = Glossary()
-    try:
-        found_entries = list(glossary) if glossary.directRead(str(path)) else []
-    except Exception as error:  # whatever a file that is none may make of its reader
-        raise UserError(f"dictionary {path} cannot be read: {error}") from error
-    entries = []
-    for found in found_entries:
-        lines = html.unescape(_TAG.sub("\n", found.defi)).splitlines()
-        # A line that only names the part of speech is no definition.
-        glosses = (clean_gloss(line) for line in lines)
-        if first := next((gloss for gloss in glosses if len(gloss.split()) > 1), None):
-            entries.append(Entry(found.l_term[0], first))
     if not entries:
         raise UserError(f"dictionary {path} has no entries")
     return entries

@@ -6,7 +6,6 @@ import logging
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -29,14 +28,7 @@ from demosearch.candidates.chat import (
 from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
-from demosearch.candidates.nearby import (
-    entries_near,
-    is_of_dictionary,
-    sentences_near,
-    shares,
-)
 from demosearch.datasets.sources import Split, read_pairs, stsb_folder
-from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
 
@@ -95,12 +87,11 @@ class CandidateSettings(BaseModel):
         None, description="requests a minute to the chat server"
     )
     max_cost: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="dollars that labeling may cost, and each further round"
+        None, description="dollars that labeling may cost"
     )
     price: Annotated[str, Field(pattern=r"^\s*\d*\.?\d+\s*,\s*\d*\.?\d+\s*$")] | None = Field(
         None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
     )
-    batch: bool = Field(False, description="use the Batch API: half the price, within a day")
     refuse_word_in_sentence: bool = Field(
         False, description="refuse a word that stands in its own sentence, instead of flagging it"
     )
@@ -188,9 +179,6 @@ def generate(
         UserError: a source is missing or malformed, or no candidate is left.
     """
     options = LoadOptions.of(options, **keywords)
-    like: Sequence[Demonstration] = ()
-    like_count = None
-    known: Sequence[Demonstration] = ()
 
     def local(name: str) -> LocalLabeler:
         # Here, because a dictionary alone must not wait for torch.
@@ -200,32 +188,19 @@ def generate(
 
     settings = resolved(settings, data)
     curation = _curation(settings, forbidden)
-    for one in (*like, *known):
-        curation.knows(one)
-    if like:
-        settings = _in_proportion(settings, like, like_count)
-    of_sentences = [one for one in like if not is_of_dictionary(one)]
-    of_dictionary = [one for one in like if is_of_dictionary(one)]
     pairs: list[Candidate] = []
     if settings.dictionary != NONE and settings.n_dictionary:
-        pairs = _dictionary_pairs(settings, curation, of_dictionary, seed)
+        pairs = _dictionary_pairs(settings, curation, seed)
     logger.info("candidates: %s", describe(settings, model))
     labeled: list[Candidate] = []
     labeler: Labeler | None = None
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        labeler = _labeler(settings, model, local, writes=bool(of_sentences))
-        if of_sentences and isinstance(labeler, ChatLabeler):
-            labeled = _written(labeler, of_sentences, settings.n_sentences, curation)
-        else:
-            sentences = read_sentences(settings.sentences, data)
-            ordered = (
-                sentences_near(sentences, of_sentences, seed)
-                if of_sentences
-                else balanced(sentences, _length_band(sentences, 5), seed)
-            )
-            labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
+        labeler = _labeler(settings, model, local)
+        sentences = read_sentences(settings.sentences, data)
+        ordered = balanced(sentences, _length_band(sentences, 5), seed)
+        labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
     candidates = balanced([*labeled, *pairs], lambda one: one.source, seed)
-    if not candidates and not like:
+    if not candidates:
         raise UserError("no candidate was built; ask for sentences or dictionary pairs")
     if settings.quality:
         candidates = _with_quality(candidates, labeler, model, local, show_progress)
@@ -324,8 +299,6 @@ def _labeler(
     settings: CandidateSettings,
     model: str | None,
     local: Callable[[str], LocalLabeler],
-    *,
-    writes: bool = False,
 ) -> Labeler:
     if settings.labeler is LabelerKind.OPENAI:
         return ChatLabeler(
@@ -336,8 +309,6 @@ def _labeler(
                 rate=settings.rate,
                 max_cost=settings.max_cost,
                 price=settings.price,
-                # Sentences are written by ordinary requests.
-                batch=settings.batch and not writes,
             )
         )
     name = settings.labeler_model or model
@@ -347,14 +318,13 @@ def _labeler(
 
 
 def _dictionary_pairs(
-    settings: CandidateSettings, curation: Curation, models: Sequence[Demonstration], seed: int
+    settings: CandidateSettings, curation: Curation, seed: int
 ) -> list[Candidate]:
     source, entries = dictionary.read_dictionary(
         settings.dictionary, settings.headwords, download=settings.download
     )
-    ordered = entries_near(entries, models, seed) if models else _balanced_entries(entries, seed)
     kept: list[Candidate] = []
-    for entry in ordered:
+    for entry in _balanced_entries(entries, seed):
         if len(kept) == settings.n_dictionary:
             break
         candidate = curation.admit(
@@ -405,40 +375,6 @@ def _labeled(
                     kept.append(candidate)
     _say_if_fewer(labeler.source, len(kept), wanted)
     return kept
-
-
-def _written(
-    labeler: ChatLabeler, models: Sequence[Demonstration], wanted: int, curation: Curation
-) -> list[Candidate]:
-    """Have sentences written in the manner of the models until enough were good."""
-    # Here, because only who has the openai package comes here.
-    from demosearch.candidates.writing import write_pairs
-
-    kept: list[Candidate] = []
-    with closing(write_pairs(labeler, models, wanted)) as written:
-        for sentence, word in written:
-            candidate = curation.admit(sentence, word, labeler.source)
-            if candidate is not None:
-                kept.append(candidate)
-            if len(kept) == wanted:
-                break
-    _say_if_fewer(labeler.source, len(kept), wanted)
-    return kept
-
-
-def _in_proportion(
-    settings: CandidateSettings, like: Sequence[Demonstration], count: int | None
-) -> CandidateSettings:
-    """Return settings that ask for so many in all, of the sources that the models have."""
-    sentences = 0 if settings.labeler is LabelerKind.NONE else settings.n_sentences
-    pairs = 0 if settings.dictionary == NONE else settings.n_dictionary
-    total = sentences + pairs if count is None else count
-    if sentences and pairs:
-        sentences, pairs = shares(like, total)
-    else:
-        # A source that is left out stays out.
-        sentences, pairs = (total if sentences else 0), (total if pairs else 0)
-    return settings.model_copy(update={"n_sentences": sentences, "n_dictionary": pairs})
 
 
 def _length_band(sentences: Sequence[str], bands: int) -> Callable[[str], int]:

@@ -29,7 +29,7 @@ class Price:
         return (sent * self.sent + received * self.received) / 1e6
 
 
-# List prices of OpenAI's models, looked up in 2025. A batch costs half.
+# List prices of OpenAI's models, looked up in 2025.
 PRICES: dict[str, Price] = {
     "gpt-4o-mini": Price(0.15, 0.60),
     "gpt-4o": Price(2.50, 10.00),
@@ -37,7 +37,6 @@ PRICES: dict[str, Price] = {
     "gpt-4.1-mini": Price(0.40, 1.60),
     "gpt-4.1-nano": Price(0.10, 0.40),
 }
-BATCH_SHARE = 0.5
 
 
 def price_of(model: str, given: str | None) -> Price | None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from demosearch._common.progress import bar
 from demosearch.candidates.curation import taking_turns
+from demosearch.candidates.dictionary import is_of_dictionary
 from demosearch.candidates.file import Candidate
-from demosearch.candidates.nearby import is_of_dictionary
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:

@@ -14,7 +14,6 @@ _TABLES = """
 CREATE TABLE IF NOT EXISTS answers (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL
 );
-CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, id TEXT NOT NULL);
 """
 
 
@@ -69,19 +68,6 @@ class ResponseCache:
                 "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
                 (key, response.text, response.sent, response.received),
             )
-
-    def batch(self, key: str) -> str | None:
-        """Return the id of a batch that was submitted and not yet collected."""
-        with self._lock:
-            row = self._database.execute("SELECT id FROM batches WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
-
-    def keep_batch(self, key: str, identifier: str | None) -> None:
-        """Keep a batch's id; None forgets it."""
-        with self._lock, self._database:
-            self._database.execute("DELETE FROM batches WHERE key = ?", (key,))
-            if identifier is not None:
-                self._database.execute("INSERT INTO batches VALUES (?, ?)", (key, identifier))
 
     def close(self) -> None:
         """Close the file."""

@@ -26,7 +26,6 @@ EXTRAS = {
     "gguf": "reading the file of the embedded model smollm2-135m",
     "openai": "word labeling by a chat model",
     "wordnet": "pairs of WordNet",
-    "stardict": "dictionaries of StarDict and dictd",
     "quality": "word frequencies, and the language check",
     "hub": "data sets of the hub",
     "evaluate": "transfer tasks, BERT and sentence-transformers models",

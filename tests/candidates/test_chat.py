@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,13 @@ import pytest
 from demosearch.candidates import CandidateSettings, chat, generate
 from demosearch.candidates.chat import ChatLabeler, ChatSettings, parse_answer
 from demosearch.candidates.labeling import Label
-from demosearch.candidates.responses import ResponseCache
-from demosearch.demonstration import Demonstration
+from demosearch.candidates.responses import Response, ResponseCache
 from demosearch.errors import UserError
 from tests.chat_server import CUT, NO_JSON, SLOW, ChatServer, running_server
 
 KEY = "sk-test-not-a-real-key"
 SENTENCES = [f"The {adjective} dog ran" for adjective in ("old", "young", "brown", "fast", "big")]
 RAN = Label("Ran")
-WORDS = [
-    f"{first}{last}"
-    for first in ("Ba", "Co", "Du", "Fi", "Ge")
-    for last in ("la", "me", "no", "ri", "tu", "va")
-]
 
 
 @pytest.fixture
@@ -248,73 +243,6 @@ def test_requests_keep_to_the_rate(server: ChatServer, monkeypatch: pytest.Monke
     assert time.monotonic() - started > 0.55
 
 
-BATCH = ChatSettings(batch=True, poll=0.01, price="1000,2000")
-
-
-def test_a_batch_answers_all_in_any_order(server: ChatServer) -> None:
-    server.answers = {text: [text.split()[1]] for text in SENTENCES}
-    labeler = ChatLabeler(BATCH)
-    found = labeler.label(SENTENCES)
-    assert [one and one.answer for one in found] == ["Old", "Young", "Brown", "Fast", "Big"]
-    assert server.requests == []
-    assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6 / 2)
-
-
-def test_what_a_batch_leaves_open_is_asked_again(
-    server: ChatServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.batch_failures = {SENTENCES[1]}
-    with caplog.at_level(logging.WARNING):
-        assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert "left 1 of 5 questions open" in caplog.text
-    assert len(server.batches) == 2
-    assert server.requests == []
-
-
-def test_a_batch_that_expires_is_asked_in_the_ordinary_way(server: ChatServer) -> None:
-    states = {"batch-0": ["expired"], "batch-1": ["failed"]}
-
-    class Ending(dict):  # type: ignore[type-arg]
-        def setdefault(self, name: str, _: object) -> object:
-            self[name] = states[name]
-            return self[name]
-
-    server.batches = Ending()
-    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert len(server.requests) == 5
-
-
-def test_a_killed_run_comes_back_to_its_batch(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(_: float) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("demosearch.candidates.batch.time.sleep", die)
-        with pytest.raises(KeyboardInterrupt):
-            ChatLabeler(BATCH).label(SENTENCES)
-    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert len(server.batches) == 1
-    assert server.requests == []
-
-
-def test_a_server_without_batches_is_one_line(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        import httpx2
-        from openai import NotFoundError
-
-        request = httpx2.Request("POST", server.url)
-        raise NotFoundError("none", response=httpx2.Response(404, request=request), body=None)
-
-    labeler = ChatLabeler(BATCH)
-    monkeypatch.setattr("openai.resources.files.Files.create", refuse)
-    with pytest.raises(UserError, match=r"did not take the batch: .*404.*try without --batch"):
-        labeler.label(SENTENCES)
-
-
 @pytest.mark.parametrize("text", ['"Riding"', "Riding", ' {"word":"Riding"} '])
 def test_parsed_answers(text: str) -> None:
     assert parse_answer(text) == "Riding"
@@ -328,42 +256,18 @@ def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
         ResponseCache(tmp_path / "file")
 
 
-def test_sentences_are_written_in_the_manner_of_the_best(server: ChatServer) -> None:
-    pairs = [{"sentence": f"The {word} of the town fell", "word": word} for word in WORDS]
-    server.written = [json.dumps({"pairs": pairs[:20]}), json.dumps({"pairs": pairs[15:]})]
-    settings = CandidateSettings(
-        labeler="openai", labeler_model="m", n_sentences=25, dictionary="none", quality=False
-    )
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    found = generate(settings, like=[model]).candidates
-    assert sorted(one.word for one in found) == sorted(WORDS[:25])
-    assert {one.source for one in found} == {"openai:m"}
-    asked = server.requests[0]["messages"][-1]["content"]
-    assert "A jockey riding a horse." in asked
-    assert server.requests[0]["response_format"]["json_schema"]["name"] == "pairs"
-    # What was paid for is kept.
-    count = len(server.requests)
-    again = generate(settings, like=[model]).candidates
-    assert again == found
-    assert len(server.requests) == count
-
-
-@pytest.mark.parametrize("answer", ["I would rather not.", "[]", '{"pairs": [{"word": "X"}]}'])
-def test_a_model_that_writes_nothing_useful_is_an_error(server: ChatServer, answer: str) -> None:
-    server.written = [answer]
-    settings = CandidateSettings(labeler="openai", n_sentences=5, dictionary="none")
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    with pytest.raises(UserError, match="the chat model wrote no sentence"):
-        generate(settings, like=[model])
-    # Asked twice as often as should be needed, no more.
-    assert len(server.requests) == 2
-
-
-def test_writing_obeys_the_limit_on_the_cost(server: ChatServer) -> None:
-    settings = CandidateSettings(
-        labeler="openai", n_sentences=100, dictionary="none", max_cost=1e-9, price="1,1"
-    )
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    with pytest.raises(UserError, match="more than --max-cost"):
-        generate(settings, like=[model])
-    assert not server.requests
+def test_a_cache_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "answers.sqlite"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(
+            "CREATE TABLE answers (key TEXT PRIMARY KEY, text TEXT NOT NULL, sent INTEGER NOT NULL,"
+            " received INTEGER NOT NULL);"
+            "CREATE TABLE batches (key TEXT PRIMARY KEY, id TEXT NOT NULL);"
+            "INSERT INTO answers VALUES ('k', 'Riding', 100, 5);"
+            "INSERT INTO batches VALUES ('b', 'batch-1');"
+        )
+    cache = ResponseCache(path)
+    assert cache.answer("k") == Response("Riding", 100, 5)
+    cache.keep("l", Response("Rest"))
+    assert cache.answer("l") == Response("Rest", 0, 0)
+    cache.close()

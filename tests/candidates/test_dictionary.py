@@ -1,14 +1,12 @@
 from __future__ import annotations
 
 import builtins
-import logging
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import nltk
 import pytest
-from pyglossary.glossary_v2 import Glossary
 
 from demosearch.candidates import dictionary
 from demosearch.candidates.curation import stands_in
@@ -125,29 +123,6 @@ def test_own_dictionary_by_any_usual_column_names(tmp_path: Path) -> None:
         read_dictionary(str(tmp_path / "e.csv"))
     with pytest.raises(UserError, match="give wordnet, starter or a file"):
         read_dictionary("oxford")
-
-
-@pytest.mark.parametrize(("kind", "name"), [("Stardict", "mine.ifo"), ("DictOrg", "mine.index")])
-def test_dictionaries_of_other_programs(tmp_path: Path, kind: str, name: str) -> None:
-    logging.getLogger("pyglossary").setLevel(logging.CRITICAL)
-    Glossary.init()
-    glossary = Glossary()
-    for word, definition, form in (
-        ("jockey", "<i>n.</i><br>someone employed to ride horses &amp; ponies; a rider", "h"),
-        ("venison", "meat from a deer", "m"),
-    ):
-        glossary.addEntry(glossary.newEntry([word], definition, defiFormat=form))
-    glossary.setInfo("title", "mine")
-    glossary.write(str(tmp_path / name), formatName=kind)
-    source, entries = read_dictionary(str(tmp_path / name))
-    assert source == "dictionary:mine"
-    assert entries == [
-        Entry("jockey", "someone employed to ride horses & ponies"),
-        Entry("venison", "meat from a deer"),
-    ]
-    (tmp_path / "broken.ifo").write_text("nothing")
-    with pytest.raises(UserError, match="cannot be read"):
-        read_dictionary(str(tmp_path / "broken.ifo"))
 
 
 def test_starter_dictionary_is_large_varied_and_hides_its_words() -> None:

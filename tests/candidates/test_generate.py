@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from demosearch.candidates import Candidate, CandidateSettings, generate, local
+from demosearch.candidates import CandidateSettings, generate, local
 from demosearch.candidates.generate import read_sentences, resolved
 from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
 from demosearch.errors import UserError
 from demosearch.models import memory
+from demosearch.models.options import LoadOptions
 
 DICTIONARY = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=40)
 
@@ -49,38 +50,6 @@ def test_nothing_asked_for_is_an_error() -> None:
         generate(CandidateSettings(labeler="none", dictionary="none"))
 
 
-def test_pairs_like_the_best_come_from_the_same_sources_in_the_same_proportion() -> None:
-    models = [one for one in generate(DICTIONARY).candidates if one.pos == "adverb"][:2]
-    settings = DICTIONARY.model_copy(update={"n_dictionary": 12})
-    found = generate(settings, like=models).candidates
-    assert {one.pos for one in found} == {"adverb"}
-    assert found == generate(settings, like=models).candidates
-    again = generate(settings, like=models, known=found).candidates
-    assert not {one.id for one in again} & {one.id for one in found}
-    assert all(one.sentence not in {model.sentence for model in models} for one in found)
-
-
-def test_nothing_left_that_is_like_the_best_is_no_error() -> None:
-    everything = generate(DICTIONARY.model_copy(update={"n_dictionary": 1000})).candidates
-    assert generate(DICTIONARY, like=everything[:2], known=everything).candidates == []
-
-
-def test_the_local_labeler_is_given_sentences_like_the_best(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    lines = ["The horse ran over the wide green field", "A man plays the guitar on a stage"] * 3
-    lines = [f"{line} {number}" for number, line in enumerate(lines)]
-    path = tmp_path / "lines.txt"
-    path.write_text("\n".join(lines))
-    settings = CandidateSettings(
-        labeler="local", sentences=str(path), n_sentences=3, dictionary="none", quality=False
-    )
-    model = Candidate(sentence="Two horses run in a field.", word="Riding", source="local:other")
-    found = generate(settings, model=str(tiny("llama")), like=[model]).candidates
-    assert len(found) == 3
-    assert all("horse" in one.sentence for one in found)
-
-
 def test_the_local_labeler_says_what_the_model_says(tiny: Callable[[str], Path]) -> None:
     labeler = LocalLabeler(str(tiny("llama")), device="cpu")
     sentences = ["A dog barks at night.", "Rain fell on the town."]
@@ -96,12 +65,12 @@ def test_the_local_labeler_takes_one_device_where_that_has_room(
     monkeypatch.setattr(memory, "free_memory", lambda _: room)
     given: list[object] = []
 
-    def load(*_: object, devices: object, **__: object) -> None:
-        given.append(devices)
+    def load(_: object, options: LoadOptions, **__: object) -> None:
+        given.append((options.device, options.device_names))
 
     monkeypatch.setattr(local, "load", load)
     assert LocalLabeler(str(tiny("llama")), devices=["cuda:0", "cuda:1"]).loaded is None
-    assert given == [["cuda:0"] if room else ["cuda:0", "cuda:1"]]
+    assert given == [("cuda:0", None) if room else (None, ["cuda:0", "cuda:1"])]
 
 
 def test_the_local_labeler_can_say_only_one_word(tiny: Callable[[str], Path]) -> None:
