@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from demosearch.candidates.generate import LabelerKind
+from demosearch.candidates.settings import LabelerKind
 from demosearch.cli.app import main
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import replicas

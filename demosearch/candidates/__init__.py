@@ -6,7 +6,8 @@ from demosearch.candidates.file import (
     read_candidates,
     write_candidates,
 )
-from demosearch.candidates.generate import CandidateSettings, Generated, generate
+from demosearch.candidates.generate import Generated, generate
+from demosearch.candidates.settings import CandidateSettings
 
 __all__ = [
     "Candidate",

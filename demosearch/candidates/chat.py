@@ -14,11 +14,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from demosearch.candidates.labeling import EXAMPLES, Label, majority
-from demosearch.candidates.prices import estimated_tokens, price_of
+from demosearch.candidates.prices import PRICES, Price, estimated_tokens
 from demosearch.candidates.responses import Response, ResponseCache, question_key
+from demosearch.candidates.settings import (
+    DEFAULT_CHAT_MODEL,
+    KEY_VARIABLE,
+    URL_VARIABLE,
+    check_url,
+)
 from demosearch.errors import UserError
 from demosearch.models.packaged import cache_folder
 
@@ -29,9 +34,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_MODEL = "gpt-4o-mini"
-KEY_VARIABLE = "OPENAI_API_KEY"
-URL_VARIABLE = "OPENAI_BASE_URL"
 CACHE_FILE = "answers.sqlite"
 CONCURRENCY = 8
 ATTEMPTS = 8
@@ -73,7 +75,7 @@ class ChatSettings:
         price: dollars for a million tokens sent and received, e.g. `0.15,0.60`; None is the list's.
     """
 
-    model: str = DEFAULT_MODEL
+    model: str = DEFAULT_CHAT_MODEL
     base_url: str | None = None
     votes: int = 1
     rate: int | None = None
@@ -114,7 +116,7 @@ class ChatLabeler:
     ) -> None:
         self.settings = settings or ChatSettings()
         self.source = f"openai:{self.settings.model}"
-        self._price = price_of(self.settings.model, self.settings.price)
+        self._price = _price_of(self.settings)
         if self.settings.max_cost is not None and self._price is None:
             raise UserError(
                 f"--max-cost: the price of '{self.settings.model}' is not known here; give it by"
@@ -360,6 +362,15 @@ class ChatLabeler:
             logger.info("labeling: %d tokens sent, %d received%s", self._sent, self._received, cost)
 
 
+def _price_of(settings: ChatSettings) -> Price | None:
+    if settings.price is None:
+        return PRICES.get(settings.model)
+    try:
+        return Price.parse(settings.price)
+    except ValueError as error:
+        raise UserError(f"--price: {error}") from None
+
+
 def _length(messages: list[dict[str, str]]) -> int:
     return sum(len(message["content"]) for message in messages)
 
@@ -391,20 +402,6 @@ def parse_answer(text: str) -> str | None:
 def key_is_set() -> bool:
     """Whether the environment says how to reach a chat model."""
     return bool(os.environ.get(KEY_VARIABLE) or os.environ.get(URL_VARIABLE))
-
-
-def check_url(base_url: str | None) -> str | None:
-    """Return a server's address, which is written into files.
-
-    Raises:
-        ValueError: it holds what may be a secret, which is not repeated.
-    """
-    parts = urlsplit(base_url or "")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError(
-            f"an address with a password or a query is kept nowhere; give the key as {KEY_VARIABLE}"
-        )
-    return base_url
 
 
 def _check_server(base_url: str | None) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from demosearch._common.files import read_text
 from demosearch._common.resources import resource
 from demosearch._common.tables import read_rows
+from demosearch.candidates.settings import STARTER, WORDNET
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
 logger = logging.getLogger(__name__)
-
-STARTER = "starter"
-WORDNET = "wordnet"
 
 # Where Debian, Fedora and Homebrew put WordNet's dict files.
 SYSTEM_FOLDERS = (

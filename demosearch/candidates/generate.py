@@ -7,27 +7,28 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import TYPE_CHECKING, Any
 
 from demosearch._common.files import read_text
 from demosearch._common.progress import bar
 from demosearch._common.resources import resource
 from demosearch._common.tables import SUFFIXES, read_rows
 from demosearch.candidates import dictionary, quality
-from demosearch.candidates.chat import (
-    DEFAULT_MODEL,
-    ChatLabeler,
-    ChatSettings,
-    check_url,
-    key_is_set,
-)
+from demosearch.candidates.chat import ChatLabeler, ChatSettings, key_is_set
 from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
+from demosearch.candidates.settings import (
+    AUTO,
+    DEFAULT_CHAT_MODEL,
+    NONE,
+    STARTER,
+    STSB_TRAIN,
+    WORDNET,
+    CandidateSettings,
+    LabelerKind,
+)
 from demosearch.datasets.sources import Split, read_pairs, stsb_folder
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
@@ -37,73 +38,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-NONE = "none"
-STARTER = "starter"
-STSB_TRAIN = "stsb-train"
-
-
-class LabelerKind(StrEnum):
-    """Who gives the words."""
-
-    AUTO = "auto"
-    OPENAI = "openai"
-    LOCAL = "local"
-    NONE = "none"
-
-
-class CandidateSettings(BaseModel):
-    """Where candidates come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    labeler: LabelerKind = Field(
-        LabelerKind.AUTO, description="auto: openai if a key is set, otherwise local"
-    )
-    labeler_model: str | None = Field(
-        None, description="chat model (openai) or model name (local); by default the model itself"
-    )
-    sentences: str = Field(
-        AUTO,
-        description="starter, stsb-train, a file, or auto: stsb-train where it is in reach,"
-        " otherwise starter",
-    )
-    n_sentences: Annotated[int, Field(ge=0)] = Field(100, description="labeled sentences wanted")
-    dictionary: str = Field(
-        AUTO, description="wordnet, starter, none, a file, or auto: wordnet where it is installed"
-    )
-    n_dictionary: Annotated[int, Field(ge=0)] = Field(200, description="dictionary pairs wanted")
-    headwords: str | None = Field(
-        None, description="words that wordnet is asked for, instead of the shipped ones"
-    )
-    download: bool = Field(
-        False, description="fetch WordNet through NLTK where it is not installed"
-    )
-    base_url: str | None = Field(None, description="chat server instead of OPENAI_BASE_URL")
-    votes: Annotated[int, Field(ge=1, le=25)] = Field(
-        1, description="answers of the chat model a sentence; the majority's word is taken"
-    )
-    rate: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="requests a minute to the chat server"
-    )
-    max_cost: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="dollars that labeling may cost"
-    )
-    price: Annotated[str, Field(pattern=r"^\s*\d*\.?\d+\s*,\s*\d*\.?\d+\s*$")] | None = Field(
-        None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
-    )
-    refuse_word_in_sentence: bool = Field(
-        False, description="refuse a word that stands in its own sentence, instead of flagging it"
-    )
-    language: str | None = Field(
-        None, description="refuse sentences surely in another language, e.g. en"
-    )
-    offensive_words: str | None = Field(
-        None, description="file with a word a line; pairs that hold one are refused"
-    )
-    quality: bool = Field(True, description="add the quality scores, where there is a model")
-
-    _check_url = field_validator("base_url")(check_url)
+__all__ = ["CandidateSettings", "Generated", "generate", "resolved"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +81,7 @@ def resolved(
     name = settings.dictionary
     if name == AUTO:
         there = settings.download or dictionary.wordnet_is_installed()
-        name = dictionary.WORDNET if there else dictionary.STARTER
+        name = WORDNET if there else STARTER
     return settings.model_copy(
         update={"labeler": labeler, "sentences": sentences, "dictionary": name}
     )
@@ -245,7 +180,7 @@ def describe(settings: CandidateSettings, model: str | None) -> str:
     """Return what resolved settings will do, in words."""
     parts = []
     if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        by_default = DEFAULT_MODEL if settings.labeler is LabelerKind.OPENAI else model
+        by_default = DEFAULT_CHAT_MODEL if settings.labeler is LabelerKind.OPENAI else model
         labeler = f"{settings.labeler}:{settings.labeler_model or by_default}"
         parts.append(f"{settings.n_sentences} sentences of {settings.sentences} by {labeler}")
     if settings.dictionary != NONE and settings.n_dictionary:
@@ -303,7 +238,7 @@ def _labeler(
     if settings.labeler is LabelerKind.OPENAI:
         return ChatLabeler(
             ChatSettings(
-                model=settings.labeler_model or DEFAULT_MODEL,
+                model=settings.labeler_model or DEFAULT_CHAT_MODEL,
                 base_url=settings.base_url,
                 votes=settings.votes,
                 rate=settings.rate,
