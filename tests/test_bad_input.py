@@ -22,8 +22,9 @@ from pyarrow import parquet
 
 from demosearch.bulk import read_texts
 from demosearch.candidates import read_candidates
-from demosearch.candidates.dictionary import read_dictionary, read_headwords
-from demosearch.candidates.generate import read_sentences
+from demosearch.candidates.dictionary import read_dictionary
+from demosearch.candidates.sources import read_sentences
+from demosearch.candidates.wordnet import read_headwords
 from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS

@@ -1,4 +1,4 @@
-"""The generator: word labeling, dictionary pairs, and their curation."""
+"""The candidate generator: labeled sentences and dictionary pairs, and their curation."""
 
 from demosearch.candidates.file import (
     Candidate,

@@ -5,6 +5,7 @@ The command line, pipeline files, `--set` and `demosearch schema` are derived fr
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -31,6 +32,11 @@ class LabelerKind(StrEnum):
     OPENAI = "openai"
     LOCAL = "local"
     NONE = "none"
+
+
+def key_is_set() -> bool:
+    """Whether the environment has an API key, or the URL of a chat server."""
+    return bool(os.environ.get(KEY_VARIABLE) or os.environ.get(URL_VARIABLE))
 
 
 def check_url(base_url: str | None) -> str | None:

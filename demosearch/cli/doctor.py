@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from demosearch.candidates.dictionary import wordnet_is_installed
 from demosearch.candidates.settings import KEY_VARIABLE, URL_VARIABLE
+from demosearch.candidates.wordnet import wordnet_is_installed
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_folder
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TASKS, Task, read_tasks

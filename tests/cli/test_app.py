@@ -316,7 +316,7 @@ def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:
         assert built.returncode == 0, built.stderr
     refused = [json.loads(line) for line in (tmp_path / "a.refused.jsonl").read_text().splitlines()]
     assert refused
-    assert {one["reason"] for one in refused} == {"a word of the offensive words"}
+    assert {one["reason"] for one in refused} == {"contains an offensive word"}
     merged = demosearch(
         "candidates", "--merge", tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "a.jsonl",
         "--out", tmp_path / "both.jsonl", "--json",
