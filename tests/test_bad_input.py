@@ -20,7 +20,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from demosearch.bulk import read_texts
 from demosearch.candidates import read_candidates
 from demosearch.candidates.dictionary import read_dictionary
 from demosearch.candidates.sources import read_sentences
@@ -28,6 +27,7 @@ from demosearch.candidates.wordnet import read_headwords
 from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
+from demosearch.datasets.texts import read_texts
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation

@@ -172,7 +172,7 @@ class ChatLabeler:
         for question in questions:
             response = self._cache.get(question.key)
             if response is None and self._spending.limit_reached:
-                failure = "the cost has reached --max-cost"
+                failure = "the maximum cost is reached"
             elif response is None:
                 try:
                     response = self._server.ask(messages_for(question.sentence))
@@ -189,9 +189,9 @@ def _check_server(base_url: str | None) -> None:
     try:
         check_url(base_url)
     except ValueError as error:
-        raise UserError(f"--base-url {error}") from None
+        raise UserError(f"base_url {error}") from None
     if not (base_url or key_is_set()):
         raise UserError(
-            f"the openai labeler requires a key; set {KEY_VARIABLE} (or the URL of another server"
-            f" with --base-url or {URL_VARIABLE}), or use --labeler local"
+            f"the openai labeler requires a key; set {KEY_VARIABLE} (or {URL_VARIABLE} for another"
+            " server), or use the local labeler"
         )

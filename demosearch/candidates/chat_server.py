@@ -129,7 +129,7 @@ class ChatServer:
             except NotFoundError:
                 raise UserError(
                     f"the chat server does not have the model '{self._model}'; choose another"
-                    " --labeler-model"
+                    " labeler model"
                 ) from None
             except (OpenAIError, json.JSONDecodeError) as error:
                 if not self._leave_out_refused_option(body, error):

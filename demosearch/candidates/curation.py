@@ -193,7 +193,7 @@ def _language_identifier() -> Callable[[str], tuple[str, float]]:
     try:
         from py3langid import langid
     except ImportError:
-        raise missing_extra("--language", "quality") from None
+        raise missing_extra("the language check", "quality") from None
     model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     identify: Callable[[str], tuple[str, float]] = model.classify
     return identify

@@ -60,7 +60,9 @@ def read_dictionary(
         ]
     path = Path(name).expanduser()
     if not path.is_file():
-        raise UserError(f"--dictionary must be wordnet, starter, none or a file but got '{name}'")
+        raise UserError(
+            f"the dictionary must be wordnet, starter, none or an existing file but got '{name}'"
+        )
     return f"{_FILE_SOURCE}:{path.stem}", _read_file(path)
 
 

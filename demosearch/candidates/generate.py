@@ -104,8 +104,8 @@ def generate(
     candidates = balanced([*labeled, *pairs], lambda candidate: candidate.source, seed)
     if not candidates:
         raise UserError(
-            "no candidate was built; ask for labeled sentences (--n-sentences) or dictionary pairs"
-            " (--n-dictionary)"
+            "no candidate was built; ask for labeled sentences or dictionary pairs, or check why the"
+            " pairs were rejected"
         )
     if settings.quality:
         candidates = quality.with_word_frequency(candidates)

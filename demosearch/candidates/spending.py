@@ -32,8 +32,8 @@ class Spending:
         self._lock = threading.Lock()
         if limit is not None and self._price is None:
             raise UserError(
-                f"--max-cost requires the price of '{model}', which is unknown; give it with"
-                " --price INPUT,OUTPUT in US dollars per million tokens"
+                f"a maximum cost requires the price of '{model}', which is unknown; set the price"
+                " too, in US dollars per million input and output tokens, e.g. 0.15,0.60"
             )
 
     @property
@@ -68,8 +68,8 @@ class Spending:
             return
         if self._limit is not None and cost > self._limit:
             raise UserError(
-                f"--max-cost must be at least the estimated cost, ${cost:.4f} for {questions}"
-                f" requests, but got {self._limit:g}"
+                f"the maximum cost must be at least the estimated cost of {questions} requests,"
+                f" ${cost:.4f}, but got ${self._limit:g}"
             )
         logger.info("labeling: %d requests, about $%.4f", questions, cost)
 
@@ -91,4 +91,4 @@ def _price_of(model: str, price: str | None) -> Price | None:
     try:
         return Price.parse(price)
     except ValueError as error:
-        raise UserError(f"--price {error}") from None
+        raise UserError(f"price {error}") from None

@@ -160,8 +160,8 @@ def open_wordnet(*, download: bool = False) -> WordNetCorpusReader:
         return _system_wordnet(folder)
     if not download:
         raise UserError(
-            "WordNet is not installed; add --download, or run: apt-get install wordnet-base, or:"
-            " python -m nltk.downloader wordnet"
+            "WordNet is not installed; add --download (candidates.download in a pipeline), or run:"
+            " apt-get install wordnet-base, or: python -m nltk.downloader wordnet"
         )
     logger.info("downloading WordNet into NLTK's data folder")
     # The function returns False on failure, and raises nothing.

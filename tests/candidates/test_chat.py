@@ -138,12 +138,12 @@ def test_no_label_at_all_is_an_error(server: FakeChatServer) -> None:
 
 
 def test_a_key_or_the_url_of_a_server_is_required() -> None:
-    with pytest.raises(UserError, match=r"set OPENAI_API_KEY .* or use --labeler local"):
+    with pytest.raises(UserError, match=r"set OPENAI_API_KEY .* or use the local labeler"):
         ChatLabeler()
 
 
 def test_a_url_with_a_password_is_rejected() -> None:
-    with pytest.raises(UserError, match="--base-url must be a URL without password") as error:
+    with pytest.raises(UserError, match="base_url must be a URL without password") as error:
         ChatLabeler(ChatSettings(base_url="http://me:secret@host/v1"))
     assert "secret" not in str(error.value)
 
@@ -171,7 +171,7 @@ def test_cost_is_estimated_before_and_reported_after(
 
 def test_labeling_that_would_exceed_the_limit_does_not_start(server: FakeChatServer) -> None:
     settings = ChatSettings(price="1000,2000", max_cost=0.01)
-    with pytest.raises(UserError, match=r"--max-cost must be at least .* but got 0\.01"):
+    with pytest.raises(UserError, match=r"maximum cost must be at least .* but got \$0\.01"):
         ChatLabeler(settings).label(SENTENCES)
     assert server.requests == []
 

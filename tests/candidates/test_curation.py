@@ -143,5 +143,5 @@ def test_the_language_check_without_its_package_says_how_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setitem(sys.modules, "py3langid", None)
-    with pytest.raises(UserError, match=r"--language requires .*'demosearch\[quality\]'"):
+    with pytest.raises(UserError, match=r"language check requires .*'demosearch\[quality\]'"):
         Curation(language="en")

@@ -20,7 +20,7 @@ def test_a_file_is_read_by_any_usual_column_names(tmp_path: Path) -> None:
         UserError, match=r"e\.csv, line 2: the column 'definition' is missing; .* word, mean"
     ):
         read_dictionary(str(tmp_path / "e.csv"))
-    with pytest.raises(UserError, match=r"--dictionary must be .* but got 'oxford'"):
+    with pytest.raises(UserError, match=r"the dictionary must be .* but got 'oxford'"):
         read_dictionary("oxford")
 
 

@@ -8,9 +8,9 @@ from demosearch.errors import UserError
 
 
 def test_a_limit_requires_a_price() -> None:
-    with pytest.raises(UserError, match="--max-cost requires the price of 'my-model'"):
+    with pytest.raises(UserError, match="a maximum cost requires the price of 'my-model'"):
         Spending("my-model", limit=1.0)
-    with pytest.raises(UserError, match=r"--price must be two numbers .* but got 'cheap'"):
+    with pytest.raises(UserError, match=r"price must be two numbers .* but got 'cheap'"):
         Spending("my-model", price="cheap")
 
 
@@ -36,5 +36,7 @@ def test_an_estimate_includes_what_was_spent() -> None:
     # 3.5 characters per token, a dollar per token.
     spending.check(characters=14, questions=1)
     spending.add(Response("Riding", 3, 0))
-    with pytest.raises(UserError, match=r"at least the estimated cost, \$7.* but got 5"):
+    with pytest.raises(
+        UserError, match=r"at least the estimated cost of 1 requests, \$7.* but got \$5"
+    ):
         spending.check(characters=14, questions=1)
