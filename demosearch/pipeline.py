@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
-from demosearch.candidates.generate import CandidateSettings
+from demosearch.candidates.settings import CandidateSettings
 from demosearch.errors import UserError, first_error
 from demosearch.models.options import LoadOptions
 from demosearch.selection.settings import SearchSettings

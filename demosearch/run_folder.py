@@ -13,7 +13,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from demosearch._common.files import atomic_write, parse_yaml, read_text
-from demosearch.candidates.generate import resolved
+from demosearch.candidates.sources import resolved
 from demosearch.datasets.sources import reads_hub
 from demosearch.errors import UserError, short
 from demosearch.models.known import Precision

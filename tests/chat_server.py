@@ -1,4 +1,4 @@
-"""A small server that speaks the OpenAI protocol and fails in every way a real one does."""
+"""A small server that speaks the OpenAI protocol, and fails as real servers do."""
 
 from __future__ import annotations
 
@@ -9,40 +9,35 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-# What a failure of this name does instead of answering.
-CUT = "cut"
-NO_JSON = "no json"
-SLOW = "slow"
+# Failures that are not a status.
+CONNECTION_CLOSED = "connection closed"
+NOT_JSON = "not JSON"
+TIMED_OUT = "timed out"
 
 
-class ChatServer(ThreadingHTTPServer):
-    """Answers with the last word of the sentence, or as a rule says.
+class FakeChatServer(ThreadingHTTPServer):
+    """Answers with the last word of the sentence, or as configured.
 
     Attributes:
-        requests: bodies of the chat requests.
-        keys: values of the Authorization header.
-        failures: by sentence what goes wrong, one a request: a status, CUT, NO_JSON or SLOW.
-        answers: by sentence the answers, the last one for ever; None is a refusal.
-        written: answers to requests for whole pairs, the last one for ever.
-        enforces: whether the JSON Schema of a request is obeyed.
-        refuses: options that this server does not take.
-        retry_after: the header of every failure.
-        batches: by id the requests and the status that comes next.
+        requests: the bodies of the requests.
+        keys: the values of the Authorization header.
+        failures: by sentence, the failures of the next requests: a status, CONNECTION_CLOSED,
+            NOT_JSON or TIMED_OUT.
+        answers: by sentence, the next answers. The last one is repeated; None is a refusal.
+        enforces_format: whether answers follow the JSON schema of the request.
+        refused_options: options that the server does not support.
+        retry_after: the Retry-After header of every failure.
     """
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), ChatHandler)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.requests: list[dict[str, Any]] = []
         self.keys: set[str] = set()
         self.failures: dict[str, list[int | str]] = {}
         self.answers: dict[str, list[str | None]] = {}
-        self.written: list[str] = []
-        self.enforces = True
-        self.refuses: set[str] = set()
+        self.enforces_format = True
+        self.refused_options: set[str] = set()
         self.retry_after = "0"
-        self.files: dict[str, str] = {}
-        self.batches: dict[str, list[str]] = {}
-        self.batch_failures: set[str] = set()
         self.lock = threading.Lock()
 
     @property
@@ -54,13 +49,12 @@ class ChatServer(ThreadingHTTPServer):
         """Return the completion of a request."""
         sentence = body["messages"][-1]["content"]
         with self.lock:
-            by_default = [sentence.rstrip(".").split()[-1]]
-            answers = self.written or self.answers.get(sentence, by_default)
+            answers = self.answers.get(sentence, [sentence.rstrip(".").split()[-1]])
             word = answers.pop(0) if len(answers) > 1 else answers[0]
         message = {"role": "assistant", "content": word}
         if word is None:
             message["refusal"] = "I would rather not."
-        elif self.enforces and "response_format" in body and not self.written:
+        elif self.enforces_format and "response_format" in body:
             message["content"] = json.dumps({"word": word})
         return {
             "id": "1",
@@ -72,92 +66,43 @@ class ChatServer(ThreadingHTTPServer):
         }
 
 
-class ChatHandler(BaseHTTPRequestHandler):
-    """Chat completions, files and batches."""
+class _Handler(BaseHTTPRequestHandler):
+    """Answers chat completions."""
 
-    server: ChatServer
+    server: FakeChatServer
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        content = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.keys.add(self.headers["Authorization"])
-        if self.path == "/v1/files":
-            self._keep_file(content)
-        elif self.path == "/v1/batches":
-            self._submit(json.loads(content))
-        else:
-            self._chat(json.loads(content))
-
-    def do_GET(self) -> None:
-        kind, name, *rest = self.path.removeprefix("/v1/").split("/")
-        if kind == "files" and rest == ["content"]:
-            self._bytes(200, self.server.files[name].encode(), "application/octet-stream")
-        elif kind == "batches":
-            states = self.server.batches[name]
-            self._send(200, self._batch(name, states.pop(0) if len(states) > 1 else states[0]))
-
-    def _chat(self, body: dict[str, Any]) -> None:
         server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         sentence = body["messages"][-1]["content"]
         with server.lock:
+            server.keys.add(self.headers["Authorization"])
             server.requests.append(body)
-            waiting = server.failures.get(sentence, [])
-            failure = waiting.pop(0) if waiting else None
-        refused = [option for option in server.refuses if option in body]
+            failures = server.failures.get(sentence, [])
+            failure = failures.pop(0) if failures else None
+        refused = [option for option in server.refused_options if option in body]
         if refused:
             self._send(400, {"error": {"message": f"Unsupported parameter: '{refused[0]}'"}})
-        elif failure == CUT:
+        elif failure == CONNECTION_CLOSED:
             self.connection.close()
-        elif failure == NO_JSON:
-            self._bytes(200, b"<html>busy</html>", "application/json")
-        elif failure == SLOW:
+        elif failure == NOT_JSON:
+            self._send_bytes(200, b"<html>busy</html>")
+        elif failure == TIMED_OUT:
             threading.Event().wait(2)
             self.connection.close()
         elif failure is not None:
-            said = f"failed with {self.headers['Authorization']}"
-            self._send(int(failure), {"error": {"message": said}})
+            message = f"failed with {self.headers['Authorization']}"
+            self._send(int(failure), {"error": {"message": message}})
         else:
             self._send(200, server.answer(body))
 
-    def _keep_file(self, content: bytes) -> None:
-        lines = [line for line in content.decode().splitlines() if line.startswith("{")]
-        name = f"file-{len(self.server.files)}"
-        self.server.files[name] = "\n".join(lines)
-        self._send(200, {"id": name, "object": "file", "bytes": len(content), "created_at": 0,
-                         "filename": "q.jsonl", "purpose": "batch", "status": "processed"})  # fmt: skip
-
-    def _submit(self, body: dict[str, Any]) -> None:
-        name = f"batch-{len(self.server.batches)}"
-        rows = []
-        for line in self.server.files[body["input_file_id"]].splitlines():
-            asked = json.loads(line)
-            sentence = asked["body"]["messages"][-1]["content"]
-            failed = sentence in self.server.batch_failures
-            self.server.batch_failures.discard(sentence)
-            answered = (
-                {"error": {"message": "overloaded"}}
-                if failed
-                else self.server.answer(asked["body"])
-            )
-            rows.append({"id": "r", "custom_id": asked["custom_id"], "error": None,
-                         "response": {"status_code": 500 if failed else 200, "body": answered}})  # fmt: skip
-        # Results come in no order.
-        self.server.files[f"out-{name}"] = "\n".join(json.dumps(row) for row in reversed(rows))
-        self.server.batches.setdefault(name, ["validating", "in_progress", "completed"])
-        self._send(200, self._batch(name, "validating"))
-
-    def _batch(self, name: str, status: str) -> dict[str, Any]:
-        output = f"out-{name}" if status == "completed" else None
-        return {"id": name, "object": "batch", "endpoint": "/v1/chat/completions", "status": status,
-                "completion_window": "24h", "created_at": 0, "input_file_id": "x",
-                "output_file_id": output}  # fmt: skip
-
     def _send(self, status: int, value: object) -> None:
-        self._bytes(status, json.dumps(value).encode(), "application/json")
+        self._send_bytes(status, json.dumps(value).encode())
 
-    def _bytes(self, status: int, content: bytes, kind: str) -> None:
+    def _send_bytes(self, status: int, content: bytes) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
+        self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         if status >= 400:
             self.send_header("Retry-After", self.server.retry_after)
@@ -165,13 +110,13 @@ class ChatHandler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep the test's output clean."""
+        """Write no log lines to the output of the tests."""
 
 
 @contextmanager
-def running_server() -> Iterator[ChatServer]:
-    """Run a server on a free port while the block lasts."""
-    server = ChatServer()
+def running_server() -> Iterator[FakeChatServer]:
+    """Run a server on a free port inside the block."""
+    server = FakeChatServer()
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

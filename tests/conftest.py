@@ -15,7 +15,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
-from demosearch.candidates.dictionary import wordnet_is_installed
+from demosearch.candidates.wordnet import wordnet_is_installed
 from tests.databases import SERVERS
 from tests.tiny import FAMILIES, save_tiny_model
 

@@ -21,8 +21,9 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from demosearch.candidates import read_candidates
-from demosearch.candidates.dictionary import read_dictionary, read_headwords
-from demosearch.candidates.generate import read_sentences
+from demosearch.candidates.dictionary import read_dictionary
+from demosearch.candidates.sources import read_sentences
+from demosearch.candidates.wordnet import read_headwords
 from demosearch.cli.app import main
 from demosearch.datasets import Split, read_pairs
 from demosearch.datasets.senteval import STS_SUBSETS
@@ -195,7 +196,6 @@ KINDS = {
             b"word,definition\nIce,frozen water\n",
             lambda path: read_dictionary(str(path)),
         ),
-        Kind("words.ifo", b"StarDict's dict ifo file\n", lambda path: read_dictionary(str(path))),
         Kind("headwords.tsv", b"ice\tnoun\n", read_headwords),
         Kind(
             "sentences.csv", b"sentence\nIce melts.\n", lambda path: read_sentences(str(path), None)
@@ -434,7 +434,6 @@ def test_whatever_stands_in_a_field_it_is_read_or_refused(
         "candidates --labeler none --seed -1 --out c.jsonl",
         "search --model m --candidates none.jsonl --dev starter --seed -1 --out o.json",
         "candidates --price free --labeler none --out c.jsonl",
-        "candidates --like none.json --out c.jsonl",
         "run",
         "fly",
         "",

@@ -18,7 +18,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from demosearch.candidates.generate import LabelerKind
+from demosearch.candidates.settings import LabelerKind
 from demosearch.cli.app import main
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import replicas
@@ -229,10 +229,10 @@ def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
     model, out = str(tiny("opt")), tmp_path / "run"
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.delenv("OPENAI_BASE_URL", raising=False)
-    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: False)
+    monkeypatch.setattr("demosearch.candidates.wordnet.wordnet_is_installed", lambda: False)
     first = run(model, settings, out).file
     monkeypatch.setenv("OPENAI_API_KEY", "none")
-    monkeypatch.setattr("demosearch.candidates.dictionary.wordnet_is_installed", lambda: True)
+    monkeypatch.setattr("demosearch.candidates.wordnet.wordnet_is_installed", lambda: True)
     assert run(model, settings, out).file == first
     with pytest.raises(UserError, match=r"candidates\.dictionary was \"starter\", now \"wordnet\""):
         run(

@@ -13,7 +13,7 @@ import re
 import sys
 from collections import defaultdict
 
-from demosearch.candidates.dictionary import open_wordnet
+from demosearch.candidates.wordnet import open_wordnet
 
 # Words a band, by part of speech.
 WANTED = {"noun": ("n", 360), "verb": ("v", 160), "adjective": ("a", 160), "adverb": ("r", 80)}

@@ -1,4 +1,4 @@
-"""The generator: word labeling, dictionary pairs, and their curation."""
+"""The candidate generator: labeled sentences and dictionary pairs, and their curation."""
 
 from demosearch.candidates.file import (
     Candidate,
@@ -6,8 +6,8 @@ from demosearch.candidates.file import (
     read_candidates,
     write_candidates,
 )
-from demosearch.candidates.generate import CandidateSettings, Generated, generate
-from demosearch.candidates.nearby import models_of
+from demosearch.candidates.generate import Generated, generate
+from demosearch.candidates.settings import CandidateSettings
 
 __all__ = [
     "Candidate",
@@ -15,7 +15,6 @@ __all__ = [
     "Generated",
     "generate",
     "merge_candidates",
-    "models_of",
     "read_candidates",
     "write_candidates",
 ]

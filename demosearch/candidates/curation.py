@@ -1,4 +1,4 @@
-"""One stage for both sources: what may become a candidate, and why something may not."""
+"""Curation: which pairs become candidates, and why the others are rejected."""
 
 from __future__ import annotations
 
@@ -12,40 +12,49 @@ from typing import Any, TypeVar
 import numpy as np
 import snowballstemmer
 
+from demosearch._common.extras import missing_extra
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import WORD, clean_word
-from demosearch.demonstration import Demonstration, control_token_in
-from demosearch.errors import UserError
+from demosearch.demonstration import control_token_in
 from demosearch.prompt import prepare
 
 T = TypeVar("T")
 
 FEWEST_WORDS = 3
 MOST_WORDS = 40
-# Two pairs with the same word are nearly one if their sentences share so many of all their words.
-NEARLY = 0.8
-# Below this a short sentence's language is anybody's guess.
-SURE = 0.95
+# Two pairs with the same word are near-duplicates from this Jaccard similarity of their sentences' words.
+NEAR_DUPLICATE = 0.8
+# Smallest probability of another language at which a sentence is rejected: the language of a short sentence
+# is often uncertain.
+MIN_LANGUAGE_PROBABILITY = 0.95
 _ARTICLES = frozenset({"a", "an", "the"})
+_STEMMER = snowballstemmer.stemmer("english")
 
 
 class Reason(StrEnum):
-    """Why a pair was refused."""
+    """Why a pair is rejected."""
 
-    NO_WORD = "no single word"
+    NO_WORD = "not a single word"
     LENGTH = f"not {FEWEST_WORDS} to {MOST_WORDS} words long"
     CONTROL = "a control character or token in the sentence"
     EVALUATION = "sentence of a dev or test set"
-    DUPLICATE = "sentence seen before"
-    NEAR_DUPLICATE = "nearly the same sentence with the same word"
-    WORD_IN_SENTENCE = "word stands in its sentence"
+    DUPLICATE = "duplicate sentence"
+    NEAR_DUPLICATE = "near-duplicate sentence with the same word"
+    WORD_IN_SENTENCE = "word occurs in its sentence"
     LANGUAGE = "another language"
-    OFFENSIVE = "a word of the offensive words"
+    OFFENSIVE = "contains an offensive word"
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """A pair that was refused."""
+class Rejection:
+    """A pair that was rejected.
+
+    Attributes:
+        sentence: the prepared sentence.
+        word: the word as its source gave it; None if the source was not asked for it.
+        source: the source of the pair.
+        reason: why the pair was rejected.
+    """
 
     sentence: str
     word: str | None
@@ -55,42 +64,45 @@ class Refused:
 
 @dataclass
 class Curation:
-    """Admits pairs one by one and keeps what it refuses.
+    """Admits or rejects pairs, one after another.
 
     Attributes:
-        forbidden: dev and test sentences; none of them may become a demonstration.
-        refuse_word_in_sentence: refuse what is otherwise only flagged.
-        language: refuse sentences that are surely in another language than this (ISO 639-1).
-        offensive: refuse pairs that hold one of these words.
-        refused: what was refused, in order.
+        forbidden: dev and test sentences, which never become demonstrations.
+        refuse_word_in_sentence: reject pairs whose word occurs in the sentence; by default they are
+            only flagged.
+        language: reject sentences that are in another language than this ISO 639-1 code.
+        offensive: reject pairs that contain one of these words.
+        rejections: the rejected pairs, in order.
     """
 
     forbidden: Iterable[str] = ()
     refuse_word_in_sentence: bool = False
     language: str | None = None
     offensive: Iterable[str] = ()
-    refused: list[Refused] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._forbidden = {prepare(text).casefold() for text in self.forbidden}
         self._offensive = {word.casefold() for word in self.offensive}
         self._identify = _language_identifier() if self.language else None
-        self._taken: set[tuple[str, ...]] = set()
+        self._admitted: set[tuple[str, ...]] = set()
         self._by_word: dict[str, list[frozenset[str]]] = defaultdict(list)
 
     @property
     def rejected(self) -> Counter[Reason]:
-        """How many were refused, by reason."""
-        return Counter(one.reason for one in self.refused)
+        """Number of rejected pairs by reason."""
+        return Counter(rejection.reason for rejection in self.rejections)
 
-    def admit(self, sentence: str, word: str | None, source: str, **known: Any) -> Candidate | None:
-        """Return the pair as a prepared candidate, or None if it is refused.
+    def admit(
+        self, sentence: str, word: str | None, source: str, **columns: Any
+    ) -> Candidate | None:
+        """Return the pair as a prepared candidate, or None if it is rejected.
 
         Args:
-            sentence: as its source has it.
-            word: as its source has it.
-            source: who paired them.
-            known: further columns of the candidate, e.g. `pos`.
+            sentence: the sentence as its source gave it.
+            word: the word as its source gave it.
+            source: the source of the pair.
+            **columns: other columns of the candidate, e.g. `pos`.
         """
         prepared = prepare(" ".join(sentence.split()))
         answer = clean_word(word)
@@ -98,31 +110,27 @@ class Curation:
         if reason is None:
             reason = Reason.NO_WORD if answer is None else self._of_word(answer, prepared)
         if reason is not None or answer is None:
-            self.refused.append(Refused(prepared, word, source, reason or Reason.NO_WORD))
+            self.rejections.append(Rejection(prepared, word, source, reason or Reason.NO_WORD))
             return None
         candidate = Candidate(
             sentence=prepared,
             word=answer,
             source=source,
-            word_in_sentence=stands_in(answer, prepared),
+            word_in_sentence=occurs_in(answer, prepared),
             words=len(prepared.split()),
-            **known,
+            **columns,
         )
-        self.knows(candidate)
+        bare = _bare_words(prepared)
+        self._admitted.add(bare)
+        self._by_word[answer.casefold()].append(frozenset(bare))
         return candidate
 
-    def knows(self, one: Demonstration) -> None:
-        """Take a pair as seen before, so that it does not come again."""
-        bare = _bare_words(one.sentence)
-        self._taken.add(bare)
-        self._by_word[one.word.casefold()].append(frozenset(bare))
-
     def admits_sentence(self, sentence: str, source: str) -> bool:
-        """Whether a sentence could become a candidate whatever its word; asked before paying."""
+        """Whether a sentence may become a candidate. This is checked before it is labeled."""
         prepared = prepare(" ".join(sentence.split()))
         reason = self._of_sentence(prepared)
         if reason is not None:
-            self.refused.append(Refused(prepared, None, source, reason))
+            self.rejections.append(Rejection(prepared, None, source, reason))
         return reason is None
 
     def _of_sentence(self, sentence: str) -> Reason | None:
@@ -132,11 +140,11 @@ class Curation:
             return Reason.CONTROL
         if sentence.casefold() in self._forbidden:
             return Reason.EVALUATION
-        if _bare_words(sentence) in self._taken:
+        if _bare_words(sentence) in self._admitted:
             return Reason.DUPLICATE
         if self._identify is not None:
-            found, share = self._identify(sentence)
-            if found != self.language and share > SURE:
+            language, probability = self._identify(sentence)
+            if language != self.language and probability > MIN_LANGUAGE_PROBABILITY:
                 return Reason.LANGUAGE
         if self._offensive.intersection(_words(sentence)):
             return Reason.OFFENSIVE
@@ -147,34 +155,24 @@ class Curation:
             return Reason.OFFENSIVE
         bare = frozenset(_bare_words(sentence))
         for other in self._by_word[word.casefold()]:
-            if len(bare & other) >= NEARLY * len(bare | other):
+            if len(bare & other) >= NEAR_DUPLICATE * len(bare | other):
                 return Reason.NEAR_DUPLICATE
-        if self.refuse_word_in_sentence and stands_in(word, sentence):
+        if self.refuse_word_in_sentence and occurs_in(word, sentence):
             return Reason.WORD_IN_SENTENCE
         return None
 
 
-def stands_in(word: str, sentence: str) -> bool:
-    """Whether the word or another form of it is one of the sentence's words.
+def occurs_in(word: str, sentence: str) -> bool:
+    """Whether a word, or another form of it, occurs in a sentence. Stems are compared.
 
-    >>> stands_in("Riding", "A jockey rides a horse.")
+    >>> occurs_in("Riding", "A jockey rides a horse.")
     True
     """
-    return _STEMMER.stemWord(word.casefold()) in stems(sentence)
-
-
-def stems(text: str) -> list[str]:
-    """Return the stems of a text's words, in their order.
-
-    >>> stems("Two riders, riding")
-    ['two', 'rider', 'ride']
-    """
-    found: list[str] = _STEMMER.stemWords(_words(text))
-    return found
+    return _STEMMER.stemWord(word.casefold()) in _STEMMER.stemWords(_words(sentence))
 
 
 def _is_text(text: str) -> bool:
-    """Whether a text is without control characters and halves of characters."""
+    """Whether a text contains no control characters and no unpaired surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -182,11 +180,8 @@ def _is_text(text: str) -> bool:
     return all(ord(character) >= 32 for character in text)
 
 
-_STEMMER = snowballstemmer.stemmer("english")
-
-
 def _words(sentence: str) -> list[str]:
-    return [found.casefold() for found in WORD.findall(sentence)]
+    return [word.casefold() for word in WORD.findall(sentence)]
 
 
 def _bare_words(sentence: str) -> tuple[str, ...]:
@@ -198,27 +193,32 @@ def _language_identifier() -> Callable[[str], tuple[str, float]]:
     try:
         from py3langid import langid
     except ImportError:
-        raise UserError(
-            "the language check needs py3langid; run: pip install 'demosearch[quality]'"
-        ) from None
+        raise missing_extra("the language check", "quality") from None
     model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
     identify: Callable[[str], tuple[str, float]] = model.classify
     return identify
 
 
 def balanced(items: Sequence[T], group: Callable[[T], Hashable], seed: int) -> list[T]:
-    """Return the items in a random order in which the groups take turns.
+    """Return the items in a random order in which their groups alternate.
 
-    Any beginning of the list then holds about as many of each group.
+    Every prefix of the list then contains about the same number of items of each group.
+
+    Args:
+        items: the items.
+        group: returns the group of an item.
+        seed: random seed.
     """
     order = np.random.default_rng(seed).permutation(len(items))
-    return taking_turns([items[place] for place in order], group)
+    return round_robin([items[index] for index in order], group)
 
 
-def taking_turns(items: Sequence[T], group: Callable[[T], Hashable]) -> list[T]:
-    """Return the items so that their groups take turns; inside a group their order stays.
+def round_robin(items: Sequence[T], group: Callable[[T], Hashable]) -> list[T]:
+    """Return the items in an order in which their groups alternate.
 
-    >>> taking_turns([1, 3, 5, 2, 4], lambda number: number % 2)
+    Inside a group the order is kept.
+
+    >>> round_robin([1, 3, 5, 2, 4], lambda number: number % 2)
     [2, 1, 4, 3, 5]
     """
     groups: dict[Hashable, list[T]] = defaultdict(list)

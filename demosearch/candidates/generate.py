@@ -1,4 +1,4 @@
-"""Building the candidates: labeled sentences and dictionary pairs, curated, in a seeded order."""
+"""The candidate generator: labeled sentences and dictionary pairs, curated, in a seeded order."""
 
 from __future__ import annotations
 
@@ -6,159 +6,58 @@ import logging
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from typing import Any
 
 from demosearch._common.files import read_text
 from demosearch._common.progress import bar
-from demosearch._common.resources import resource
-from demosearch._common.tables import SUFFIXES, read_rows
-from demosearch.candidates import dictionary, quality
-from demosearch.candidates.chat import (
-    DEFAULT_MODEL,
-    ChatLabeler,
-    ChatSettings,
-    check_url,
-    key_is_set,
-)
-from demosearch.candidates.curation import Curation, Refused, balanced, taking_turns
+from demosearch.candidates import quality
+from demosearch.candidates.curation import Curation, Rejection, balanced, round_robin
+from demosearch.candidates.dictionary import Entry, read_dictionary
 from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import EXAMPLES, Labeler
-from demosearch.candidates.nearby import (
-    entries_near,
-    is_of_dictionary,
-    sentences_near,
-    shares,
+from demosearch.candidates.settings import CandidateSettings
+from demosearch.candidates.sources import (
+    describe,
+    labels_sentences,
+    language_model,
+    open_labeler,
+    read_sentences,
+    resolved,
+    uses_dictionary,
 )
-from demosearch.datasets.sources import Split, read_pairs, stsb_folder
-from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
 
-if TYPE_CHECKING:
-    from demosearch.candidates.local import LocalLabeler
-
 logger = logging.getLogger(__name__)
 
-AUTO = "auto"
-NONE = "none"
-STARTER = "starter"
-STSB_TRAIN = "stsb-train"
+__all__ = ["CandidateSettings", "Generated", "generate"]
 
-
-class LabelerKind(StrEnum):
-    """Who gives the words."""
-
-    AUTO = "auto"
-    OPENAI = "openai"
-    LOCAL = "local"
-    NONE = "none"
-
-
-class CandidateSettings(BaseModel):
-    """Where candidates come from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    labeler: LabelerKind = Field(
-        LabelerKind.AUTO, description="auto: openai if a key is set, otherwise local"
-    )
-    labeler_model: str | None = Field(
-        None, description="chat model (openai) or model name (local); by default the model itself"
-    )
-    sentences: str = Field(
-        AUTO,
-        description="starter, stsb-train, a file, or auto: stsb-train where it is in reach,"
-        " otherwise starter",
-    )
-    n_sentences: Annotated[int, Field(ge=0)] = Field(100, description="labeled sentences wanted")
-    dictionary: str = Field(
-        AUTO, description="wordnet, starter, none, a file, or auto: wordnet where it is installed"
-    )
-    n_dictionary: Annotated[int, Field(ge=0)] = Field(200, description="dictionary pairs wanted")
-    headwords: str | None = Field(
-        None, description="words that wordnet is asked for, instead of the shipped ones"
-    )
-    download: bool = Field(
-        False, description="fetch WordNet through NLTK where it is not installed"
-    )
-    base_url: str | None = Field(None, description="chat server instead of OPENAI_BASE_URL")
-    votes: Annotated[int, Field(ge=1, le=25)] = Field(
-        1, description="answers of the chat model a sentence; the majority's word is taken"
-    )
-    rate: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="requests a minute to the chat server"
-    )
-    max_cost: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="dollars that labeling may cost, and each further round"
-    )
-    price: Annotated[str, Field(pattern=r"^\s*\d*\.?\d+\s*,\s*\d*\.?\d+\s*$")] | None = Field(
-        None, description="dollars for a million tokens sent and received, e.g. 0.15,0.60"
-    )
-    batch: bool = Field(False, description="use the Batch API: half the price, within a day")
-    refuse_word_in_sentence: bool = Field(
-        False, description="refuse a word that stands in its own sentence, instead of flagging it"
-    )
-    language: str | None = Field(
-        None, description="refuse sentences surely in another language, e.g. en"
-    )
-    offensive_words: str | None = Field(
-        None, description="file with a word a line; pairs that hold one are refused"
-    )
-    quality: bool = Field(True, description="add the quality scores, where there is a model")
-
-    _check_url = field_validator("base_url")(check_url)
+# Numbers of length ranges that sentences and definitions are drawn from evenly.
+_SENTENCE_BANDS = 5
+_DEFINITION_BANDS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """What the generator built.
+    """The result of the generator.
 
     Attributes:
-        candidates: in the order of the search: sources take turns, the more promising ones first.
-        refused: what was refused, and why.
-        sources: candidates by source.
+        candidates: the candidates in the order of the search: sources alternate, and the more
+            promising candidates come first.
+        rejections: the pairs that were rejected, with their reasons.
+        sources: number of candidates by source.
     """
 
     candidates: list[Candidate]
-    refused: list[Refused]
+    rejections: list[Rejection]
     sources: dict[str, int]
 
     @property
     def rejected(self) -> dict[str, int]:
-        """How many were refused, by reason."""
-        counts = Counter(one.reason for one in self.refused)
+        """Number of rejected pairs by reason."""
+        counts = Counter(rejection.reason for rejection in self.rejections)
         return {reason.value: count for reason, count in counts.most_common()}
-
-
-def resolved(
-    settings: CandidateSettings, data: str | None, *, hub: bool = False
-) -> CandidateSettings:
-    """Return the settings with every `auto` replaced by what this machine has.
-
-    Args:
-        settings: where candidates come from.
-        data: folder that `stsb-train` is looked for in.
-        hub: the hub is in reach, as another part of STS-B was read from there.
-    """
-    labeler = settings.labeler
-    if labeler is LabelerKind.AUTO:
-        labeler = LabelerKind.OPENAI if key_is_set() else LabelerKind.LOCAL
-    sentences = settings.sentences
-    if sentences == AUTO:
-        sentences = STSB_TRAIN if _stsb_train_is_there(data, hub) else STARTER
-    name = settings.dictionary
-    if name == AUTO:
-        there = settings.download or dictionary.wordnet_is_installed()
-        name = dictionary.WORDNET if there else dictionary.STARTER
-    return settings.model_copy(
-        update={"labeler": labeler, "sentences": sentences, "dictionary": name}
-    )
 
 
 def generate(
@@ -175,187 +74,69 @@ def generate(
     """Build candidates.
 
     Args:
-        settings: where they come from and how many.
-        options: how a local labeler is loaded.
-        model: the model that labels when the labeler is local and no other is named.
+        settings: the sources, the numbers of candidates and the rules of curation.
+        options: how a local model is loaded.
+        model: the model under test. It labels if the labeler is local and no other model is named,
+            and it gives the log-probabilities of the words.
         data: folder with `stsb-train`.
         forbidden: dev and test sentences, which never become demonstrations.
-        seed: decides which sentences and headwords are drawn.
-        show_progress: draw a bar on standard error.
+        seed: random seed of the choice of sentences and headwords.
+        show_progress: show a progress bar on standard error.
         **keywords: fields of `LoadOptions`.
 
     Raises:
         UserError: a source is missing or malformed, or no candidate is left.
     """
     options = LoadOptions.of(options, **keywords)
-    like: Sequence[Demonstration] = ()
-    like_count = None
-    known: Sequence[Demonstration] = ()
-
-    def local(name: str) -> LocalLabeler:
-        # Here, because a dictionary alone must not wait for torch.
-        from demosearch.candidates.local import LocalLabeler
-
-        return LocalLabeler(name, options)
-
     settings = resolved(settings, data)
     curation = _curation(settings, forbidden)
-    for one in (*like, *known):
-        curation.knows(one)
-    if like:
-        settings = _in_proportion(settings, like, like_count)
-    of_sentences = [one for one in like if not is_of_dictionary(one)]
-    of_dictionary = [one for one in like if is_of_dictionary(one)]
     pairs: list[Candidate] = []
-    if settings.dictionary != NONE and settings.n_dictionary:
-        pairs = _dictionary_pairs(settings, curation, of_dictionary, seed)
+    if uses_dictionary(settings):
+        pairs = _dictionary_pairs(settings, curation, seed)
     logger.info("candidates: %s", describe(settings, model))
     labeled: list[Candidate] = []
     labeler: Labeler | None = None
-    if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        labeler = _labeler(settings, model, local, writes=bool(of_sentences))
-        if of_sentences and isinstance(labeler, ChatLabeler):
-            labeled = _written(labeler, of_sentences, settings.n_sentences, curation)
-        else:
-            sentences = read_sentences(settings.sentences, data)
-            ordered = (
-                sentences_near(sentences, of_sentences, seed)
-                if of_sentences
-                else balanced(sentences, _length_band(sentences, 5), seed)
-            )
-            labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
-    candidates = balanced([*labeled, *pairs], lambda one: one.source, seed)
-    if not candidates and not like:
-        raise UserError("no candidate was built; ask for sentences or dictionary pairs")
+    if labels_sentences(settings):
+        labeler = open_labeler(settings, model, options)
+        sentences = read_sentences(settings.sentences, data)
+        ordered = balanced(sentences, _length_band(sentences, _SENTENCE_BANDS), seed)
+        labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
+    candidates = balanced([*labeled, *pairs], lambda candidate: candidate.source, seed)
+    if not candidates:
+        raise UserError(
+            "no candidate was built; ask for labeled sentences or dictionary pairs, or check why the"
+            " pairs were rejected"
+        )
     if settings.quality:
-        candidates = _with_quality(candidates, labeler, model, local, show_progress)
+        candidates = quality.with_word_frequency(candidates)
+        if model is not None:
+            candidates = quality.with_word_log_probability(
+                candidates, language_model(labeler, model, options), show_progress=show_progress
+            )
     candidates = quality.promising_first(candidates)
-    return Generated(candidates, curation.refused, dict(Counter(one.source for one in candidates)))
+    sources = Counter(candidate.source for candidate in candidates)
+    return Generated(candidates, curation.rejections, dict(sources))
 
 
 def _curation(settings: CandidateSettings, forbidden: Iterable[str]) -> Curation:
-    shown_to_the_labeler = [example.sentence for example in EXAMPLES]
+    prompted = [example.sentence for example in EXAMPLES]
     offensive: list[str] = []
     if settings.offensive_words is not None:
         offensive = read_text(settings.offensive_words, "offensive words").split()
     return Curation(
-        [*forbidden, *shown_to_the_labeler],
-        settings.refuse_word_in_sentence,
-        settings.language,
-        offensive,
+        [*forbidden, *prompted], settings.refuse_word_in_sentence, settings.language, offensive
     )
-
-
-def _with_quality(
-    candidates: list[Candidate],
-    labeler: Labeler | None,
-    model: str | None,
-    local: Callable[[str], LocalLabeler],
-    show_progress: bool,
-) -> list[Candidate]:
-    candidates = quality.with_word_frequency(candidates)
-    if model is None:
-        return candidates
-    from demosearch.candidates.local import LocalLabeler
-
-    # The model under test often has just labeled, and is in memory.
-    if not isinstance(labeler, LocalLabeler) or labeler.source != f"local:{model}":
-        labeler = local(model)
-    return quality.with_word_log_probability(
-        candidates, labeler.loaded, show_progress=show_progress
-    )
-
-
-def describe(settings: CandidateSettings, model: str | None) -> str:
-    """Return what resolved settings will do, in words."""
-    parts = []
-    if settings.labeler is not LabelerKind.NONE and settings.n_sentences:
-        by_default = DEFAULT_MODEL if settings.labeler is LabelerKind.OPENAI else model
-        labeler = f"{settings.labeler}:{settings.labeler_model or by_default}"
-        parts.append(f"{settings.n_sentences} sentences of {settings.sentences} by {labeler}")
-    if settings.dictionary != NONE and settings.n_dictionary:
-        parts.append(f"{settings.n_dictionary} pairs of the dictionary {settings.dictionary}")
-    return ", ".join(parts) or "none"
-
-
-def read_sentences(name: str, data: str | None) -> list[str]:
-    """Return the distinct sentences to draw from.
-
-    Args:
-        name: `starter`, `stsb-train`, or a file: text with one a line, or CSV, TSV, JSONL, parquet
-            with a column `sentence` (or `text`).
-        data: folder that `stsb-train` is looked for in.
-
-    Raises:
-        UserError: it is not there, malformed, or a dev or test split.
-    """
-    if name == STSB_TRAIN:
-        return read_pairs("stsb", Split.TRAIN, data).sentences()
-    path = resource("wordlists", "starter_sentences.csv") if name == STARTER else Path(name)
-    path = path.expanduser()
-    if path.suffix.lower() in SUFFIXES:
-        found = [_sentence_of(row, place) for place, row in read_rows(path)]
-    else:
-        found = read_text(path, "sentences file").splitlines()
-    sentences = list(dict.fromkeys(text.strip() for text in found if text.strip()))
-    if not sentences:
-        raise UserError(f"sentences file {path} holds no sentence")
-    return sentences
-
-
-def _sentence_of(row: dict[str, object], place: str) -> str:
-    for column in ("sentence", "text"):
-        if isinstance(value := row.get(column), str):
-            return value
-    raise UserError(f"{place}: no column 'sentence'; found {', '.join(row) or 'none'}")
-
-
-def _stsb_train_is_there(data: str | None, hub: bool) -> bool:
-    if stsb_folder(data) is None:
-        return hub
-    try:
-        read_pairs("stsb", Split.TRAIN, data)
-    except UserError:
-        return False
-    return True
-
-
-def _labeler(
-    settings: CandidateSettings,
-    model: str | None,
-    local: Callable[[str], LocalLabeler],
-    *,
-    writes: bool = False,
-) -> Labeler:
-    if settings.labeler is LabelerKind.OPENAI:
-        return ChatLabeler(
-            ChatSettings(
-                model=settings.labeler_model or DEFAULT_MODEL,
-                base_url=settings.base_url,
-                votes=settings.votes,
-                rate=settings.rate,
-                max_cost=settings.max_cost,
-                price=settings.price,
-                # Sentences are written by ordinary requests.
-                batch=settings.batch and not writes,
-            )
-        )
-    name = settings.labeler_model or model
-    if name is None:
-        raise UserError("the local labeler needs a model: --model NAME")
-    return local(name)
 
 
 def _dictionary_pairs(
-    settings: CandidateSettings, curation: Curation, models: Sequence[Demonstration], seed: int
+    settings: CandidateSettings, curation: Curation, seed: int
 ) -> list[Candidate]:
-    source, entries = dictionary.read_dictionary(
+    source, entries = read_dictionary(
         settings.dictionary, settings.headwords, download=settings.download
     )
-    ordered = entries_near(entries, models, seed) if models else _balanced_entries(entries, seed)
-    kept: list[Candidate] = []
-    for entry in ordered:
-        if len(kept) == settings.n_dictionary:
+    candidates: list[Candidate] = []
+    for entry in _balanced_entries(entries, seed):
+        if len(candidates) == settings.n_dictionary:
             break
         candidate = curation.admit(
             entry.definition,
@@ -366,16 +147,16 @@ def _dictionary_pairs(
             topic=entry.topic,
         )
         if candidate is not None:
-            kept.append(candidate)
-    _say_if_fewer(source, len(kept), settings.n_dictionary)
-    return kept
+            candidates.append(candidate)
+    _warn_if_fewer(source, len(candidates), settings.n_dictionary)
+    return candidates
 
 
-def _balanced_entries(entries: Sequence[dictionary.Entry], seed: int) -> list[dictionary.Entry]:
-    """Return entries whose parts of speech take turns, inside each frequency and length do."""
-    third = _length_band([entry.definition for entry in entries], 3)
-    inner = balanced(entries, lambda entry: (entry.band or "", third(entry.definition)), seed)
-    return taking_turns(inner, lambda entry: entry.pos)
+def _balanced_entries(entries: Sequence[Entry], seed: int) -> list[Entry]:
+    """Return entries in which parts of speech alternate and, in each, frequencies and lengths."""
+    band = _length_band([entry.definition for entry in entries], _DEFINITION_BANDS)
+    inner = balanced(entries, lambda entry: (entry.band or "", band(entry.definition)), seed)
+    return round_robin(inner, lambda entry: entry.pos)
 
 
 def _labeled(
@@ -385,13 +166,12 @@ def _labeled(
     curation: Curation,
     show_progress: bool,
 ) -> list[Candidate]:
-    """Label sentences in their order until enough words were good."""
-    drawn = iter(sentences)
-    kept: list[Candidate] = []
+    """Label sentences in their order until enough pairs were admitted."""
+    remaining = iter(sentences)
+    candidates: list[Candidate] = []
     with bar(f"labeling ({labeler.source})", wanted, show=show_progress) as progress:
-        while len(kept) < wanted:
-            missing = wanted - len(kept)
-            batch = _take(drawn, missing, curation, labeler.source)
+        while len(candidates) < wanted:
+            batch = _take(remaining, wanted - len(candidates), curation, labeler.source)
             if not batch:
                 break
             for sentence, label in zip(batch, labeler.label(batch, progress.advance), strict=True):
@@ -402,55 +182,14 @@ def _labeled(
                     agreement=label.agreement if label else None,
                 )
                 if candidate is not None:
-                    kept.append(candidate)
-    _say_if_fewer(labeler.source, len(kept), wanted)
-    return kept
+                    candidates.append(candidate)
+    _warn_if_fewer(labeler.source, len(candidates), wanted)
+    return candidates
 
 
-def _written(
-    labeler: ChatLabeler, models: Sequence[Demonstration], wanted: int, curation: Curation
-) -> list[Candidate]:
-    """Have sentences written in the manner of the models until enough were good."""
-    # Here, because only who has the openai package comes here.
-    from demosearch.candidates.writing import write_pairs
-
-    kept: list[Candidate] = []
-    with closing(write_pairs(labeler, models, wanted)) as written:
-        for sentence, word in written:
-            candidate = curation.admit(sentence, word, labeler.source)
-            if candidate is not None:
-                kept.append(candidate)
-            if len(kept) == wanted:
-                break
-    _say_if_fewer(labeler.source, len(kept), wanted)
-    return kept
-
-
-def _in_proportion(
-    settings: CandidateSettings, like: Sequence[Demonstration], count: int | None
-) -> CandidateSettings:
-    """Return settings that ask for so many in all, of the sources that the models have."""
-    sentences = 0 if settings.labeler is LabelerKind.NONE else settings.n_sentences
-    pairs = 0 if settings.dictionary == NONE else settings.n_dictionary
-    total = sentences + pairs if count is None else count
-    if sentences and pairs:
-        sentences, pairs = shares(like, total)
-    else:
-        # A source that is left out stays out.
-        sentences, pairs = (total if sentences else 0), (total if pairs else 0)
-    return settings.model_copy(update={"n_sentences": sentences, "n_dictionary": pairs})
-
-
-def _length_band(sentences: Sequence[str], bands: int) -> Callable[[str], int]:
-    """Return which of so many equal parts of the sentences, by number of words, a sentence is in."""
-    lengths = sorted(len(text.split()) for text in sentences)
-    bounds = [lengths[len(lengths) * band // bands] for band in range(1, bands)]
-    return lambda text: bisect_right(bounds, len(text.split()))
-
-
-def _take(drawn: Iterable[str], number: int, curation: Curation, source: str) -> list[str]:
+def _take(sentences: Iterable[str], number: int, curation: Curation, source: str) -> list[str]:
     batch: list[str] = []
-    for sentence in drawn:
+    for sentence in sentences:
         if curation.admits_sentence(sentence, source):
             batch.append(sentence)
         if len(batch) == number:
@@ -458,6 +197,16 @@ def _take(drawn: Iterable[str], number: int, curation: Curation, source: str) ->
     return batch
 
 
-def _say_if_fewer(source: str, kept: int, wanted: int) -> None:
-    if kept < wanted:
-        logger.warning("%s gave %d candidates of the %d asked for", source, kept, wanted)
+def _length_band(texts: Sequence[str], bands: int) -> Callable[[str], int]:
+    """Return a function from a text to its range of length.
+
+    The ranges divide the given texts, by their numbers of words, into equal parts.
+    """
+    lengths = sorted(len(text.split()) for text in texts)
+    bounds = [lengths[len(lengths) * band // bands] for band in range(1, bands)]
+    return lambda text: bisect_right(bounds, len(text.split()))
+
+
+def _warn_if_fewer(source: str, number: int, wanted: int) -> None:
+    if number < wanted:
+        logger.warning("%s gave only %d of %d candidates", source, number, wanted)

@@ -1,4 +1,4 @@
-"""Word labeling: asking somebody for the one word that stands for a sentence."""
+"""Labeling: finding the one word that sums up a sentence."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from demosearch.demonstration import Demonstration
 # Letters of any script, with inner hyphens or apostrophes: "Horseback-riding".
 WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*")
 
-# Written for this project; they show a labeler what kind of word is wanted.
+# Written for this project. They show a labeler what kind of word is wanted.
 EXAMPLES = (
     Demonstration(sentence="A man is slicing potatoes in a bowl.", word="Cooking"),
     Demonstration(sentence="Stocks fell sharply after the bank cut its forecast.", word="Economy"),
@@ -23,11 +23,11 @@ EXAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """An answer to a sentence.
+    """The answer of a labeler.
 
     Attributes:
-        answer: as it came; the curation finds out whether it is one word.
-        agreement: share of the votes that gave this word; None where only one was asked for.
+        answer: the answer as the labeler gave it; curation checks whether it is one word.
+        agreement: share of the votes for this word; None if there was only one vote.
     """
 
     answer: str
@@ -35,10 +35,10 @@ class Label:
 
 
 class Labeler(Protocol):
-    """Somebody who gives the word for a sentence.
+    """A labeling backend.
 
     Attributes:
-        source: what the candidates' `source` says, e.g. `openai:<model>`.
+        source: the `source` of the candidates, e.g. `openai:<model>`.
     """
 
     source: str
@@ -46,14 +46,19 @@ class Labeler(Protocol):
     def label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> list[Label | None]:
-        """Return an answer for each sentence, None where there is none."""
+        """Return the label of each sentence; None where there is none.
+
+        Args:
+            sentences: the sentences to label.
+            advance: called with the number of sentences labeled since the last call.
+        """
         ...
 
 
 def majority(votes: Sequence[str | None]) -> Label | None:
-    """Return the word that most votes gave, the earlier one where two are level.
+    """Return the word with the most votes; of several, the one that came first.
 
-    A vote that is no word counts against the agreement.
+    A vote that is not a single word lowers the agreement.
 
     >>> majority(["Riding", "horse", "riding.", None])
     Label(answer='Riding', agreement=0.5)
@@ -66,7 +71,7 @@ def majority(votes: Sequence[str | None]) -> Label | None:
 
 
 def clean_word(answer: str | None) -> str | None:
-    """Return the one word of an answer, capitalised as in the paper, or None if it is not one.
+    """Return the one word of an answer, capitalized as in the paper, or None if it is not a single word.
 
     >>> clean_word(' "horseback-riding".')
     'Horseback-riding'

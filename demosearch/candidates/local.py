@@ -1,4 +1,4 @@
-"""The local labeler: the language model itself says the one word. The way without a key."""
+"""The local labeler: a language model on this machine generates the word. It requires no key."""
 
 from __future__ import annotations
 
@@ -19,23 +19,25 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 BATCH = 16
-# One word is rarely more; what has not ended by then is cut.
+# A word rarely has more tokens; a longer one is truncated.
 WORD_TOKENS = 8
 
 
 class LocalLabeler:
-    """Greedy decoding of one word after a prompt with three solved instances.
+    """Greedy decoding of one word after a prompt with three examples.
 
-    The first token has to begin a word, the next ones to go on with it, until the model closes the
-    quote: it can say nothing but one word.
+    Decoding is constrained: the first token must start a word, and the next ones must continue it
+    until the model closes the quote. So the answer is always one word.
 
     Args:
-        model: name, hub id or folder; its language-model head is loaded too.
-        options: how it is loaded; of several devices the first one is used if the model fits on it.
+        model: name, hub id or folder. The model is loaded with its language-model head.
+        options: how the model is loaded. Of several devices only the first one is used if the
+            model fits on it.
         **keywords: fields of `LoadOptions`.
     """
 
     def __init__(self, model: str, options: LoadOptions | None = None, **keywords: Any) -> None:
+        self.model = model
         self.source = f"local:{model}"
         self._source = resolve(model)
         self._options = LoadOptions.of(options, **keywords)
@@ -45,7 +47,7 @@ class LocalLabeler:
     def label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> list[Label | None]:
-        """Return the words the model says; None where it says none."""
+        """Return the label of each sentence; None where the model generates no word."""
         loaded = self.loaded
         words: list[Label | None] = []
         for start in range(0, len(sentences), BATCH):
@@ -57,7 +59,7 @@ class LocalLabeler:
 
     @property
     def loaded(self) -> LoadedModel:
-        """The model with its head, loaded when it is first asked for."""
+        """The model with its head. It is loaded on first use."""
         if self._loaded is None:
             options = self._options
             devices = options.device_names
@@ -89,16 +91,17 @@ class LocalLabeler:
                 eos_token_id=self._one_word.closing,
                 logits_processor=LogitsProcessorList([self._one_word]),
             )
-        said = tokenizer.batch_decode(output[:, begin:], skip_special_tokens=True)
-        return [Label(word) if (word := text.partition('"')[0].strip()) else None for text in said]
+        texts = tokenizer.batch_decode(output[:, begin:], skip_special_tokens=True)
+        words = [text.partition('"')[0].strip() for text in texts]
+        return [Label(word) if word else None for word in words]
 
 
 class OneWord(LogitsProcessor):  # type: ignore[misc]
-    """Lets a model say letters (with hyphens inside), then the closing quote, and nothing else.
+    """Allows letters (with inner hyphens) and then the closing quote, and no other tokens.
 
     Attributes:
         begin: length of the prompt in tokens.
-        closing: tokens that begin with the closing quote.
+        closing: ids of the tokens that start with the closing quote.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -109,11 +112,11 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
         self.closing = [token for token, text in ordinary if text.startswith('"')]
         self._starting = [token for token, text in ordinary if text.isalpha()]
         inner = [token for token, text in ordinary if text and text.replace("-", "a").isalpha()]
-        self._going_on = [*inner, *self.closing]
+        self._continuing = [*inner, *self.closing]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores with all that is not allowed set to minus infinity."""
-        allowed = self._starting if input_ids.shape[1] == self.begin else self._going_on
+        """Return the scores; those of tokens that are not allowed are minus infinity."""
+        allowed = self._starting if input_ids.shape[1] == self.begin else self._continuing
         masked = torch.full_like(scores, float("-inf"))
         masked[:, allowed] = scores[:, allowed]
         return masked

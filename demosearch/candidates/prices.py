@@ -1,35 +1,50 @@
-"""What chat models cost, so that a run can say so before it starts."""
+"""Prices of chat models, so that the cost of labeling can be estimated."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Self
 
-from demosearch.errors import UserError
-
-# Characters of English a token, cautiously.
-CHARACTERS = 3.5
-# An answer is one word, in JSON where the server enforces it.
-ANSWER_TOKENS = 10
+_TWO_NUMBERS = re.compile(r"\s*(\d*\.?\d+)\s*,\s*(\d*\.?\d+)\s*")
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """US dollars for a million tokens.
+    """US dollars per million tokens.
 
     Attributes:
-        sent: of the question.
-        received: of the answer.
+        sent: of the questions (input tokens).
+        received: of the answers (output tokens).
     """
 
     sent: float
     received: float
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the price that a text such as `0.15,0.60` gives.
+
+        >>> Price.parse("0.5, 1.5")
+        Price(sent=0.5, received=1.5)
+
+        Raises:
+            ValueError: the text is not two numbers separated by a comma.
+        """
+        match = _TWO_NUMBERS.fullmatch(text)
+        if match is None:
+            raise ValueError(
+                "must be two numbers separated by a comma (US dollars per million input and output"
+                f" tokens), e.g. 0.15,0.60, but got '{text}'"
+            )
+        return cls(float(match[1]), float(match[2]))
+
     def of(self, sent: float, received: float) -> float:
-        """Return the cost of so many tokens in dollars."""
+        """Return the cost of tokens in US dollars."""
         return (sent * self.sent + received * self.received) / 1e6
 
 
-# List prices of OpenAI's models, looked up in 2025. A batch costs half.
+# List prices of OpenAI's models, as of 2025.
 PRICES: dict[str, Price] = {
     "gpt-4o-mini": Price(0.15, 0.60),
     "gpt-4o": Price(2.50, 10.00),
@@ -37,32 +52,13 @@ PRICES: dict[str, Price] = {
     "gpt-4.1-mini": Price(0.40, 1.60),
     "gpt-4.1-nano": Price(0.10, 0.40),
 }
-BATCH_SHARE = 0.5
 
-
-def price_of(model: str, given: str | None) -> Price | None:
-    """Return the price of a model: what the user gave, else the list's; None if neither knows.
-
-    >>> price_of("my-model", "0.5,1.5")
-    Price(sent=0.5, received=1.5)
-
-    Raises:
-        UserError: the given price is not two numbers.
-    """
-    if given is None:
-        return PRICES.get(model)
-    try:
-        sent, received = (float(number) for number in given.split(","))
-    except ValueError:
-        sent = received = -1.0
-    if sent < 0 or received < 0:
-        raise UserError(
-            f"--price {given}: give dollars for a million tokens of question and answer, e.g."
-            " 0.15,0.60"
-        )
-    return Price(sent, received)
+# Characters of English per token, a cautious estimate.
+_CHARACTERS = 3.5
+# An answer is one word, as JSON if the server supports it.
+_ANSWER_TOKENS = 10
 
 
 def estimated_tokens(characters: int, questions: int) -> tuple[int, int]:
-    """Return the tokens that questions of so many characters in all will send and receive."""
-    return round(characters / CHARACTERS), questions * ANSWER_TOKENS
+    """Return the numbers of tokens that questions with this total length will send and receive."""
+    return round(characters / _CHARACTERS), questions * _ANSWER_TOKENS

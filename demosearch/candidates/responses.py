@@ -1,31 +1,31 @@
-"""Answers that were paid for, kept between runs."""
+"""The answers of chat models, kept between runs so that none is paid for twice."""
 
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from demosearch.errors import UserError
+from demosearch._common.sqlite_cache import SqliteCache
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS answers (
-    key TEXT PRIMARY KEY, text TEXT NOT NULL, sent INTEGER NOT NULL, received INTEGER NOT NULL
-);
-CREATE TABLE IF NOT EXISTS batches (key TEXT PRIMARY KEY, id TEXT NOT NULL);
-"""
+_TABLE = "answers"
+_COLUMNS = (
+    "key TEXT",
+    "text TEXT NOT NULL",
+    "sent INTEGER NOT NULL",
+    "received INTEGER NOT NULL",
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What a chat model answered and what it cost.
+    """An answer of a chat model.
 
     Attributes:
-        text: the answer; empty if the model refused or said nothing.
-        sent: tokens of the question.
-        received: tokens of the answer.
+        text: the answer; empty if the model refused to answer.
+        sent: number of input tokens.
+        received: number of output tokens.
     """
 
     text: str
@@ -34,61 +34,45 @@ class Response:
 
 
 class ResponseCache:
-    """A small SQLite file of answers; several threads and processes may use it at once.
+    """The answers of chat models in an SQLite file.
 
-    It holds hashes of the questions and the answers' texts, and never a key.
+    The file contains hashes of the questions and the texts of the answers, and never an API key.
+    Several threads and processes may use it at once.
 
     Args:
-        path: the file, made if missing.
+        path: the file. It is created if it does not exist.
 
     Raises:
-        UserError: it cannot be opened.
+        UserError: the file cannot be opened.
     """
 
     def __init__(self, path: str | Path) -> None:
-        self._lock = threading.Lock()
-        try:
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
-            self._database = sqlite3.connect(path, timeout=30, check_same_thread=False)
-            self._database.executescript(_TABLES)
-        except (OSError, sqlite3.Error) as error:
-            raise UserError(f"cannot open the cache of answers {path}: {error}") from error
+        self._cache = SqliteCache(
+            path, {_TABLE: _COLUMNS}, "cache of answers", "set DEMOSEARCH_CACHE to another folder"
+        )
 
-    def answer(self, key: str) -> Response | None:
-        """Return a kept answer."""
-        with self._lock:
-            row = self._database.execute(
-                "SELECT text, sent, received FROM answers WHERE key = ?", (key,)
-            ).fetchone()
-        return Response(*row) if row else None
+    def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
+        """Return the cached answers among those with these keys."""
+        rows = self._cache.get_many(_TABLE, keys)
+        return {key: Response(*row) for key, row in rows.items()}
 
-    def keep(self, key: str, response: Response) -> None:
-        """Keep an answer; it is on the disk when this returns."""
-        with self._lock, self._database:
-            self._database.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)",
-                (key, response.text, response.sent, response.received),
-            )
+    def get(self, key: str) -> Response | None:
+        """Return a cached answer, or None."""
+        return self.get_many([key]).get(key)
 
-    def batch(self, key: str) -> str | None:
-        """Return the id of a batch that was submitted and not yet collected."""
-        with self._lock:
-            row = self._database.execute("SELECT id FROM batches WHERE key = ?", (key,)).fetchone()
-        return str(row[0]) if row else None
-
-    def keep_batch(self, key: str, identifier: str | None) -> None:
-        """Keep a batch's id; None forgets it."""
-        with self._lock, self._database:
-            self._database.execute("DELETE FROM batches WHERE key = ?", (key,))
-            if identifier is not None:
-                self._database.execute("INSERT INTO batches VALUES (?, ?)", (key, identifier))
+    def put(self, key: str, response: Response) -> None:
+        """Cache an answer. It is on disk when this returns."""
+        self._cache.put_many(_TABLE, {key: (response.text, response.sent, response.received)})
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            self._database.close()
+        self._cache.close()
 
 
 def question_key(*parts: str) -> str:
-    """Return a key made of all that decides an answer: server, model, prompt, sentence, vote."""
+    """Return the key of a question from all that affects its answer.
+
+    Args:
+        *parts: the server's URL, the model, the version of the prompt, the sentence, the vote.
+    """
     return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()

@@ -163,23 +163,12 @@ def _add_candidates(subparsers: Subparsers) -> None:
         "build candidate demonstrations from sentences and a dictionary",
         "demosearch candidates --labeler openai --votes 5 --max-cost 0.50 --out candidates.jsonl",
         "demosearch candidates --labeler none --dictionary wordnet --out candidates.jsonl",
-        "demosearch candidates --like best.json --model M --known candidates.jsonl --out more.jsonl",
         "demosearch candidates --merge a.jsonl b.jsonl --out both.jsonl",
         "demosearch candidates --show both.jsonl",
     )
     parser.add_argument("--out", metavar="F", help="candidates file to write")
     parser.add_argument("--show", metavar="F", help="show a candidates file, build nothing")
     parser.add_argument("--merge", nargs="+", metavar="F", help="merge files, build nothing")
-    parser.add_argument(
-        "--like", metavar="F.json", help="build pairs near a search's best (a demonstrations.json)"
-    )
-    parser.add_argument(
-        "--known",
-        nargs="+",
-        default=[],
-        metavar="F",
-        help="candidates files whose pairs are not to come again",
-    )
     parser.add_argument("--explain", metavar="F", help="write what was refused, and why (JSONL)")
     parser.add_argument("--model", metavar="M", help="the model, for local labels and quality")
     parser.add_argument("--seed", type=_seed, default=0, metavar="N", help="of what is drawn")
@@ -198,9 +187,6 @@ def _add_candidates(subparsers: Subparsers) -> None:
     labeling.add_argument("--rate", type=int, metavar="N", help="requests a minute at most")
     labeling.add_argument("--max-cost", type=float, metavar="USD", help="what labeling may cost")
     labeling.add_argument("--price", metavar="S,R", help="USD a million tokens sent, received")
-    labeling.add_argument(
-        "--batch", action="store_true", default=None, help="Batch API: half the price, within a day"
-    )
     pairs = parser.add_argument_group("dictionary pairs")
     pairs.add_argument("--dictionary", metavar="D", help="wordnet, starter, none or a file")
     pairs.add_argument("--n-dictionary", type=int, metavar="N", help="dictionary pairs wanted")

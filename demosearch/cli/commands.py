@@ -127,7 +127,7 @@ def candidates(arguments: Namespace) -> Any:
         read_candidates,
         write_candidates,
     )
-    from demosearch.candidates.generate import resolved
+    from demosearch.candidates.sources import resolved
     from demosearch.cli import display
     from demosearch.datasets.sources import reads_hub
     from demosearch.models.known import resolve
@@ -169,7 +169,7 @@ def candidates(arguments: Namespace) -> Any:
     write_candidates(arguments.out, generated.candidates)
     if arguments.explain:
         with atomic_write(arguments.explain) as file:
-            for one in generated.refused:
+            for one in generated.rejections:
                 file.write(json.dumps(asdict(one), ensure_ascii=False) + "\n")
     if not arguments.json:
         display.show_candidates(generated, arguments.out)

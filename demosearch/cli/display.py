@@ -144,7 +144,7 @@ def show_candidates(generated: Generated, path: str | Path) -> None:
     for source, count in generated.sources.items():
         _line(f"{count:6d}  {source}")
     for reason, count in generated.rejected.items():
-        _line(f"{count:6d}  refused: {reason}")
+        _line(f"{count:6d}  rejected: {reason}")
     show_files(path)
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from demosearch.candidates.chat import KEY_VARIABLE, URL_VARIABLE
-from demosearch.candidates.dictionary import wordnet_is_installed
+from demosearch.candidates.settings import KEY_VARIABLE, URL_VARIABLE
+from demosearch.candidates.wordnet import wordnet_is_installed
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_folder
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TASKS, Task, read_tasks
@@ -26,7 +26,6 @@ EXTRAS = {
     "gguf": "reading the file of the embedded model smollm2-135m",
     "openai": "word labeling by a chat model",
     "wordnet": "pairs of WordNet",
-    "stardict": "dictionaries of StarDict and dictd",
     "quality": "word frequencies, and the language check",
     "hub": "data sets of the hub",
     "evaluate": "transfer tasks, BERT and sentence-transformers models",

@@ -1,78 +1,37 @@
-"""The chat labeler over real HTTP, against a small server that speaks the protocol."""
+"""The chat labeler over real HTTP, with a small server that speaks the protocol."""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from demosearch.candidates import CandidateSettings, chat, generate
-from demosearch.candidates.chat import ChatLabeler, ChatSettings, parse_answer
+from demosearch.candidates import CandidateSettings, chat, generate, spending
+from demosearch.candidates.chat import ChatLabeler, ChatSettings
 from demosearch.candidates.labeling import Label
-from demosearch.candidates.responses import ResponseCache
-from demosearch.demonstration import Demonstration
+from demosearch.candidates.responses import Response, ResponseCache
 from demosearch.errors import UserError
-from tests.chat_server import CUT, NO_JSON, SLOW, ChatServer, running_server
+from tests.candidates.conftest import KEY
+from tests.chat_server import FakeChatServer
 
-KEY = "sk-test-not-a-real-key"
 SENTENCES = [f"The {adjective} dog ran" for adjective in ("old", "young", "brown", "fast", "big")]
 RAN = Label("Ran")
-WORDS = [
-    f"{first}{last}"
-    for first in ("Ba", "Co", "Du", "Fi", "Ge")
-    for last in ("la", "me", "no", "ri", "tu", "va")
-]
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[ChatServer]:
-    with running_server() as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", KEY)
-        monkeypatch.setenv("DEMOSEARCH_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(chat, "LONGEST_PAUSE", 0.05)
-        yield server
-
-
-def files_below(folder: Path) -> bytes:
+def content_of(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
 
 
-def test_answers_come_in_the_order_of_the_sentences(server: ChatServer) -> None:
+def test_labels_are_in_the_order_of_the_sentences(server: FakeChatServer) -> None:
     server.answers = {text: [text.split()[1]] for text in SENTENCES}
     labeler = ChatLabeler(ChatSettings("some-model"))
     assert labeler.source == "openai:some-model"
-    found = labeler.label(SENTENCES)
-    assert [one and one.answer for one in found] == ["Old", "Young", "Brown", "Fast", "Big"]
+    labels = labeler.label(SENTENCES)
+    words = [label.answer for label in labels if label]
+    assert words == ["Old", "Young", "Brown", "Fast", "Big"]
     assert {request["model"] for request in server.requests} == {"some-model"}
     assert server.keys == {f"Bearer {KEY}"}
-
-
-@pytest.mark.parametrize("failure", [408, 409, 429, 500, 503, CUT, NO_JSON, SLOW], ids=str)
-def test_failures_that_pass_are_tried_again(
-    server: ChatServer, failure: int | str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(chat, "TIMEOUT", 0.5)
-    server.failures = {SENTENCES[0]: [failure, failure], SENTENCES[3]: [failure]}
-    assert ChatLabeler().label(SENTENCES) == [RAN] * 5
-    assert len(server.requests) == 5 + 3
-
-
-def test_the_server_says_how_long_to_wait(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
-    server.retry_after = "3600"
-    server.failures = {SENTENCES[0]: [429]}
-    with caplog.at_level(logging.WARNING):
-        assert ChatLabeler().label(SENTENCES[:1]) == [RAN]
-    assert slept == [3600]
-    assert "asks to wait for 3600 s" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -85,8 +44,10 @@ def test_the_server_says_how_long_to_wait(
         ("горы", "Горы"),
     ],
 )
-def test_answers_are_read_leniently(server: ChatServer, answer: str, word: str) -> None:
-    server.enforces = False
+def test_answers_in_other_formats_are_accepted(
+    server: FakeChatServer, answer: str, word: str
+) -> None:
+    server.enforces_format = False
     server.answers = {SENTENCES[0]: [answer]}
     assert ChatLabeler().label(SENTENCES[:1]) == [Label(word)]
 
@@ -94,111 +55,101 @@ def test_answers_are_read_leniently(server: ChatServer, answer: str, word: str) 
 @pytest.mark.parametrize(
     "answer", [None, "", "two words", "The word is riding.", '{"word": ', '{"other": "x"}', "[1]"]
 )
-def test_what_is_no_word_becomes_no_candidate(
-    server: ChatServer, tmp_path: Path, answer: str | None
+def test_an_answer_that_is_not_a_word_gives_no_candidate(
+    server: FakeChatServer, tmp_path: Path, answer: str | None
 ) -> None:
-    server.enforces = False
+    server.enforces_format = False
     server.answers = {SENTENCES[0]: [answer]}
     (tmp_path / "s.txt").write_text("\n".join(SENTENCES))
     settings = CandidateSettings(
         labeler="openai", sentences=str(tmp_path / "s.txt"), n_sentences=5, dictionary="none"
     )
     generated = generate(settings)
-    assert sorted(one.sentence for one in generated.candidates) == sorted(
+    assert sorted(candidate.sentence for candidate in generated.candidates) == sorted(
         f"{text}." for text in SENTENCES[1:]
     )
     assert generated.sources == {"openai:gpt-4o-mini": 4}
-    assert generated.rejected == {"no single word": 1}
+    assert generated.rejected == {"not a single word": 1}
 
 
-def test_an_option_the_server_does_not_take_is_left_out(server: ChatServer) -> None:
-    server.refuses = {"response_format", "temperature"}
-    labeler = ChatLabeler(ChatSettings(votes=3))
-    assert labeler.label(SENTENCES) == [Label("Ran", 1.0)] * 5
-    taken = [each for each in server.requests if not server.refuses.intersection(each)]
-    assert len(taken) == 15
-
-
-def test_the_majority_of_the_votes_is_the_word(server: ChatServer) -> None:
+def test_the_majority_of_the_votes_decides(server: FakeChatServer) -> None:
     server.answers = {SENTENCES[0]: ["run", "dog", "Run.", "two words", "run"]}
     labeler = ChatLabeler(ChatSettings(votes=5))
     assert labeler.label(SENTENCES[:1]) == [Label("Run", 0.6)]
     assert all(request["temperature"] == 1.0 for request in server.requests)
 
 
-def test_nothing_is_paid_for_twice(server: ChatServer, tmp_path: Path) -> None:
+def test_options_that_the_server_refuses_are_left_out(server: FakeChatServer) -> None:
+    server.refused_options = {"response_format", "temperature"}
+    labeler = ChatLabeler(ChatSettings(votes=3))
+    assert labeler.label(SENTENCES) == [Label("Ran", 1.0)] * 5
+    accepted = [body for body in server.requests if not server.refused_options & body.keys()]
+    assert len(accepted) == 15
+
+
+def test_cached_answers_are_not_requested_again(server: FakeChatServer, tmp_path: Path) -> None:
     assert ChatLabeler().label(SENTENCES[:3]) == [RAN] * 3
     assert ChatLabeler().label(SENTENCES) == [RAN] * 5
     assert len(server.requests) == 5
-    # Another model, and a further vote, are other questions.
+    # Another model and a second vote are other questions.
     ChatLabeler(ChatSettings("other")).label(SENTENCES[:1])
     ChatLabeler(ChatSettings(votes=2)).label(SENTENCES[:1])
     assert len(server.requests) == 7
-    assert KEY.encode() not in files_below(tmp_path)
+    assert KEY.encode() not in content_of(tmp_path)
 
 
-def test_a_kill_in_the_middle_keeps_what_was_answered(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+def test_answers_before_an_interruption_are_kept(
+    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original, answered = ChatLabeler.take, 0
+    original, written = ResponseCache.put, 0
 
-    def dying(*arguments: object) -> object:
-        nonlocal answered
-        result = original(*arguments)  # type: ignore[arg-type]
-        answered += 1
-        if answered == 3:
+    def interrupted(cache: ResponseCache, key: str, response: Response) -> None:
+        nonlocal written
+        original(cache, key, response)
+        written += 1
+        if written == 3:
             raise KeyboardInterrupt
-        return result
 
     monkeypatch.setattr(chat, "CONCURRENCY", 1)
-    monkeypatch.setattr(ChatLabeler, "take", dying)
+    monkeypatch.setattr(ResponseCache, "put", interrupted)
     with pytest.raises(KeyboardInterrupt):
         ChatLabeler().label(SENTENCES)
-    monkeypatch.setattr(ChatLabeler, "take", original)
+    monkeypatch.setattr(ResponseCache, "put", original)
     before = len(server.requests)
     assert ChatLabeler().label(SENTENCES) == [RAN] * 5
     assert len(server.requests) - before == 5 - before
 
 
-def test_a_sentence_that_keeps_failing_is_left_out(
-    server: ChatServer, caplog: pytest.LogCaptureFixture
+def test_a_sentence_that_fails_permanently_has_no_label(
+    server: FakeChatServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.failures = {SENTENCES[2]: [400]}
     with caplog.at_level(logging.WARNING):
-        answers = ChatLabeler().label(SENTENCES)
-    assert answers == [RAN, RAN, None, RAN, RAN]
+        labels = ChatLabeler().label(SENTENCES)
+    assert labels == [RAN, RAN, None, RAN, RAN]
     assert "status 400" in caplog.text
     assert KEY not in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("status", "message"),
-    [
-        (401, "refused the key in OPENAI_API_KEY"),
-        (403, "refused the key"),
-        (404, "knows no model 'gpt-4o-mini'"),
-    ],
-)
-def test_what_no_retry_mends_ends_at_once(server: ChatServer, status: int, message: str) -> None:
-    server.failures = {text: [status] * 9 for text in SENTENCES}
-    with pytest.raises(UserError, match=message) as error:
-        ChatLabeler().label(SENTENCES)
-    assert KEY not in str(error.value)
-
-
-def test_no_answer_at_all_is_an_error(server: ChatServer) -> None:
+def test_no_label_at_all_is_an_error(server: FakeChatServer) -> None:
     server.failures = {text: [400] * 9 for text in SENTENCES}
-    with pytest.raises(UserError, match=r"answered no sentence: BadRequestError \(status 400\)"):
+    with pytest.raises(UserError, match=r"labeled no sentence: BadRequestError \(status 400\)"):
         ChatLabeler().label(SENTENCES)
 
 
-def test_neither_key_nor_server_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"set OPENAI_API_KEY .* or choose --labeler local"):
+def test_a_key_or_the_url_of_a_server_is_required() -> None:
+    with pytest.raises(UserError, match=r"set OPENAI_API_KEY .* or use the local labeler"):
         ChatLabeler()
 
 
-def test_a_server_of_ones_own_needs_no_key(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
+def test_a_url_with_a_password_is_rejected() -> None:
+    with pytest.raises(UserError, match="base_url must be a URL without password") as error:
+        ChatLabeler(ChatSettings(base_url="http://me:secret@host/v1"))
+    assert "secret" not in str(error.value)
+
+
+def test_another_server_requires_no_key(
+    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     monkeypatch.delenv("OPENAI_BASE_URL")
@@ -206,164 +157,30 @@ def test_a_server_of_ones_own_needs_no_key(
     assert server.keys == {"Bearer none"}
 
 
-def test_the_cost_is_estimated_before_and_counted_after(
-    server: ChatServer, caplog: pytest.LogCaptureFixture
+def test_cost_is_estimated_before_and_reported_after(
+    server: FakeChatServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
         labeler = ChatLabeler(ChatSettings(price="1000,2000"))
         labeler.label(SENTENCES)
-    # Five answers of 100 tokens sent and 5 received.
+    # Five answers of 100 input tokens and 5 output tokens.
     assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6)
-    assert "labeling: 5 questions, about $" in caplog.text
-    assert "500 tokens sent, 25 received, $0.5500" in caplog.text
+    assert "labeling: 5 requests, about $" in caplog.text
+    assert "500 input tokens, 25 output tokens, $0.5500" in caplog.text
 
 
-def test_a_run_that_would_cost_too_much_does_not_begin(server: ChatServer) -> None:
-    with pytest.raises(UserError, match=r"would cost about \$.* more than --max-cost 0\.01"):
-        ChatLabeler(ChatSettings(price="1000,2000", max_cost=0.01)).label(SENTENCES)
+def test_labeling_that_would_exceed_the_limit_does_not_start(server: FakeChatServer) -> None:
+    settings = ChatSettings(price="1000,2000", max_cost=0.01)
+    with pytest.raises(UserError, match=r"maximum cost must be at least .* but got \$0\.01"):
+        ChatLabeler(settings).label(SENTENCES)
     assert server.requests == []
 
 
-def test_a_limit_needs_a_price(server: ChatServer) -> None:
-    with pytest.raises(UserError, match="the price of 'my-model' is not known here"):
-        ChatLabeler(ChatSettings("my-model", max_cost=1.0))
-    with pytest.raises(UserError, match="--price cheap: give dollars"):
-        ChatLabeler(ChatSettings(price="cheap"))
-
-
-def test_spending_stops_at_the_limit(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_labeling_stops_when_the_limit_is_reached(
+    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(chat, "CONCURRENCY", 1)
-    monkeypatch.setattr(chat, "estimated_tokens", lambda *_: (0, 0))
+    monkeypatch.setattr(spending, "estimated_tokens", lambda *_: (0, 0))
     labeler = ChatLabeler(ChatSettings(price="1000,0", max_cost=0.15))
-    found = labeler.label(SENTENCES)
-    assert found == [RAN, RAN, None, None, None]
+    assert labeler.label(SENTENCES) == [RAN, RAN, None, None, None]
     assert len(server.requests) == 2
-
-
-def test_requests_keep_to_the_rate(server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "MINUTE", 300)
-    started = time.monotonic()
-    ChatLabeler(ChatSettings(rate=2)).label(SENTENCES)
-    # Five requests, two every 0.3 seconds.
-    assert time.monotonic() - started > 0.55
-
-
-BATCH = ChatSettings(batch=True, poll=0.01, price="1000,2000")
-
-
-def test_a_batch_answers_all_in_any_order(server: ChatServer) -> None:
-    server.answers = {text: [text.split()[1]] for text in SENTENCES}
-    labeler = ChatLabeler(BATCH)
-    found = labeler.label(SENTENCES)
-    assert [one and one.answer for one in found] == ["Old", "Young", "Brown", "Fast", "Big"]
-    assert server.requests == []
-    assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6 / 2)
-
-
-def test_what_a_batch_leaves_open_is_asked_again(
-    server: ChatServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    server.batch_failures = {SENTENCES[1]}
-    with caplog.at_level(logging.WARNING):
-        assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert "left 1 of 5 questions open" in caplog.text
-    assert len(server.batches) == 2
-    assert server.requests == []
-
-
-def test_a_batch_that_expires_is_asked_in_the_ordinary_way(server: ChatServer) -> None:
-    states = {"batch-0": ["expired"], "batch-1": ["failed"]}
-
-    class Ending(dict):  # type: ignore[type-arg]
-        def setdefault(self, name: str, _: object) -> object:
-            self[name] = states[name]
-            return self[name]
-
-    server.batches = Ending()
-    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert len(server.requests) == 5
-
-
-def test_a_killed_run_comes_back_to_its_batch(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def die(_: float) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr("demosearch.candidates.batch.time.sleep", die)
-        with pytest.raises(KeyboardInterrupt):
-            ChatLabeler(BATCH).label(SENTENCES)
-    assert ChatLabeler(BATCH).label(SENTENCES) == [RAN] * 5
-    assert len(server.batches) == 1
-    assert server.requests == []
-
-
-def test_a_server_without_batches_is_one_line(
-    server: ChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        import httpx2
-        from openai import NotFoundError
-
-        request = httpx2.Request("POST", server.url)
-        raise NotFoundError("none", response=httpx2.Response(404, request=request), body=None)
-
-    labeler = ChatLabeler(BATCH)
-    monkeypatch.setattr("openai.resources.files.Files.create", refuse)
-    with pytest.raises(UserError, match=r"did not take the batch: .*404.*try without --batch"):
-        labeler.label(SENTENCES)
-
-
-@pytest.mark.parametrize("text", ['"Riding"', "Riding", ' {"word":"Riding"} '])
-def test_parsed_answers(text: str) -> None:
-    assert parse_answer(text) == "Riding"
-
-
-def test_a_cache_that_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("no database")
-    with pytest.raises(UserError, match="cannot open the cache of answers"):
-        ResponseCache(tmp_path / "file" / "answers.sqlite")
-    with pytest.raises(UserError, match="cannot open the cache of answers"):
-        ResponseCache(tmp_path / "file")
-
-
-def test_sentences_are_written_in_the_manner_of_the_best(server: ChatServer) -> None:
-    pairs = [{"sentence": f"The {word} of the town fell", "word": word} for word in WORDS]
-    server.written = [json.dumps({"pairs": pairs[:20]}), json.dumps({"pairs": pairs[15:]})]
-    settings = CandidateSettings(
-        labeler="openai", labeler_model="m", n_sentences=25, dictionary="none", quality=False
-    )
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    found = generate(settings, like=[model]).candidates
-    assert sorted(one.word for one in found) == sorted(WORDS[:25])
-    assert {one.source for one in found} == {"openai:m"}
-    asked = server.requests[0]["messages"][-1]["content"]
-    assert "A jockey riding a horse." in asked
-    assert server.requests[0]["response_format"]["json_schema"]["name"] == "pairs"
-    # What was paid for is kept.
-    count = len(server.requests)
-    again = generate(settings, like=[model]).candidates
-    assert again == found
-    assert len(server.requests) == count
-
-
-@pytest.mark.parametrize("answer", ["I would rather not.", "[]", '{"pairs": [{"word": "X"}]}'])
-def test_a_model_that_writes_nothing_useful_is_an_error(server: ChatServer, answer: str) -> None:
-    server.written = [answer]
-    settings = CandidateSettings(labeler="openai", n_sentences=5, dictionary="none")
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    with pytest.raises(UserError, match="the chat model wrote no sentence"):
-        generate(settings, like=[model])
-    # Asked twice as often as should be needed, no more.
-    assert len(server.requests) == 2
-
-
-def test_writing_obeys_the_limit_on_the_cost(server: ChatServer) -> None:
-    settings = CandidateSettings(
-        labeler="openai", n_sentences=100, dictionary="none", max_cost=1e-9, price="1,1"
-    )
-    model = Demonstration(sentence="A jockey riding a horse.", word="Riding", source="openai:m")
-    with pytest.raises(UserError, match="more than --max-cost"):
-        generate(settings, like=[model])
-    assert not server.requests

@@ -1,18 +1,20 @@
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 import pytest
 
-from demosearch.candidates.curation import Curation, Reason, balanced, stands_in
+from demosearch.candidates.curation import Curation, Reason, balanced, occurs_in, round_robin
 from demosearch.candidates.labeling import clean_word
+from demosearch.errors import UserError
 
 
 def test_a_pair_is_prepared_and_flagged() -> None:
-    found = Curation().admit('A  "dog"\tbarks at night', "dog", "local:x")
-    assert found is not None
-    assert (found.sentence, found.word) == ("A 'dog' barks at night.", "Dog")
-    assert found.word_in_sentence is True
+    candidate = Curation().admit('A  "dog"\tbarks at night', "dog", "local:x")
+    assert candidate is not None
+    assert (candidate.sentence, candidate.word) == ("A 'dog' barks at night.", "Dog")
+    assert candidate.word_in_sentence is True
 
 
 @pytest.mark.parametrize(
@@ -32,14 +34,14 @@ def test_a_pair_is_prepared_and_flagged() -> None:
         ("Was the 'seen', before!", "Other", Reason.DUPLICATE),
     ],
 )
-def test_refusals_are_counted_by_reason(sentence: str, word: str | None, reason: Reason) -> None:
+def test_rejections_are_counted_by_reason(sentence: str, word: str | None, reason: Reason) -> None:
     curation = Curation(forbidden=["Held out sentence"])
     assert curation.admit("Was seen before", "Word", "x") is not None
     assert curation.admit(sentence, word, "x") is None
     assert curation.rejected == Counter({reason: 1})
 
 
-def test_word_in_its_sentence_is_refused_only_on_request() -> None:
+def test_a_word_in_its_sentence_is_rejected_only_on_request() -> None:
     assert Curation().admit("A dog barks loudly", "Dog", "x") is not None
     strict = Curation(refuse_word_in_sentence=True)
     assert strict.admit("A dog barks loudly", "Dog", "x") is None
@@ -47,7 +49,7 @@ def test_word_in_its_sentence_is_refused_only_on_request() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "sentence", "stands"),
+    ("word", "sentence", "occurs"),
     [
         ("Dog", "A dog barks.", True),
         ("Dog", "The dogma.", False),
@@ -56,8 +58,8 @@ def test_word_in_its_sentence_is_refused_only_on_request() -> None:
         ("Sport", "A jockey rides.", False),
     ],
 )
-def test_presence_is_of_the_word_in_any_form(word: str, sentence: str, stands: bool) -> None:
-    assert stands_in(word, sentence) is stands
+def test_a_word_occurs_in_any_form(word: str, sentence: str, occurs: bool) -> None:
+    assert occurs_in(word, sentence) is occurs
 
 
 @pytest.mark.parametrize(
@@ -74,11 +76,13 @@ def test_presence_is_of_the_word_in_any_form(word: str, sentence: str, stands: b
         (None, None),
     ],
 )
-def test_answers_are_read_leniently_but_are_one_word(answer: str | None, word: str | None) -> None:
+def test_quotes_and_punctuation_are_removed_and_one_word_is_required(
+    answer: str | None, word: str | None
+) -> None:
     assert clean_word(answer) == word
 
 
-def test_balanced_order_takes_turns_and_is_seeded() -> None:
+def test_groups_alternate_in_a_balanced_order_that_is_seeded() -> None:
     items = [("noun", n) for n in range(40)] + [("verb", n) for n in range(10)]
     order = balanced(items, lambda item: item[0], seed=1)
     assert sorted(order) == sorted(items)
@@ -87,7 +91,11 @@ def test_balanced_order_takes_turns_and_is_seeded() -> None:
     assert order != balanced(items, lambda item: item[0], seed=2)
 
 
-def test_nearly_the_same_sentence_is_refused_only_with_the_same_word() -> None:
+def test_order_inside_a_group_is_kept() -> None:
+    assert round_robin("AbCde", str.isupper) == ["b", "A", "d", "C", "e"]
+
+
+def test_a_near_duplicate_is_rejected_only_with_the_same_word() -> None:
     first = "a small dark room below the ground in which wine is kept"
     second = "a small dark room below the ground in which beer is kept"
     curation = Curation()
@@ -97,17 +105,17 @@ def test_nearly_the_same_sentence_is_refused_only_with_the_same_word() -> None:
     assert curation.admit(second, "Brewery", "x") is not None
 
 
-def test_another_language_is_refused_only_on_request() -> None:
+def test_another_language_is_rejected_only_on_request() -> None:
     german = "Der Hund bellt in der Nacht und die Katze schläft"
     assert Curation().admit(german, "Hund", "x") is not None
     curation = Curation(language="en")
     assert curation.admit(german, "Hund", "x") is None
     assert curation.rejected == Counter({Reason.LANGUAGE: 1})
-    # A short definition is not surely anything, and stays.
+    # The language of a short definition is uncertain, so it is admitted.
     assert curation.admit("meat from a deer", "Venison", "x") is not None
 
 
-def test_offensive_words_are_refused_in_sentence_and_word() -> None:
+def test_offensive_words_are_rejected_in_sentence_and_word() -> None:
     curation = Curation(offensive=["Darn"])
     assert curation.admit("This darn dog barks", "Dog", "x") is None
     assert curation.admit("This old dog barks", "darn", "x") is None
@@ -115,17 +123,25 @@ def test_offensive_words_are_refused_in_sentence_and_word() -> None:
     assert curation.rejected == Counter({Reason.OFFENSIVE: 2})
 
 
-def test_what_was_refused_is_kept_with_its_reason() -> None:
+def test_rejected_pairs_are_recorded_with_their_reasons() -> None:
     curation = Curation(forbidden=["held out sentence"])
     curation.admits_sentence("Held out sentence", "local:x")
     curation.admit("A dog barks at night", "two words", "local:x")
-    assert [(one.word, one.source, one.reason) for one in curation.refused] == [
+    assert [(pair.word, pair.source, pair.reason) for pair in curation.rejections] == [
         (None, "local:x", Reason.EVALUATION),
         ("two words", "local:x", Reason.NO_WORD),
     ]
 
 
-def test_known_columns_come_along() -> None:
-    found = Curation().admit("meat from a deer", "venison", "wordnet", pos="noun", topic="food")
-    assert found is not None
-    assert (found.pos, found.topic, found.words) == ("noun", "food", 4)
+def test_other_columns_are_added_to_the_candidate() -> None:
+    candidate = Curation().admit("meat from a deer", "venison", "wordnet", pos="noun", topic="food")
+    assert candidate is not None
+    assert (candidate.pos, candidate.topic, candidate.words) == ("noun", "food", 4)
+
+
+def test_the_language_check_without_its_package_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "py3langid", None)
+    with pytest.raises(UserError, match=r"language check requires .*'demosearch\[quality\]'"):
+        Curation(language="en")

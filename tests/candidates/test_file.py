@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from demosearch.candidates import Candidate, read_candidates, write_candidates
+from demosearch.candidates import Candidate, merge_candidates, read_candidates, write_candidates
 from demosearch.errors import UserError
 
 LINE = (
@@ -16,7 +16,7 @@ LINE = (
 )
 
 
-def test_write_then_read_is_identity_and_pandas_reads_it(tmp_path: Path) -> None:
+def test_written_candidates_are_read_unchanged_and_pandas_reads_the_file(tmp_path: Path) -> None:
     candidates = [
         Candidate(sentence="A dog barks.", word="Dog", source="local:x", word_in_sentence=True),
         Candidate(sentence="naïve and 🙂.", word="Ü", pos="noun", score=0.5),
@@ -27,17 +27,17 @@ def test_write_then_read_is_identity_and_pandas_reads_it(tmp_path: Path) -> None
     assert list(frame["word"]) == ["Dog", "Ü"]
 
 
-def test_the_reference_format_is_read(tmp_path: Path) -> None:
+def test_the_format_of_the_reference_implementation_is_read(tmp_path: Path) -> None:
     plain = 'This_sentence_:_"*sent_0*"_means_in_one_word:"'
     (tmp_path / "t.txt").write_text(f"{LINE}\n{plain}\n")
-    (found,) = read_candidates(tmp_path / "t.txt")
-    assert (found.sentence, found.word) == ("A jockey riding a horse.", "Equestrian")
+    (candidate,) = read_candidates(tmp_path / "t.txt")
+    assert (candidate.sentence, candidate.word) == ("A jockey riding a horse.", "Equestrian")
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "holds no candidate"),
+        ("", "contains no candidates"),
         ('{"sentence": "a."}\n', "line 1: word: Field required"),
         ('{"sentence": "a.", "word": "b"}\n{"sentence"\n', "line 2 is not JSON"),
         (
@@ -46,12 +46,12 @@ def test_the_reference_format_is_read(tmp_path: Path) -> None:
         ),
         ('{"sentence": "a </s> b", "word": "b"}\n', "line 1: sentence must not contain </s>"),
         ('{"sentence": "a b", "word": "<|im_end|>"}\n', "line 1: word must not contain <|im_end|>"),
-        ("just words\n", "line 1: neither a JSON object nor a template"),
-        (LINE.replace("This", "X", 1) + "\n", "line 1: the template does not hold exactly one"),
+        ("just words\n", "line 1: must be a JSON object, or a template"),
+        (LINE.replace("This", "X", 1) + "\n", "line 1: the template must contain exactly one"),
         ('{"sentence": 3, "word": "b"}\n', "line 1: sentence: Input should be a valid string"),
     ],
 )
-def test_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
+def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "c.jsonl").write_text(text)
     with pytest.raises(UserError) as error:
         read_candidates(tmp_path / "c.jsonl")
@@ -60,10 +60,17 @@ def test_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> Non
 
 
 @given(st.text())
-def test_no_text_ends_in_anything_but_an_error_with_its_place(
+def test_any_other_text_is_an_error_that_names_the_file(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     path = tmp_path_factory.mktemp("fuzz") / "c.jsonl"
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     with pytest.raises(UserError, match=r"c\.jsonl"):
         read_candidates(path)
+
+
+def test_merged_files_keep_the_first_of_equal_pairs() -> None:
+    dog = Candidate(sentence="A dog barks.", word="Dog", source="local:x")
+    same = Candidate(sentence="A dog barks.", word="Dog", source="wordnet")
+    cat = Candidate(sentence="A cat sleeps.", word="Cat")
+    assert merge_candidates([[dog], [same, cat], []]) == [dog, cat]

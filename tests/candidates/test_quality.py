@@ -28,20 +28,20 @@ def test_word_log_probability_is_the_sum_over_its_tokens(
     tiny: Callable[[str], Path], kind: str
 ) -> None:
     loaded = load(resolve(str(tiny(kind))), precision=Precision.FP32, device="cpu", head=True)
-    found = with_word_log_probability(CANDIDATES, loaded)
+    candidates = with_word_log_probability(CANDIDATES, loaded)
     model = AutoModelForCausalLM.from_pretrained(tiny(kind), dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(tiny(kind))
-    for one in found:
-        question = f'This sentence : "{one.sentence}" means in one word:"'
-        whole = tokenizer(f'{question}{one.word}"', return_tensors="pt").input_ids
+    for candidate in candidates:
+        question = f'This sentence : "{candidate.sentence}" means in one word:"'
+        whole = tokenizer(f'{question}{candidate.word}"', return_tensors="pt").input_ids
         before = len(tokenizer(question).input_ids)
         with torch.inference_mode():
             steps = model(input_ids=whole).logits[0, :-1].log_softmax(-1)
         picked = steps[range(before - 1, whole.shape[1] - 1), whole[0, before:]]
-        assert one.word_log_probability == pytest.approx(float(picked.sum()), abs=1e-3)
+        assert candidate.word_log_probability == pytest.approx(float(picked.sum()), abs=1e-3)
 
 
-def test_word_frequency_is_zipfs() -> None:
+def test_the_frequency_of_a_word_is_its_zipf_frequency() -> None:
     horse, rare = with_word_frequency(
         [Candidate(sentence="x", word="Horse"), Candidate(sentence="x", word="Equestrian")]
     )
@@ -53,33 +53,33 @@ def test_word_frequency_is_zipfs() -> None:
     assert kept[0].zipf == 1.5
 
 
-def test_a_generator_with_a_model_adds_the_columns(tiny: Callable[[str], Path]) -> None:
+def test_the_generator_adds_quality_scores_if_a_model_is_given(tiny: Callable[[str], Path]) -> None:
     settings = CandidateSettings(labeler="none", dictionary="starter", n_dictionary=4)
     model = str(tiny("llama"))
-    for one in generate(settings, model=model, device="cpu").candidates:
-        assert one.word_log_probability is not None
-        assert one.word_log_probability < 0
-        assert one.words == len(one.sentence.split())
+    for candidate in generate(settings, model=model, device="cpu").candidates:
+        assert candidate.word_log_probability is not None
+        assert candidate.word_log_probability < 0
+        assert candidate.words == len(candidate.sentence.split())
     without = generate(settings.model_copy(update={"quality": False}), model=model)
-    assert all(one.word_log_probability is None for one in without.candidates)
+    assert all(candidate.word_log_probability is None for candidate in without.candidates)
 
 
-def test_the_promising_ones_of_every_source_come_first() -> None:
+def test_the_promising_candidates_of_each_source_come_first() -> None:
     def pair(words: int) -> Candidate:
         return Candidate(
             sentence="word " * (words - 1) + "end.", word=f"P{words}", source="wordnet"
         )
 
-    def labeled(name: str, expected: float | None, there: bool = False) -> Candidate:
+    def labeled(name: str, expected: float | None, in_sentence: bool = False) -> Candidate:
         return Candidate(
             sentence=f"A sentence for {name}.",
             word=name,
             source="local:m",
             word_log_probability=expected,
-            word_in_sentence=there,
+            word_in_sentence=in_sentence,
         )
 
-    found = promising_first(
+    ordered = promising_first(
         [
             pair(3),
             labeled("A", -2.0),
@@ -90,6 +90,6 @@ def test_the_promising_ones_of_every_source_come_first() -> None:
             labeled("C", -5.0),
         ]
     )
-    assert [one.word for one in found] == ["B", "P9", "C", "P6", "A", "P3", "P5"]
-    unknown = [labeled("A", None, there=True), labeled("B", None), labeled("C", None)]
-    assert [one.word for one in promising_first(unknown)] == ["B", "C", "A"]
+    assert [candidate.word for candidate in ordered] == ["B", "P9", "C", "P6", "A", "P3", "P5"]
+    unknown = [labeled("A", None, in_sentence=True), labeled("B", None), labeled("C", None)]
+    assert [candidate.word for candidate in promising_first(unknown)] == ["B", "C", "A"]

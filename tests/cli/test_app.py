@@ -103,7 +103,7 @@ sys.exit(main(sys.argv[1:]))
         ("run --model {model} --dev bad.csv", "bad.csv, line 3: score 'x' is not a number"),
         ("run --model {model} --dev few.csv", "1 pairs; at least 10 are needed"),
         ("run --model {model} --dev flat.csv", "every score is 2"),
-        ("run --model {model} --dev starter --candidates empty.jsonl", "holds no candidate"),
+        ("run --model {model} --dev starter --candidates empty.jsonl", "contains no candidates"),
         ("run --model {model} --dev starter --set x=1", "x: Extra inputs are not permitted"),
         ("run --model {model} --dev starter --budget soon", "budget: budget 'soon': write a time"),
         ("run --model {model} --dev starter --patience 0", "patience: Input should be greater"),
@@ -137,11 +137,14 @@ sys.exit(main(sys.argv[1:]))
         ("candidates --model nope --out c.jsonl", "unknown model 'nope'"),
         ("candidates --labeler none", "give --out FILE"),
         ("candidates --show none.jsonl", "cannot read candidates file none.jsonl"),
-        ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl holds no candidate"),
+        ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl contains no candidates"),
         ("candidates --out c.jsonl --votes 0", "votes: Input should be greater than or equal to 1"),
         ("embed --model {model} --devices 0,,1 bad.csv --out v.npy", "--devices 0,,1"),
         ("embed --model {model} --template x bad.csv --out v.npy", "unknown template 'x'"),
-        ("candidates --out c.jsonl --labeler none --dictionary x", "no dictionary 'x'"),
+        (
+            "candidates --out c.jsonl --labeler none --dictionary x",
+            "the dictionary must be wordnet, starter, none or an existing file but got 'x'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line_and_found_before_torch_is_imported(
@@ -319,7 +322,7 @@ def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:
         assert built.returncode == 0, built.stderr
     refused = [json.loads(line) for line in (tmp_path / "a.refused.jsonl").read_text().splitlines()]
     assert refused
-    assert {one["reason"] for one in refused} == {"a word of the offensive words"}
+    assert {one["reason"] for one in refused} == {"contains an offensive word"}
     merged = demosearch(
         "candidates", "--merge", tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "a.jsonl",
         "--out", tmp_path / "both.jsonl", "--json",

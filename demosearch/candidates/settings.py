@@ -1,0 +1,139 @@
+"""The options of the candidate generator: each one is a field here, and nowhere else.
+
+The command line, pipeline files, `--set` and `demosearch schema` are derived from these fields.
+"""
+
+from __future__ import annotations
+
+import os
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from demosearch.candidates.prices import Price
+
+AUTO = "auto"
+NONE = "none"
+STARTER = "starter"
+STSB_TRAIN = "stsb-train"
+WORDNET = "wordnet"
+
+DEFAULT_CHAT_MODEL = "gpt-4o-mini"
+KEY_VARIABLE = "OPENAI_API_KEY"
+URL_VARIABLE = "OPENAI_BASE_URL"
+
+
+class LabelerKind(StrEnum):
+    """The labeling backend."""
+
+    AUTO = "auto"
+    OPENAI = "openai"
+    LOCAL = "local"
+    NONE = "none"
+
+
+def key_is_set() -> bool:
+    """Whether the environment has an API key, or the URL of a chat server."""
+    return bool(os.environ.get(KEY_VARIABLE) or os.environ.get(URL_VARIABLE))
+
+
+def check_url(base_url: str | None) -> str | None:
+    """Return the URL of a chat server, which is written into files.
+
+    Raises:
+        ValueError: it may contain a secret. The message does not repeat it.
+    """
+    parts = urlsplit(base_url or "")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError(
+            "must be a URL without password, query and fragment, because it is written to files;"
+            f" set the key in {KEY_VARIABLE}"
+        )
+    return base_url
+
+
+class CandidateSettings(BaseModel):
+    """The options of the candidate generator."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    labeler: LabelerKind = Field(
+        LabelerKind.AUTO,
+        description="labeling backend: auto (openai if a key is set, otherwise local), openai,"
+        " local or none",
+    )
+    labeler_model: str | None = Field(
+        None,
+        description="model that labels: a chat model (openai) or a model name (local); default:"
+        f" {DEFAULT_CHAT_MODEL} (openai) or the model itself (local)",
+    )
+    sentences: str = Field(
+        AUTO,
+        description="sentences to label: auto (stsb-train if it is available, otherwise starter),"
+        " stsb-train, starter or a file",
+    )
+    n_sentences: Annotated[int, Field(ge=0)] = Field(
+        100, description="number of labeled sentences to build"
+    )
+    dictionary: str = Field(
+        AUTO,
+        description="dictionary: auto (wordnet if it is installed, otherwise starter), wordnet,"
+        " starter, none or a file",
+    )
+    n_dictionary: Annotated[int, Field(ge=0)] = Field(
+        200, description="number of dictionary pairs to build"
+    )
+    headwords: str | None = Field(
+        None,
+        description="file of headwords to look up in WordNet; default: the list that ships with"
+        " demosearch",
+    )
+    download: bool = Field(
+        False, description="download WordNet through NLTK if it is not installed"
+    )
+    base_url: str | None = Field(
+        None, description=f"URL of the chat server; default: {URL_VARIABLE}, or OpenAI's API"
+    )
+    votes: Annotated[int, Field(ge=1, le=25)] = Field(
+        1, description="answers of the chat model per sentence; the majority decides"
+    )
+    rate: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="maximum number of requests per minute to the chat server"
+    )
+    max_cost: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="maximum cost of labeling in US dollars"
+    )
+    price: str | None = Field(
+        None,
+        description="price of the chat model in US dollars per million input and output tokens,"
+        " e.g. 0.15,0.60; default: the price list of demosearch",
+    )
+    refuse_word_in_sentence: bool = Field(
+        False,
+        description="reject pairs whose word occurs in the sentence; by default they are flagged",
+    )
+    language: str | None = Field(
+        None,
+        description="reject sentences that are in another language than this ISO 639-1 code, e.g."
+        " en",
+    )
+    offensive_words: str | None = Field(
+        None,
+        description="file of words, separated by white space; pairs that contain one are rejected",
+    )
+    quality: bool = Field(
+        True,
+        description="add quality scores: the frequency of the word, and its log-probability if a"
+        " model is given",
+    )
+
+    _check_url = field_validator("base_url")(check_url)
+
+    @field_validator("price")
+    @classmethod
+    def _check_price(cls, value: str | None) -> str | None:
+        if value is not None:
+            Price.parse(value)
+        return value

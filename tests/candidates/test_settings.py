@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+from pydantic import ValidationError
+
+from demosearch import candidates
+from demosearch.candidates import CandidateSettings, settings
+from demosearch.candidates.prices import Price
+from demosearch.errors import first_error
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("labeler", "chatgpt", "labeler: Input should be 'auto', 'openai', 'local' or 'none'"),
+        ("n_sentences", -1, "n_sentences: Input should be greater than or equal to 0"),
+        ("votes", 26, "votes: Input should be less than or equal to 25"),
+        ("max_cost", 0, "max_cost: Input should be greater than 0"),
+        ("price", "free", "price: must be two numbers separated by a comma"),
+        ("price", "1,-2", "but got '1,-2'"),
+        ("base_url", "http://me:secret@host/v1", "base_url: must be a URL without password"),
+        ("base_url", "http://host/v1?key=secret", "base_url: must be a URL without password"),
+    ],
+)
+def test_invalid_values_are_rejected(option: str, value: object, message: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        CandidateSettings.model_validate({option: value})
+    assert message in first_error(error.value)
+    assert "secret" not in first_error(error.value)
+
+
+def test_settings_are_frozen_and_every_option_has_a_help_text() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        CandidateSettings().votes = 2  # type: ignore[misc]
+    assert all(field.description for field in CandidateSettings.model_fields.values())
+
+
+def test_documented_import_paths_exist() -> None:
+    generate = import_module("demosearch.candidates.generate")
+    assert generate.CandidateSettings is CandidateSettings is settings.CandidateSettings
+    assert generate.generate is candidates.generate
+
+
+def test_price_is_per_million_tokens() -> None:
+    assert Price.parse("0.15, 0.60") == Price(0.15, 0.60)
+    assert Price(0.5, 2.0).of(1_000_000, 500_000) == pytest.approx(1.5)
