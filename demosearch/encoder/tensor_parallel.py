@@ -16,13 +16,20 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
 
-if TYPE_CHECKING:
-    from demosearch.encoder.encoder import Encoder
+
+class Follower(Protocol):
+    """The part of an encoder that repeats the passes of the first process."""
+
+    token_budget: int
+
+    def encode_layers(self, texts: Sequence[str], prompt: Prompt, layers: Sequence[int], /) -> Any:
+        """Run one pass."""
+        ...
 
 
 def processes() -> int:
@@ -57,7 +64,7 @@ def lead() -> None:
     atexit.register(dismiss)
 
 
-def follow(encoder: Encoder) -> None:
+def follow(encoder: Follower) -> None:
     """Run the passes that the first process announces until it ends."""
     from torch import distributed
 

@@ -228,7 +228,7 @@ def test_unsupported_prompts_are_refused(tiny: Callable[[str], Path], tmp_path: 
     with pytest.raises(UserError, match="was made for other weights"):
         export_sentence_transformer(path, tmp_path / "out", model=str(tiny("opt")))
     assert not (tmp_path / "out").exists()
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="must be a new or empty folder"):
         export_sentence_transformer(path, tmp_path)
 
 
