@@ -1,12 +1,12 @@
-"""How well each quality score foretells a candidate's score in a search.
+"""Measure how well each quality score predicts a candidate's score in a search.
 
-    python benchmarks/quality.py --recorded benchmarks/recorded/smollm2-135m.npz --data ../shared/data
+    python benchmarks/quality.py --recorded benchmarks/recorded/smollm2-135m.npz [--data DIR]
     python benchmarks/quality.py --run runs/smollm2-135m [--model smollm2-135m]
 
-Reads what `record.py` recorded, where the truth is the score on all dev pairs at the last layer, or a
-run's folder, where it is the score on the first rung, on which every candidate was scored (`--rung`
-names another). Prints Spearman's correlation over the candidates with a 95% bootstrap interval, for all
-and by source, and what the order of the trials that follows from them is worth.
+The ground truth is either in a file of `record.py`: the score on all dev pairs at the last layer. Or it is
+in a run folder: the score on the first rung, on which every candidate was scored (`--rung` names another
+one). Prints Spearman's correlation over the candidates with a 95% bootstrap interval, for all candidates
+and by source, and the best score among the first candidates in the order that the search uses.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     given = parser.add_mutually_exclusive_group(required=True)
-    given.add_argument("--recorded", type=Path, help="what record.py wrote")
-    given.add_argument("--run", type=Path, help="a run's folder")
+    given.add_argument("--recorded", type=Path, help="file of record.py")
+    given.add_argument("--run", type=Path, help="run folder")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", help="data folder (default: DEMOSEARCH_DATA)")
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--rung", type=int, help="pairs of the rung that is the truth")
+    parser.add_argument("--rung", type=int, help="rung of the ground truth, by its number of pairs")
     arguments = parser.parse_args()
 
     if arguments.recorded:
@@ -50,10 +50,10 @@ def main() -> None:
         rows, pairs = of_run(arguments.run, arguments.model, arguments.rung)
     kinds = {"all": rows}
     kinds |= {str(source): part for source, part in rows.groupby("source")}
-    print(f"{len(rows)} candidates, truth: Spearman x 100 on {pairs} dev pairs\n")
+    print(f"{len(rows)} candidates, ground truth: Spearman x 100 on {pairs} dev pairs\n")
     show(
-        ("score of the first", "in the order of the search", "in a random order"),
-        [(f"{first}, best", *best_of_first(rows, first)) for first in (5, 10, 20, 40)],
+        ("best score of the first", "in the order of the search", "in random order"),
+        [(first, *best_of_first(rows, first)) for first in (5, 10, 20, 40)],
     )
     print()
     show(
@@ -62,24 +62,24 @@ def main() -> None:
     )
 
 
-def of_recorded(recorded: Recorded, dev: str, data: str) -> tuple[pd.DataFrame, int]:
-    """Return the candidates' quality scores and scores on all pairs at the last layer."""
+def of_recorded(recorded: Recorded, dev: str, data: str | None) -> tuple[pd.DataFrame, int]:
+    """Return quality scores and the scores on all pairs at the last layer, and the number of pairs."""
     pairs = recorded.pairs(dev, data)
     rows = pd.DataFrame(recorded.features, columns=list(FEATURES))
     rows["source"] = recorded.sources
     rows["truth"] = [
-        spearman(each[-1].astype(np.float32), pairs.scores) for each in recorded.cosines
+        spearman(cosines[-1].astype(np.float32), pairs.scores) for cosines in recorded.cosines
     ]
     return rows, len(pairs)
 
 
 def of_run(folder: Path, model: str, rung: int | None) -> tuple[pd.DataFrame, int]:
-    """Return the quality scores of a run's candidates and their scores on a rung."""
+    """Return quality scores and the scores on a rung of a run, and the number of pairs."""
     candidates = with_word_frequency(read_candidates(folder / "candidates.jsonl"))
-    if any(one.word_log_probability is None for one in candidates):
+    if any(candidate.word_log_probability is None for candidate in candidates):
         loaded = load(resolve(model), head=True)
         candidates = with_word_log_probability(candidates, loaded, show_progress=True)
-    columns = pd.DataFrame([one.model_dump() for one in candidates]).set_index("id")
+    columns = pd.DataFrame([candidate.model_dump() for candidate in candidates]).set_index("id")
     columns["words"] = columns["sentence"].str.split().str.len()
     trials = pd.read_csv(folder / "trials.csv").set_index("candidate")
     rungs = sorted(
@@ -91,13 +91,16 @@ def of_run(folder: Path, model: str, rung: int | None) -> tuple[pd.DataFrame, in
 
 
 def best_of_first(rows: pd.DataFrame, first: int) -> tuple[str, str]:
-    """Return the mean best score of the first so many, over the order of those that are alike."""
-    found: list[list[float]] = [[], []]
+    """Return the best score among the first candidates in the search's order and in random order.
+
+    Both are means over 200 random orders of ties.
+    """
+    best: list[list[float]] = [[], []]
     for seed in range(200):
-        drawn = rows.sample(frac=1, random_state=seed)
+        shuffled = rows.sample(frac=1, random_state=seed)
         candidates = [
             Candidate(
-                # Its words alone are counted.
+                # Only the number of its words matters.
                 sentence=" ".join(["word"] * int(row["words"])),
                 word="Word",
                 source=row["source"],
@@ -105,29 +108,29 @@ def best_of_first(rows: pd.DataFrame, first: int) -> tuple[str, str]:
                 word_log_probability=row["word_log_probability"],
                 truth=row["truth"],
             )
-            for row in drawn.to_dict("records")
+            for row in shuffled.to_dict("records")
         ]
-        for place, order in enumerate((promising_first(candidates), candidates)):
-            found[place].append(max(one.model_dump()["truth"] for one in order[:first]))
-    return f"{np.mean(found[0]):.2f}", f"{np.mean(found[1]):.2f}"
+        for scores, order in zip(best, (promising_first(candidates), candidates), strict=True):
+            scores.append(max(candidate.model_dump()["truth"] for candidate in order[:first]))
+    return f"{np.mean(best[0]):.2f}", f"{np.mean(best[1]):.2f}"
 
 
 def correlation(rows: pd.DataFrame, score: str) -> str:
-    """Return the rank correlation and its bootstrap interval in words."""
+    """Return the rank correlation with its bootstrap interval as text; empty if there is none."""
     known = rows.dropna(subset=[score]) if score in rows else rows.iloc[:0]
     values = known[score].astype(float).to_numpy() if len(known) else np.zeros(0)
     if len(set(values)) < 2 or len(values) < 10:
         return ""
     truth = known["truth"].to_numpy()
-    found = stats.spearmanr(values, truth).statistic
+    observed = stats.spearmanr(values, truth).statistic
     generator = np.random.default_rng(0)
-    again = []
+    resampled = []
     for _ in range(1000):
-        drawn = generator.integers(0, len(values), len(values))
-        if len(set(values[drawn])) > 1:
-            again.append(stats.spearmanr(values[drawn], truth[drawn]).statistic)
-    low, high = np.percentile(again, [2.5, 97.5])
-    return f"{found:+.2f} [{low:+.2f}, {high:+.2f}]"
+        sample = generator.integers(0, len(values), len(values))
+        if len(set(values[sample])) > 1:
+            resampled.append(stats.spearmanr(values[sample], truth[sample]).statistic)
+    low, high = np.percentile(resampled, [2.5, 97.5])
+    return f"{observed:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A small valid demonstrations file."""
+"""Example data: a small valid demonstrations file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOCKEY = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
 def demonstrations_file(
     model: ModelRecord | None = None, layer: int = 3, demonstration: Demonstration = JOCKEY
 ) -> DemonstrationsFile:
-    """Return a file with one prompt."""
+    """Return a demonstrations file with one prompt."""
     return DemonstrationsFile(
         model=model
         or ModelRecord(name="opt-125m", source="facebook/opt-125m", revision="", precision="fp32"),

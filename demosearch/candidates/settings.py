@@ -1,4 +1,4 @@
-"""The options of the candidate generator: each one is a field here, and nowhere else.
+"""The options of the candidate generator. Each option is defined here and nowhere else.
 
 The command line, pipeline files, `--set` and `demosearch schema` are derived from these fields.
 """

@@ -43,7 +43,7 @@ class Spending:
 
     @property
     def limit_reached(self) -> bool:
-        """Whether no further request may be sent."""
+        """Whether the cost has reached the limit, so that no more requests may be sent."""
         return self._limit is not None and (self.cost or 0.0) >= self._limit
 
     def add(self, response: Response) -> None:

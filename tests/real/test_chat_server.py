@@ -1,4 +1,4 @@
-"""The chat labeler with a real peer: `transformers serve` and the embedded model over HTTP."""
+"""The chat labeler with a real server: `transformers serve` and the embedded model over HTTP."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SECONDS_TO_START = 180
 
 @pytest.fixture(scope="module")
 def model() -> str:
-    """The embedded model's folder: the server reads safetensors, not a package's GGUF."""
+    """The folder of the embedded model: the server reads safetensors and no GGUF file."""
     source = resolve("smollm2-135m")
     return unpacked(source.name, source.source, torch.float32)[0]
 
 
 @contextmanager
 def serving(model: str, log_file: Path) -> Iterator[str]:
-    """Run a server; the value is its URL."""
+    """Run a server inside the block and yield its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -64,7 +64,9 @@ def wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
     raise AssertionError("the server did not start")
 
 
-def test_a_real_server_labels_and_is_asked_once(model: str, tmp_path: Path) -> None:
+def test_a_real_server_labels_sentences_and_its_answers_are_cached(
+    model: str, tmp_path: Path
+) -> None:
     cache = ResponseCache(tmp_path / "answers.sqlite")
     with serving(model, tmp_path / "server.log") as url:
         settings = ChatSettings(model=model, base_url=url)
@@ -72,6 +74,6 @@ def test_a_real_server_labels_and_is_asked_once(model: str, tmp_path: Path) -> N
     words = [label.answer for label in labels if label]
     assert len(words) == len(SENTENCES)
     assert all(word.replace("-", "").isalpha() and word[0].isupper() for word in words)
-    # Nobody answers at that address any more, and nobody has to.
+    # The server has stopped, so the labels come from the cache.
     assert ChatLabeler(settings, cache).label(SENTENCES) == labels
     cache.close()
