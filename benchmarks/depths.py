@@ -1,14 +1,14 @@
-"""Cuts the embedded model off behind some of its layers: models of several sizes where no others are.
+"""Cuts the packaged model after some of its layers, to obtain models of several sizes.
 
     python benchmarks/depths.py 10 20 22 24 26 28 --out models
     demosearch candidates --model smollm2-135m --labeler local --sentences stsb-train --dictionary wordnet \
-        --exclude stsb --data ../shared/data --out candidates.jsonl
-    demosearch run --model models/first-* smollm2-135m --candidates candidates.jsonl --data ../shared/data \
+        --exclude stsb --data DATA --out candidates.jsonl
+    demosearch run --model models/first-* smollm2-135m --candidates candidates.jsonl --data DATA \
         --out runs/depths
 
-The run is the paper's search for each of them on the same candidates; `notebooks/model_size.ipynb` shows
-it. The last norm stays where it was. A cut model was never trained to end there, so these are sizes of
-one model and not of a family.
+`run` searches for each of them with the same candidates, as in the paper; `notebooks/model_size.ipynb` draws
+the results. The final norm is kept. A shortened model was never trained to end at its last layer, so these
+models are not a family of sizes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from demosearch.models.source import weights_path
 
 
 def main() -> None:
-    """Write a folder a depth."""
+    """Save a folder for each depth."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("layers", nargs="+", type=int)
     parser.add_argument("--out", type=Path, default=Path("models"))
@@ -36,7 +36,7 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(path)
     for depth in arguments.layers:
         folder = arguments.out / f"first-{depth}"
-        # It says which weights it leaves out.
+        # transformers reports the weights that it leaves out.
         with quiet_transformers():
             model = AutoModel.from_pretrained(path, num_hidden_layers=depth, dtype=dtype)
             model.save_pretrained(folder)

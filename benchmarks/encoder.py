@@ -1,16 +1,18 @@
-"""One candidate over STS-B dev: this encoder, the reference implementation's way, and sentence-transformers.
+"""Time of one candidate on STS-B dev: this encoder, the reference implementation, sentence-transformers.
 
-    python benchmarks/encoder.py --data ../shared/data [--pairs 1500] [--precision fp32] [--repeats 3]
+    python benchmarks/encoder.py [--data DATA] [--pairs 1500] [--precision fp32] [--repeats 3]
 
-All sides get the same sentences under the same demonstration and take turns in one session; medians are
-printed, and the farthest that any sentence's embedding is from ours. The last column is the share of the
-machine's matrix product rate that is used for tokens that have to be run: those of the distinct
-sentences and of the words behind them, times two, times the parameters that multiply.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. All implementations encode the same
+sentences under the same demonstration and take turns in one session. The table shows medians, and the
+largest distance between an embedding and ours. The last column is the time that the necessary matrix
+products take at the machine's full rate, as a share of the measured time. Necessary are the tokens of the
+distinct sentences and of the words behind them, times two, times the parameters that multiply.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from unittest import mock
 
@@ -35,13 +37,13 @@ from demosearch.selection.rungs import stratified_order
 
 
 def main() -> None:
-    """Objective and print the tables."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
     parser.add_argument("--pairs", type=int, default=1500, help="stratified STS-B dev pairs")
     parser.add_argument(
-        "--precision", choices=["fp32", "bf16", "fp16"], help="default: fastest here"
+        "--precision", choices=["fp32", "bf16", "fp16"], help="default: the fastest on this device"
     )
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument(
@@ -56,7 +58,7 @@ def main() -> None:
     precision = Precision(arguments.precision or default_precision(device))
     dev = read_pairs("stsb", Split.DEV, arguments.data)
     chosen = stratified_order(dev.scores, 0)[: arguments.pairs]
-    # In the order of the file, as the reference takes them: all first sentences, then all second.
+    # In the order of the reference implementation: all first sentences, then all second ones.
     rows = sorted(int(row) for row in chosen)
     texts = [dev.sentences1[row] for row in rows] + [dev.sentences2[row] for row in rows]
     encoder = Encoder.load(arguments.model, precision=precision, device=device)
@@ -77,14 +79,15 @@ def candidates(
     texts: Sequence[str],
     repeats: int,
 ) -> None:
-    """Compare ways of encoding one candidate."""
-    floats = dict.fromkeys((precision, Precision.FP32))
+    """Compare implementations on one candidate."""
     sides: dict[str, Callable[[], np.ndarray]] = {
         f"demosearch, {precision}": lambda: encoder.encode(texts, PROMPT)
     }
-    for each in floats:
-        model, tokenizer = causal(name, each, device)
-        sides[f"reference way, {each}"] = lambda m=model, t=tokenizer: reference(m, t, texts)
+    for reference_precision in dict.fromkeys((precision, Precision.FP32)):
+        model, tokenizer = causal(name, reference_precision, device)
+        sides[f"reference implementation, {reference_precision}"] = lambda m=model, t=tokenizer: (
+            reference(m, t, texts)
+        )
     student = sentence_transformer(name, precision, device)
     rendered = [PROMPT.render(text) for text in texts]
     sides[f"sentence-transformers, {precision}"] = lambda: student.encode(rendered, batch_size=32)
@@ -98,9 +101,9 @@ def candidates(
         (
             "one candidate",
             "seconds",
-            "times ours",
+            "ratio",
             "largest distance (1 - cosine)",
-            "share of the products' rate",
+            "share of necessary products",
         ),
         [
             (
@@ -114,62 +117,62 @@ def candidates(
         ],
     )
     print(
-        f"{tokens} tokens have to be run; matrix products alone: {rate / 1e9:.0f} GFLOP/s,"
+        f"{tokens} necessary tokens; matrix products alone: {rate / 1e9:.0f} GFLOP/s,"
         f" {floor:.1f} s\n"
     )
 
 
 def layers(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
-    """Compare one layer, an early one, and all layers of one pass."""
+    """Compare the last layer, earlier layers, and all layers in one pass."""
     half, late = encoder.layers // 2, encoder.layers - 2
     sides: dict[str, Callable[[], object]] = {
         "last layer": lambda: encoder.encode(texts, PROMPT),
-        "all layers of one pass": lambda: encoder.encode_layers(texts, PROMPT),
+        "all layers in one pass": lambda: encoder.encode_layers(texts, PROMPT),
         f"layer {late} of {encoder.layers}": lambda: encoder.encode_layers(texts, PROMPT, [late]),
         f"layer {half} of {encoder.layers}": lambda: encoder.encode_layers(texts, PROMPT, [half]),
     }
     seconds = medians(sides, repeats)
     base = median(seconds["last layer"])
     show(
-        ("layer", "seconds", "of the last layer's"),
+        ("layer", "seconds", "ratio to the last layer"),
         [
-            (key, f"{median(each):.1f}", f"{median(each) / base:.2f}")
-            for key, each in seconds.items()
+            (key, f"{median(runs):.1f}", f"{median(runs) / base:.2f}")
+            for key, runs in seconds.items()
         ],
     )
 
 
 def changes(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
-    """Take away one thing at a time."""
-    found = encoder.token_budget
+    """Disable one optimization at a time."""
+    default_budget = encoder.token_budget
 
     def with_budget(budget: int) -> None:
         encoder.token_budget = budget
         encoder.encode(texts, PROMPT)
-        encoder.token_budget = found
+        encoder.token_budget = default_budget
 
     def without_prefix() -> None:
         with mock.patch("demosearch.encoder.batching.shared_prefix", return_value=[]):
             encoder.encode(texts, PROMPT)
 
-    def tokenized_anew() -> None:
+    def without_token_cache() -> None:
         encoder._tokenize = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)
         encoder.encode(texts, PROMPT)
 
     sides: dict[str, Callable[[], object]] = {
-        f"as it is ({found} tokens a pass)": lambda: encoder.encode(texts, PROMPT),
+        f"none ({default_budget} tokens per pass)": lambda: encoder.encode(texts, PROMPT),
         "without the shared prefix": without_prefix,
-        "sentences tokenized anew": tokenized_anew,
-        f"{found // 4} tokens a pass": lambda: with_budget(found // 4),
-        f"{found * 4} tokens a pass": lambda: with_budget(found * 4),
+        "without the token cache": without_token_cache,
+        f"{default_budget // 4} tokens per pass": lambda: with_budget(default_budget // 4),
+        f"{default_budget * 4} tokens per pass": lambda: with_budget(default_budget * 4),
     }
     seconds = medians(sides, repeats)
     base = median(next(iter(seconds.values())))
     show(
-        ("change", "seconds", "times as it is"),
+        ("change", "seconds", "ratio"),
         [
-            (key, f"{median(each):.1f}", f"{median(each) / base:.2f}")
-            for key, each in seconds.items()
+            (key, f"{median(runs):.1f}", f"{median(runs) / base:.2f}")
+            for key, runs in seconds.items()
         ],
     )
 
@@ -177,7 +180,7 @@ def changes(encoder: Encoder, texts: Sequence[str], repeats: int) -> None:
 def causal(
     name: str, precision: Precision, device: str
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load the model with its head, padded at the left with token 0 as the reference pads."""
+    """Load the model with its head, padded on the left with token 0 as in the reference implementation."""
     dtype = dtype_of(precision, device)
     path, _ = weights_path(resolve(name), dtype)
     tokenizer = AutoTokenizer.from_pretrained(path, padding_side="left")
@@ -189,7 +192,7 @@ def causal(
 def reference(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]
 ) -> np.ndarray:
-    """Encode in the reference's way: head and all states, 32 at a time as they come, nothing kept."""
+    """Encode as the reference implementation: head and all states, 32 prompts at a time, no cache."""
     states = []
     with torch.inference_mode():
         for start in range(0, len(texts), 32):

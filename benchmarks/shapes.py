@@ -1,11 +1,11 @@
-"""Candidate time over the arithmetic floor for the shapes of large models, with random weights.
+"""Time of a candidate compared with its matrix products, for the shapes of large models.
 
     python benchmarks/shapes.py [--shapes opt-1.3b llama-7b llama-13b] [--precisions bf16 int8 nf4]
 
-Meant for a GPU; runs anywhere (small shapes on a CPU). No weights are fetched: a model of the shape is
-made and saved in a temporary folder, so that it is loaded and quantised by the ordinary way. The floor
-is the tokens that have to be run, times two, times the parameters that multiply, over the rate that
-matrix products of these shapes alone reach in 16 bits.
+Intended for a GPU; small shapes run on a CPU. No weights are downloaded: a model of each shape with random
+weights is saved in a temporary folder, and is loaded and quantized as any other model. The floor is the
+number of necessary tokens, times two, times the parameters that multiply, divided by the rate that matrix
+products of these shapes reach in 16 bits.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from transformers import (
 
 from demosearch import Encoder
 
-# STS-B dev has 2910 distinct sentences of eleven words, the longest of 56.
+# STS-B dev has 2910 distinct sentences with eleven words on average and 56 at most.
 SENTENCES = 2910
 WORDS = 11
 
 
-def llama(layers: int, width: int, wide: int, heads: int) -> LlamaConfig:
-    """Return a LLaMA's configuration."""
+def llama(layers: int, width: int, inner: int, heads: int) -> LlamaConfig:
+    """Return the configuration of a LLaMA model."""
     return LlamaConfig(
         num_hidden_layers=layers,
         hidden_size=width,
-        intermediate_size=wide,
+        intermediate_size=inner,
         num_attention_heads=heads,
     )
 
@@ -72,7 +72,7 @@ def main() -> None:
     parser.add_argument("--sentences", type=int, default=SENTENCES if gpu else 300)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
-    texts = made_up(arguments.sentences)
+    texts = random_sentences(arguments.sentences)
     print(f"{len(texts)} sentences of about {WORDS} words, one demonstration; {machine()}\n")
     rows = []
     for shape in arguments.shapes:
@@ -100,13 +100,13 @@ def main() -> None:
                 if gpu:
                     torch.cuda.empty_cache()
     show(
-        ("shape", "precision", "tokens a pass", "seconds a candidate", "floor", "over the floor"),
+        ("shape", "precision", "tokens per pass", "seconds per candidate", "floor", "ratio"),
         rows,
     )
 
 
-def made_up(number: int) -> list[str]:
-    """Return sentences with STS-B's spread of lengths, none like another."""
+def random_sentences(number: int) -> list[str]:
+    """Return distinct sentences with the distribution of lengths of STS-B."""
     generator = np.random.default_rng(0)
     lengths = np.clip(generator.lognormal(np.log(WORDS), 0.45, number).astype(int), 3, 56)
     return [
@@ -115,7 +115,7 @@ def made_up(number: int) -> list[str]:
 
 
 def save(config: PreTrainedConfig, folder: Path) -> None:
-    """Write a model of a shape with random weights, and a tokenizer of a token a word."""
+    """Save a model of a shape with random weights, and a tokenizer with one token per word."""
     vocabulary = [
         "<unk>",
         "<s>",
@@ -127,7 +127,7 @@ def save(config: PreTrainedConfig, folder: Path) -> None:
     ]
     words = vocabulary + [f"w{word}" for word in range(20_000)]
     backend = Tokenizer(
-        models.WordLevel({word: place for place, word in enumerate(dict.fromkeys(words))}, "<unk>")
+        models.WordLevel({word: index for index, word in enumerate(dict.fromkeys(words))}, "<unk>")
     )
     backend.pre_tokenizer = pre_tokenizers.Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>").save_pretrained(folder)

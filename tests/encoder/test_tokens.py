@@ -96,7 +96,7 @@ def test_a_template_without_words_before_the_text_is_tokenized_whole(
     assert found == whole(tokenizer, TEXTS, prompt)
 
 
-def test_what_is_cache_has_a_bound(
+def test_the_cache_has_a_maximum_size(
     tokenizer: PreTrainedTokenizerBase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("demosearch.encoder.tokens.CACHE_SIZE", 5)

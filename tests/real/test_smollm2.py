@@ -1,4 +1,4 @@
-"""The main job on a real model and, where it lies beside the checkout, on real data."""
+"""Tests with a real model and, if DEMOSEARCH_DATA is set, with real data."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from nbclient import NotebookClient
 from demosearch import Embedder, Encoder, Prompt, search
 from demosearch.candidates import CandidateSettings, generate, write_candidates
 from demosearch.datasets import Pairs, Split, read_pairs
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.metrics.statistics import spearman
 from demosearch.models.known import resolve
@@ -32,7 +33,7 @@ def encoder() -> Encoder:
     return Encoder.load(MODEL, device="cpu")
 
 
-def test_the_second_start_unpacks_nothing(
+def test_the_packaged_model_is_unpacked_only_once(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -44,7 +45,7 @@ def test_the_second_start_unpacks_nothing(
     assert "SmolLM2-135M-Instruct.Q4_1.gguf, dequantised" in loaded.record.source
 
 
-def test_equals_a_plain_forward(encoder: Encoder) -> None:
+def test_states_equal_those_of_a_plain_forward_pass(encoder: Encoder) -> None:
     candidates = generate(
         CandidateSettings(labeler="none", dictionary="starter", n_dictionary=2)
     ).candidates
@@ -60,7 +61,7 @@ def test_equals_a_plain_forward(encoder: Encoder) -> None:
         assert cosine > 0.9999
 
 
-def test_bfloat16_embeds_as_float32_to_rounding(encoder: Encoder) -> None:
+def test_bfloat16_embeddings_equal_float32_up_to_rounding(encoder: Encoder) -> None:
     texts = ["A man plays a guitar.", "", "'Quote' first", "Stocks fell 3.5% on Monday", "Dogs run"]
     states = [
         Encoder.load(MODEL, precision=precision, device="cpu").encode(texts, Prompt())
@@ -71,31 +72,31 @@ def test_bfloat16_embeds_as_float32_to_rounding(encoder: Encoder) -> None:
 
 
 @pytest.mark.data
-def test_tokens_put_together_are_those_of_the_whole_prompt(encoder: Encoder, data: Path) -> None:
+def test_spliced_tokens_equal_those_of_the_whole_prompt(encoder: Encoder, data: Path) -> None:
     texts = [prepare(text) for text in read_pairs("stsb", Split.DEV, str(data)).sentences()]
     tokenize = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)
     candidates = generate(
         CandidateSettings(labeler="none", dictionary="starter", n_dictionary=3)
     ).candidates
-    for one in candidates:
-        prompt = Prompt(demonstrations=(one,))
+    for candidate in candidates:
+        prompt = Prompt(demonstrations=(candidate,))
         whole = encoder.tokenizer([text.join(prompt.parts) for text in texts]).input_ids
         assert [tokens.ids for tokens in tokenize(texts, prompt)] == whole
 
 
-def test_the_local_labeler_gives_words() -> None:
+def test_the_local_labeler_labels_all_sentences() -> None:
     settings = CandidateSettings(
         labeler="local", sentences="starter", n_sentences=8, dictionary="none"
     )
     generated = generate(settings, model=MODEL, device="cpu")
     assert len(generated.candidates) == 8
-    assert all(one.source == f"local:{MODEL}" for one in generated.candidates)
-    assert len({one.word for one in generated.candidates}) >= 6
+    assert all(candidate.source == f"local:{MODEL}" for candidate in generated.candidates)
+    assert len({candidate.word for candidate in generated.candidates}) >= 6
 
 
 @pytest.fixture(scope="module")
 def small_run(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A real search over few candidates and pairs."""
+    """A search with few candidates and pairs."""
     folder = tmp_path_factory.mktemp("run")
     starter = read_pairs("starter", Split.DEV)
     dev = Pairs("starter-72", starter.sentences1[:72], starter.sentences2[:72], starter.scores[:72])
@@ -109,7 +110,7 @@ def small_run(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def small_runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same run twice, the second under another model's name."""
+    """The same run twice, the second one with the name of another model."""
     folder = tmp_path_factory.mktemp("runs")
     for name in ("smollm2-135m", "opt-350m"):
         shutil.copytree(small_run, folder / name)
@@ -118,10 +119,8 @@ def small_runs(small_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return folder
 
 
-def test_a_search_improves_on_the_plain_prompt(small_run: Path) -> None:
+def test_a_search_is_better_than_the_baseline(small_run: Path) -> None:
     embedder = Embedder.load(small_run / "demonstrations.json", device="cpu")
-    from demosearch.demonstrations_file import DemonstrationsFile
-
     dev = DemonstrationsFile.read(small_run / "demonstrations.json").dev
     assert dev.spearman > dev.baseline_spearman
     assert embedder.encode(["A test."]).shape == (1, 576)
@@ -130,7 +129,7 @@ def test_a_search_improves_on_the_plain_prompt(small_run: Path) -> None:
 @pytest.mark.parametrize(
     "path", sorted((REPOSITORY / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
 )
-def test_notebooks_run_on_a_real_run(
+def test_notebooks_can_be_executed_for_a_run(
     small_run: Path, small_runs: Path, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notebook = nbformat.read(path, as_version=4)
@@ -141,7 +140,7 @@ def test_notebooks_run_on_a_real_run(
     assert any("image/png" in output.get("data", {}) for output in outputs)
 
 
-# Imports what a command needs, then leaves it some room more, and at last as much as it wants.
+# Imports what a command requires, then runs it with limited memory, and again without a limit.
 MEMORY = """
 import resource, sys
 from demosearch.cli.app import main
@@ -158,8 +157,10 @@ print(refused, main(sys.argv[2:]))
 
 
 @pytest.mark.parametrize("room", [200, 700])
-def test_want_of_memory_is_one_line_and_the_same_command_goes_on(room: int, tmp_path: Path) -> None:
-    """There is no room for the weights, or only for them."""
+def test_out_of_memory_is_a_one_line_error_and_the_command_can_be_repeated(
+    room: int, tmp_path: Path
+) -> None:
+    """The memory is too small for the weights, or large enough for the weights only."""
     lines = tmp_path / "lines.txt"
     lines.write_text("A cat sleeps.\n" * 10 + "Rain fell on the old town for hours. " * 400)
     words = ["embed", "--model", MODEL, "--precision", "fp32", str(lines), "--quiet"]
@@ -182,7 +183,7 @@ def test_the_plain_prompt_scores_73_8_on_stsb_dev(encoder: Encoder, data: Path) 
     assert spearman(similarities, dev.scores) == pytest.approx(73.8, abs=0.3)
 
 
-def test_start_on_the_command_line_needs_no_hub(tmp_path: Path) -> None:
+def test_embed_works_without_the_hub(tmp_path: Path) -> None:
     (tmp_path / "lines.txt").write_text("One line\nAnother line\n")
     result = subprocess.run(
         [sys.executable, "-m", "demosearch", "embed", "--model", MODEL, "lines.txt",
