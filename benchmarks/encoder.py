@@ -16,7 +16,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from measure import PROMPT, arithmetic_floor, machine, median, medians, show
+from measure import PROMPT, arithmetic_floor, gold_order, machine, median, medians, show
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -30,7 +30,6 @@ from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.models.known import Precision, resolve
 from demosearch.models.loading import default_device, default_precision, dtype_of, weights_place
 from demosearch.models.transformer_module import pad, transformer_module
-from demosearch.selection.rungs import stratified_order
 
 
 def main() -> None:
@@ -38,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--pairs", type=int, default=1500, help="stratified STS-B dev pairs")
+    parser.add_argument("--pairs", type=int, default=1500, help="number of STS-B dev pairs")
     parser.add_argument(
         "--precision", choices=["fp32", "bf16", "fp16"], help="default: fastest here"
     )
@@ -54,7 +53,7 @@ def main() -> None:
     device = default_device()
     precision = Precision(arguments.precision or default_precision(device))
     dev = read_pairs("stsb", Split.DEV, arguments.data)
-    chosen = stratified_order(dev.scores, 0)[: arguments.pairs]
+    chosen = gold_order(dev.scores, 0)[: arguments.pairs]
     # In the order of the file, as the reference takes them: all first sentences, then all second.
     rows = sorted(int(row) for row in chosen)
     texts = [dev.sentences1[row] for row in rows] + [dev.sentences2[row] for row in rows]
