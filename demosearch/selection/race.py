@@ -199,7 +199,6 @@ class Race:
                     is_missing = self._study.outcome(configuration.key, size) is None
                     if is_missing and not self._stopped.is_set():
                         self._score(configuration, size)
-                claims.release()
         except BaseException:
             self._stopped.set()
             raise

@@ -187,7 +187,7 @@ def _open_database(storage: str) -> optuna.storages.BaseStorage:
                 raise
             time.sleep(attempt * random.uniform(0.1, 0.3))  # noqa: S311 - no secret
     if not is_file:
-        # Only now: what was wrong from the start is not waited for.
+        # Only now: a storage that cannot be opened at the start is an error.
         event.listen(database.engine, "do_connect", _Patience().connect)
     return database
 
