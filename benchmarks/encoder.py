@@ -18,7 +18,7 @@ from unittest import mock
 
 import numpy as np
 import torch
-from measure import PROMPT, arithmetic_floor, machine, median, medians, show
+from measure import PROMPT, arithmetic_floor, gold_order, machine, median, medians, show
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -33,7 +33,6 @@ from demosearch.models.known import resolve
 from demosearch.models.precision import Precision, default_device, default_precision, dtype_of
 from demosearch.models.source import weights_path
 from demosearch.models.transformer_module import pad, transformer_module
-from demosearch.selection.rungs import stratified_order
 
 
 def main() -> None:
@@ -41,7 +40,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
-    parser.add_argument("--pairs", type=int, default=1500, help="stratified STS-B dev pairs")
+    parser.add_argument("--pairs", type=int, default=1500, help="number of STS-B dev pairs")
     parser.add_argument(
         "--precision", choices=["fp32", "bf16", "fp16"], help="default: the fastest on this device"
     )
@@ -57,8 +56,8 @@ def main() -> None:
     device = default_device()
     precision = Precision(arguments.precision or default_precision(device))
     dev = read_pairs("stsb", Split.DEV, arguments.data)
-    chosen = stratified_order(dev.scores, 0)[: arguments.pairs]
-    # In the order of the reference implementation: all first sentences, then all second ones.
+    chosen = gold_order(dev.scores, 0)[: arguments.pairs]
+    # In the order of the file, as the reference takes them: all first sentences, then all second.
     rows = sorted(int(row) for row in chosen)
     texts = [dev.sentences1[row] for row in rows] + [dev.sentences2[row] for row in rows]
     encoder = Encoder.load(arguments.model, precision=precision, device=device)

@@ -20,7 +20,7 @@ from demosearch.demonstration import Demonstration
 from demosearch.encoder.batching import shared_prefix
 from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.metrics.statistics import bootstrap_gains, interval, rank_correlation
-from demosearch.selection.rungs import stratified_order
+from demosearch.selection.rungs import spread_order
 
 PROMPT = Prompt(
     demonstrations=(Demonstration(sentence="A jockey riding a horse.", word="Equestrian"),)
@@ -142,9 +142,15 @@ def part(pairs: Pairs, rows: Sequence[int] | NDArray[np.intp]) -> Pairs:
     )
 
 
+def gold_order(scores: Sequence[float], seed: int) -> NDArray[np.intp]:
+    """Return an order of pairs of which every prefix is spread over the gold scores."""
+    noise = np.random.default_rng(seed).random(len(scores)).astype(np.float32)
+    return spread_order(scores, noise, seed)
+
+
 def spread(pairs: Pairs, number: int) -> Pairs:
-    """Return so many pairs, or all there are, spread evenly over the scores, in their order."""
-    return part(pairs, sorted(stratified_order(pairs.scores, seed=0)[:number]))
+    """Return some of the pairs, or all, spread over the gold scores, in their own order."""
+    return part(pairs, sorted(gold_order(pairs.scores, seed=0)[:number]))
 
 
 def scored(ours: NDArray[np.float32], plain: NDArray[np.float32], pairs: Pairs) -> tuple[str, str]:

@@ -22,14 +22,14 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from measure import show
+from measure import gold_order, show
 from numpy.typing import NDArray
 from recorded import Recorded
 from scipy import stats
 
 from demosearch.datasets import Pairs
 from demosearch.metrics.statistics import normal_scores_correlation
-from demosearch.selection.rungs import rung_sizes, spread_order, stratified_order, survivors
+from demosearch.selection.rungs import rung_sizes, spread_order, survivors
 
 Array = NDArray[np.float64]
 
@@ -128,7 +128,7 @@ def halving(first: int) -> Strategy:
         while size * 4 <= len(pool.dev) * 3:
             rungs.append(size)
             size *= 2
-        order = stratified_order(pool.dev.scores, seed)
+        order = gold_order(pool.dev.scores, seed)
         return rungs_of(
             pool,
             order,
@@ -161,7 +161,7 @@ def race(
 
 def by_gold(pool: Pool, seed: int) -> Array:
     """Return an order spread evenly over the gold scores alone."""
-    return np.asarray(stratified_order(pool.dev.scores, seed))
+    return np.asarray(gold_order(pool.dev.scores, seed))
 
 
 def by_chance(pool: Pool, seed: int) -> Array:
@@ -262,7 +262,7 @@ def errors(pool: Pool, size: int) -> float:
     """Return the standard deviation of scores on few pairs around those on all, less their mean."""
     found = []
     for seed in range(20):
-        rows = stratified_order(pool.dev.scores, seed)[:size]
+        rows = gold_order(pool.dev.scores, seed)[:size]
         error = ranks_score(pool.cosines[:, :, rows], pool.gold[rows]) - pool.truth
         found.append(error - error.mean())
     return float(np.std(found))

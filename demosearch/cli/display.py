@@ -86,8 +86,7 @@ def show_search(file: DemonstrationsFile) -> None:
     table.add_column("word", no_wrap=True)
     table.add_column("sentence", ratio=1)
     table.add_column("source", no_wrap=True)
-    # The name of a template stands behind the ids where it is not the search's own.
-    several = any("@" in one.id for one in file.ranking)
+    several = len({ranked.template for ranked in file.ranking}) > 1
     if several:
         table.add_column("template", no_wrap=True)
     table.add_column("score", justify="right", no_wrap=True)

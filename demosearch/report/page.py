@@ -19,7 +19,7 @@ from demosearch.demonstrations_summary import doubt_in_words, lead_in_words
 from demosearch.prompt import Prompt
 from demosearch.report.figures import BLUE, INK, OF_A_RUN, OF_ALL_RUNS, STYLE
 from demosearch.report.runs import FinishedRun
-from demosearch.selection.configurations import BASELINE
+from demosearch.selection.configurations import BASELINE, ConfigurationKey
 
 DPI = 150
 # Rows of the table of candidates; a page of ten thousand would be slow to open.
@@ -116,7 +116,9 @@ def _section(run: FinishedRun, pictures: dict[str, str]) -> dict[str, Any]:
 def _rows(run: FinishedRun) -> list[dict[str, Any]]:
     """Return the table of candidates, best first."""
     chosen = {
-        ("+".join(one.id for one in prompt.demonstrations), prompt.template)
+        ConfigurationKey(
+            tuple(demonstration.id for demonstration in prompt.demonstrations), prompt.template
+        )
         for prompt in run.file.prompts
     }
     rows = []
@@ -124,8 +126,7 @@ def _rows(run: FinishedRun) -> list[dict[str, Any]]:
         reached = [rung for rung in run.rungs if rung <= (row["pairs"] or 0)]
         score = row[f"{run.file.search.metric}_{reached[-1]}"] if reached else None
         baseline = row["candidate"] == BASELINE
-        # The name of a template stands behind the ids where it is not the search's own.
-        is_chosen = (row["candidate"].partition("@")[0], row["template"]) in chosen
+        is_chosen = ConfigurationKey.parse(row["candidate"], row["template"]) in chosen
         rows.append(
             {
                 "word": "" if baseline else row["word"],

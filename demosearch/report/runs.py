@@ -24,6 +24,7 @@ from demosearch.run_folder import (
     PIPELINE_FILE,
     TRIALS_FILE,
 )
+from demosearch.selection.configurations import BASELINE, ConfigurationKey
 from demosearch.selection.gain import read_evaluation
 
 # What every table of a run has.
@@ -126,8 +127,14 @@ class FinishedRun:
 
         Each is one demonstration under the search's own template.
         """
-        plain = self.trials["candidate"].str.fullmatch(r"[0-9a-f]{12}")
-        scored = self.trials[plain].set_index("candidate")
+        own = self.trials.set_index("candidate")["template"].get(BASELINE)
+        is_single = [
+            len(ConfigurationKey.parse(text, template).demonstrations) == 1 and template == own
+            for text, template in zip(
+                self.trials["candidate"], self.trials["template"], strict=True
+            )
+        ]
+        scored = self.trials[is_single].set_index("candidate")
         return scored.assign(score=self.by_rung[self.rungs[0]]).dropna(subset=["score"])
 
     @property

@@ -21,7 +21,7 @@ from demosearch.demonstrations_file import (
 )
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
-from demosearch.selection.configurations import BASELINE, Configuration
+from demosearch.selection.configurations import Configuration, ConfigurationKey
 from demosearch.selection.objective import SPEARMAN, Objective
 from demosearch.selection.race import Race
 
@@ -63,11 +63,11 @@ class Finalists:
             UserError: nothing could be scored.
         """
         found = [
-            (configuration, race.similarities(configuration.name))
+            (configuration, race.similarities(configuration.key))
             for configuration in configurations
         ]
         whole = [(configuration, each) for configuration, each in found if each is not None]
-        baseline = race.similarities(BASELINE)
+        baseline = race.baseline_similarities()
         if not whole or baseline is None:
             raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
         similarities = np.stack([each for _, each in whole])
@@ -106,12 +106,12 @@ class Finalists:
         best: NDArray[np.float32] = self.similarities[0, self._row]
         return best
 
-    def ranking(self, names: Collection[str] | None = None) -> list[Ranked]:
-        """Return the leading configurations, or those of some names, each with its best layer's score."""
+    def ranking(self, keys: Collection[ConfigurationKey] | None = None) -> list[Ranked]:
+        """Return the leading configurations, or those of some keys, each with its best layer's score."""
         places = range(len(self.configurations))
-        if names is None:
+        if keys is None:
             return [self._ranked(place) for place in places[:RANKING_LENGTH]]
-        return [self._ranked(place) for place in places if self.configurations[place].name in names]
+        return [self._ranked(place) for place in places if self.configurations[place].key in keys]
 
     def _ranked(self, place: int) -> Ranked:
         row = int(np.nanargmax(self.scores[place]))
@@ -122,7 +122,7 @@ class Finalists:
         self, configuration: Configuration, layer: int, similarities: NDArray[np.float32]
     ) -> Ranked:
         return Ranked(
-            id=configuration.name,
+            id=configuration.text,
             **configuration.describe(),
             tokens=configuration.tokens,
             layer=layer,
@@ -145,7 +145,7 @@ class Finalists:
                 file,
                 similarities=np.stack([without, *self.similarities]).astype(np.float16),
                 names=np.array(
-                    [baseline.name, *(configuration.name for configuration in self.configurations)]
+                    [baseline.text, *(configuration.text for configuration in self.configurations)]
                 ),
                 layers=np.array(self.layers),
                 dev_sha256=np.array(self.objective.pairs.sha256),
@@ -161,7 +161,7 @@ class Finalists:
         """
         rows = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
         others = [each[row] for each, row in zip(self.similarities, rows, strict=False)]
-        names = [configuration.name for configuration in self.configurations[:RANKING_LENGTH]]
+        names = [configuration.text for configuration in self.configurations[:RANKING_LENGTH]]
         if together is None:
             together, others, names = others[0], others[1:], names[1:]
         systems = [self.baseline[-1], *others]

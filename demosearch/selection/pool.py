@@ -88,11 +88,11 @@ class CandidatePool:
             )
         if not any(configuration.prompt.demonstrations for configuration in self.configurations):
             raise UserError(
-                f"every candidate has more than {self._factory.most} tokens; allow more extra tokens"
+                f"every candidate has more than {self._factory.max_extra_tokens} tokens; allow more extra tokens"
             )
         if self._factory.too_long:
             logger.info(
                 "%d prompts have more than %s extra tokens",
                 len(self._factory.too_long),
-                self._factory.most,
+                self._factory.max_extra_tokens,
             )

@@ -23,7 +23,8 @@ from demosearch.selection.configurations import Configuration, ConfigurationFact
 from demosearch.selection.ensemble import POOL, greedy, products
 from demosearch.selection.finalists import Finalists, step
 from demosearch.selection.pair_encoder import PairEncoder
-from demosearch.selection.race import Race, planned_pairs
+from demosearch.selection.race import Race
+from demosearch.selection.rungs import planned_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

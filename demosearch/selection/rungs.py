@@ -1,17 +1,17 @@
-"""Which dev pairs are looked at first, how many a rung has, and how many candidates go on.
+"""The rungs of a race: their pairs, their sizes, and how many configurations continue.
 
-Every rung's pairs are among the next rung's, so what was computed is never computed again, and every
-rung is spread evenly over the gold scores and over what the prompt without demonstration makes of the
-pairs, so that few pairs are as good a sample of all of them as can be had.
+The pairs of a rung are among the pairs of the next one, so nothing is computed twice. Every rung is spread
+evenly over the gold scores and over the baseline's similarities, so that few pairs represent all pairs.
 
-The figures come from replaying searches on recorded similarities (`benchmarks/race.py`): many small
-steps with a hard first cut cost less than halving at doubled sizes, and lose less.
+The constants come from replaying searches on recorded similarities (`benchmarks/race.py`): many small
+steps with a strict first cut cost less than halving at doubled sizes, and lose less.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,80 +20,63 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIRST_RUNG = 50
-# Where several sets share a rung.
-FEWEST_OF_A_SET = 15
+# Minimum number of pairs of each set on a rung.
+MIN_PAIRS_OF_A_SET = 15
 GROWTH = 1.4
-# A rung that is nearly the whole set would cost a rung and save nothing.
-WIDEST_RUNG = 0.8
-# The share of the candidates that goes on from the first rung, and from every later one.
+# A rung with a larger share of all pairs would save nothing.
+LARGEST_SHARE = 0.8
+# The share of the configurations that continue from the first rung, and from every later rung.
 FIRST_CUT = 0.47
 LATER_CUT = 0.62
-# Cells a side that the pairs' ranks are sorted into; a power of two.
+# Cells on a side of the square into which the ranks of the pairs are sorted; a power of two.
 HILBERT_SIDE = 64
-# Below this many finalists, cutting saves little and risks the best one.
-FEWEST_FINALISTS = 4
-
-
-def stratified_order(scores: Sequence[float], seed: int) -> NDArray[np.intp]:
-    """Return an order of the pairs of which every beginning is spread evenly over the scores.
-
-    The pairs are sorted by score (ties in random order) and visited in bit-reversed order.
-
-    Args:
-        scores: gold scores, one a pair.
-        seed: decides ties and the mask.
-
-    Returns:
-        All indices 0..len(scores)-1, each once.
-    """
-    generator = np.random.default_rng(seed)
-    by_score = np.lexsort((generator.random(len(scores)), np.asarray(scores, dtype=float)))
-    return by_score[_bit_reversed(len(scores), generator)]
+# With fewer finalists, cutting saves little and risks the best one.
+MIN_FINALISTS = 4
 
 
 def spread_order(
     scores: Sequence[float], similarities: NDArray[np.float32], seed: int
 ) -> NDArray[np.intp]:
-    """Return an order of the pairs of which every beginning is spread over scores and similarities.
+    """Return an order of the pairs such that every prefix is spread over scores and similarities.
 
-    Each pair is a point: the rank of its score, the rank of its similarity. The points are lined up
-    along a Hilbert curve, on which neighbours are alike in both, and visited in bit-reversed order.
+    Each pair is a point: the rank of its score and the rank of its similarity. The points are sorted
+    along a Hilbert curve, on which neighbors are close in both, and visited in bit-reversed order.
 
     Args:
-        scores: gold scores, one a pair.
-        similarities: of the same pairs under a prompt that is known, shape (pairs,).
-        seed: decides ties and the mask.
+        scores: gold score of each pair.
+        similarities: of the same pairs under the baseline, shape (pairs,).
+        seed: random seed, for ties and for the mask.
 
     Returns:
-        All indices 0..len(scores)-1, each once.
+        A permutation of 0..len(scores)-1.
     """
     generator = np.random.default_rng(seed)
     chance = generator.random(len(scores))
     keys = (np.asarray(scores, dtype=float), np.asarray(similarities, dtype=float))
     ranks = (np.argsort(np.lexsort((chance, key))) for key in keys)
     columns = (rank * HILBERT_SIDE // len(scores) for rank in ranks)
-    along = np.lexsort((chance, hilbert_place(*columns)))
+    along = np.lexsort((chance, hilbert_distance(*columns)))
     return along[_bit_reversed(len(scores), generator)]
 
 
-def hilbert_place(x: NDArray[np.intp], y: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Return how far along a Hilbert curve the cells of a square lie; its side is HILBERT_SIDE.
+def hilbert_distance(x: NDArray[np.intp], y: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return the distance of cells along a Hilbert curve in a square with sides of HILBERT_SIDE cells.
 
     >>> corner = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 0])
-    >>> hilbert_place(*corner).tolist()
+    >>> hilbert_distance(*corner).tolist()
     [0, 3, 2, 1]
     """
-    place = np.zeros_like(x)
+    distance = np.zeros_like(x)
     step = HILBERT_SIDE // 2
     while step:
         right, upper = (x & step) > 0, (y & step) > 0
-        place += step * step * ((3 * right) ^ upper)
-        # A lower quadrant's part of the curve is turned, so that it ends where the next begins.
+        distance += step * step * ((3 * right) ^ upper)
+        # The curve in a lower quadrant is turned, so that it ends where the next quadrant begins.
         turned = right & ~upper
-        x, y = (np.where(turned, HILBERT_SIDE - 1 - each, each) for each in (x, y))
+        x, y = (np.where(turned, HILBERT_SIDE - 1 - axis, axis) for axis in (x, y))
         x, y = np.where(upper, x, y), np.where(upper, y, x)
         step //= 2
-    return place
+    return distance
 
 
 def _bit_reversed(number: int, generator: np.random.Generator) -> list[int]:
@@ -103,16 +86,16 @@ def _bit_reversed(number: int, generator: np.random.Generator) -> list[int]:
     """
     bits = max(1, math.ceil(math.log2(number)))
     mask = int(generator.integers(1 << bits))
-    places = (int(f"{step ^ mask:0{bits}b}"[::-1], 2) for step in range(1 << bits))
-    return [place for place in places if place < number]
+    reversed_bits = (int(f"{step ^ mask:0{bits}b}"[::-1], 2) for step in range(1 << bits))
+    return [index for index in reversed_bits if index < number]
 
 
 def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
-    """Return how many pairs each rung has; the last one has all.
+    """Return the number of pairs of each rung; the last one has all pairs.
 
     Args:
-        pairs: how many there are.
-        sets: into how many sets they fall; each has to show on every rung.
+        pairs: number of pairs.
+        sets: number of sets that the pairs come from; each of them is on every rung.
 
     >>> rung_sizes(1500)
     [50, 70, 98, 137, 192, 269, 376, 527, 738, 1033, 1500]
@@ -122,20 +105,38 @@ def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
     [40]
     """
     sizes = []
-    size = float(max(FIRST_RUNG, FEWEST_OF_A_SET * sets))
-    while round(size) <= WIDEST_RUNG * pairs:
+    size = float(max(FIRST_RUNG, MIN_PAIRS_OF_A_SET * sets))
+    while round(size) <= LARGEST_SHARE * pairs:
         sizes.append(round(size))
         size *= GROWTH
     return [*sizes, pairs]
 
 
 def survivors(candidates: int, rung: int) -> int:
-    """Return how many candidates of so many at the start go on from a rung; the first is 0.
+    """Return how many configurations continue from a rung, at least `MIN_FINALISTS`.
 
-    At least `FEWEST_FINALISTS` do.
+    Args:
+        candidates: number of configurations at the start.
+        rung: index of the rung.
 
     >>> [survivors(300, rung) for rung in range(9)]
     [141, 88, 55, 34, 21, 13, 9, 5, 4]
     """
     left = math.ceil(candidates * FIRST_CUT * LATER_CUT**rung)
-    return min(candidates, max(left, FEWEST_FINALISTS))
+    return min(candidates, max(left, MIN_FINALISTS))
+
+
+def planned_finalists(candidates: int, rungs: Sequence[int]) -> int:
+    """Return how many configurations will be scored on all pairs."""
+    if len(rungs) == 1:
+        return candidates
+    return survivors(candidates, len(rungs) - 2)
+
+
+def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
+    """Return how many pairs will be scored in total, including those of the baseline."""
+    total, left = rungs[-1], candidates
+    for rung, (before, size) in enumerate(pairwise([0, *rungs])):
+        total += left * (size - before)
+        left = survivors(candidates, rung)
+    return total

@@ -20,14 +20,18 @@ from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError, first_error
 from demosearch.prompt import Prompt
-from demosearch.selection.configurations import BASELINE, Configuration, ConfigurationFactory
+from demosearch.selection.configurations import (
+    Configuration,
+    ConfigurationFactory,
+    ConfigurationKey,
+)
 from demosearch.selection.inputs import Center, SearchInputs
 from demosearch.selection.objective import SPEARMAN, Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 from demosearch.selection.pool import CandidatePool
-from demosearch.selection.race import Race, planned_finalists, planned_pairs
+from demosearch.selection.race import Race
 from demosearch.selection.refinement import Refinement
-from demosearch.selection.rungs import rung_sizes
+from demosearch.selection.rungs import planned_finalists, planned_pairs, rung_sizes
 from demosearch.selection.settings import AUTO, LAST, STUDY_NAME, SearchSettings, Strategy
 from demosearch.selection.stopping import Budget, StoppingRule
 from demosearch.selection.study import CandidateStudy
@@ -146,9 +150,9 @@ class _Search:
         )
         self.pool = CandidatePool(self._factory, others, dev, exclude)
         self._configurations = self.pool.add([*inputs.warm_start, *candidates])
-        self._warm = {one.id for one in inputs.warm_start} & {
-            configuration.name for configuration in self._configurations
-        }
+        self._warm = {
+            ConfigurationKey((candidate.id,), own.name) for candidate in inputs.warm_start
+        } & {configuration.key for configuration in self._configurations}
         self._rungs = (
             rung_sizes(len(dev), len(dev.set_sizes))
             if settings.strategy is Strategy.RACE
@@ -214,7 +218,7 @@ class _Search:
             self._layers,
             self._encoder.resolve_layer(None),
             self._stopping,
-            _Leader(progress).report,
+            _Leader(progress, self._factory.baseline.key).report,
         )
         race.run(self._configurations, self._warm)
         refinement = Refinement(
@@ -316,14 +320,15 @@ def _layers(encoder: SentenceEncoder, layer: int | str) -> list[int]:
 class _Leader:
     """Keeps the best score of the widest rung so far, for the progress bar."""
 
-    def __init__(self, progress: Bar) -> None:
+    def __init__(self, progress: Bar, baseline: ConfigurationKey) -> None:
         self._progress = progress
+        self._baseline_key = baseline
         self._best = (0, -np.inf)
         self._baseline: dict[int, float] = {}
 
     def report(self, configuration: Configuration, pairs: int, scores: dict[int, float]) -> None:
         self._progress.advance(pairs)
-        if configuration.name == BASELINE:
+        if configuration.key == self._baseline_key:
             self._baseline = scores
             return
         size, score = max(scores.items(), default=(0, -np.inf))

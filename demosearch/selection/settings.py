@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from demosearch.errors import UserError
 from demosearch.prompt import PROMPTEOL
 from demosearch.selection.stopping import Budget
 
@@ -93,8 +92,5 @@ class SearchSettings(BaseModel):
     def _known_budget(cls, value: Any) -> Any:
         if value is None:
             return None
-        try:
-            Budget.parse(str(value))
-        except UserError as error:
-            raise ValueError(str(error)) from None
+        Budget.parse(str(value))
         return str(value)

@@ -1,4 +1,4 @@
-"""What ends a search early: a budget, or patience."""
+"""Early stopping of a search: a budget, and patience."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHARE = re.compile(r"0?\.\d+|1(?:\.0*)?")
 
 
 class Unit(StrEnum):
-    """What a budget counts."""
+    """The unit of a budget."""
 
     SECONDS = "seconds"
     SENTENCES = "sentences"
@@ -26,55 +26,61 @@ class Unit(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much a search may take: seconds, sentences, or a share of an exhaustive search's sentences."""
+    """The maximum cost of a search.
+
+    Attributes:
+        unit: seconds, sentences, or a share of the sentences of an exhaustive search.
+        amount: in that unit.
+    """
 
     unit: Unit
     amount: float
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the budget that is written `10m` (s, m, h), `5000-sentences` or `0.1`.
+        """Return the budget of a text: `10m` (s, m, h), `5000-sentences` or `0.1`.
 
         Raises:
-            UserError: it is none of these, or nothing.
+            ValueError: the text is not a budget, or the budget is 0.
         """
-        written = str(text).strip()
-        if found := _TIME.fullmatch(written):
-            budget = cls(Unit.SECONDS, float(found[1]) * _SECONDS[found[2]])
-        elif found := _SENTENCES.fullmatch(written):
-            budget = cls(Unit.SENTENCES, float(found[1]))
-        elif _SHARE.fullmatch(written):
-            budget = cls(Unit.SHARE, float(written))
+        text = str(text).strip()
+        if match := _TIME.fullmatch(text):
+            budget = cls(Unit.SECONDS, float(match[1]) * _SECONDS[match[2]])
+        elif match := _SENTENCES.fullmatch(text):
+            budget = cls(Unit.SENTENCES, float(match[1]))
+        elif _SHARE.fullmatch(text):
+            budget = cls(Unit.SHARE, float(text))
         else:
-            raise UserError(
-                f"budget '{written}': write a time (90s, 10m, 2h), a number of sentences"
-                " (5000-sentences), or a share of an exhaustive search (0.1)"
+            raise ValueError(
+                "must be a time (90s, 10m, 2h), a number of sentences (5000-sentences) or a share of"
+                f" an exhaustive search (0.1) but got {text}"
             )
         if budget.amount <= 0:
-            raise UserError(f"budget '{written}' is nothing")
+            raise ValueError(f"must be greater than 0 but got {text}")
         return budget
 
 
 class StoppingRule:
-    """Watches a search.
+    """Decides when a search ends early.
+
+    Attributes:
+        patience: number of candidates in a row, scored on all pairs, without a new best one that ends
+            the search; None means no limit.
+        name: identifies the budget among the budgets of a study; empty without a budget.
+        is_spent: whether the budget has ended a race.
 
     Args:
-        budget: None is as much as it takes.
-        patience: candidates scored on all pairs in a row without a new best; None is no limit.
-        exhaustive: sentences that an exhaustive search would encode.
-
-    Raises:
-        UserError: patience is no positive number.
+        budget: None means no limit.
+        patience: as the attribute; at least 1.
+        exhaustive: number of sentences that an exhaustive search encodes.
     """
 
     def __init__(
         self, budget: Budget | None = None, patience: int | None = None, exhaustive: int = 0
     ) -> None:
-        if patience is not None and patience < 1:
-            raise UserError(f"patience {patience}: at least 1 candidate")
         self.patience = patience
-        # Tells them from others that a study was ended by.
         self.name = f"{budget.amount:g} {budget.unit}" if budget else ""
+        self.is_spent = False
         self._budget = budget
         self._sentences: float | None = None
         if budget and budget.unit is not Unit.SECONDS:
@@ -83,33 +89,38 @@ class StoppingRule:
         self._started = time.monotonic()
 
     @property
-    def are_set(self) -> bool:
-        """Whether there is a budget or patience to be watched."""
+    def is_limited(self) -> bool:
+        """Whether there is a budget or patience."""
         return self._budget is not None or self.patience is not None
 
     def check(self, least: int) -> None:
-        """Refuse a budget that is smaller than the least that gives an answer.
+        """Check that the budget is large enough for a result.
+
+        Args:
+            least: minimum number of sentences.
 
         Raises:
-            UserError: it is; says what is needed.
+            UserError: the budget is smaller.
         """
         if self._sentences is not None and self._sentences < least:
             raise UserError(
-                f"a budget of {self._sentences:.0f} sentences is too small: the prompt without"
-                f" demonstration and one candidate, or all of a warm start, take {least}"
+                f"budget must be at least {least} sentences (the prompt without demonstrations, and"
+                f" one candidate or the warm start) but got {self._sentences:.0f}"
             )
 
-    def is_spent(self, sentences: float, seconds: float, reserve: float) -> bool:
-        """Whether what is left is just enough to end.
+    def has_room(self, encoded: float, seconds: float, sentences: float) -> bool:
+        """Whether the budget has room for some sentences.
 
         Args:
-            sentences: encoded so far.
-            seconds: that encoding them took.
-            reserve: sentences that ending takes.
+            encoded: number of sentences encoded so far.
+            seconds: time that encoding them took.
+            sentences: number of sentences that are still to be encoded.
         """
-        if self._sentences is not None:
-            return sentences + reserve > self._sentences
-        if self._budget is None or not sentences:
+        if self.is_spent:
             return False
+        if self._sentences is not None:
+            return encoded + sentences <= self._sentences
+        if self._budget is None or not encoded:
+            return True
         elapsed = time.monotonic() - self._started
-        return elapsed + reserve * seconds / sentences > self._budget.amount
+        return elapsed + sentences * seconds / encoded <= self._budget.amount

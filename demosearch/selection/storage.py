@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import logging
 import os
 import random
@@ -17,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 from optuna.exceptions import StorageInternalError
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from sqlalchemy import URL, column, event, insert, make_url, table
+from sqlalchemy import URL, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity import wait_random_exponential as waits
@@ -26,9 +24,7 @@ from demosearch._common.files import sweep, umask
 from demosearch.errors import UserError, reason_of
 
 if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
     from sqlalchemy.engine import Dialect
-    from sqlalchemy.orm import Session
     from sqlalchemy.pool import ConnectionPoolEntry
 
 logger = logging.getLogger(__name__)
@@ -75,7 +71,7 @@ def close_storage(storage: optuna.storages.BaseStorage) -> None:
 
 
 @contextmanager
-def reported(storage: str) -> Iterator[None]:
+def reported(storage: str | optuna.storages.BaseStorage) -> Iterator[None]:
     """Say in one line why a storage cannot be opened, or its study not be made.
 
     Raises:
@@ -89,12 +85,16 @@ def reported(storage: str) -> Iterator[None]:
         raise UserError(_cannot(storage, _hint(error))) from error
 
 
-def hidden(storage: str) -> str:
-    """Return a storage without user, password and options, of which one may be a password.
+def hidden(storage: str | optuna.storages.BaseStorage) -> str:
+    """Return the name of a storage without user, password and options, which may hold a password.
+
+    The name of a storage object is its class.
 
     >>> hidden("postgresql://me:secret@host:5432/optuna?password=secret")
     'postgresql://host:5432/optuna'
     """
+    if not isinstance(storage, str):
+        return type(storage).__name__
     scheme, separator, _ = storage.partition("://")
     if not separator:
         # A mistyped URL may hold a password all the same.
@@ -108,7 +108,7 @@ def hidden(storage: str) -> str:
     return str(URL.create(url.drivername, host=url.host, port=url.port, database=url.database))
 
 
-def _cannot(storage: str, reason: str) -> str:
+def _cannot(storage: str | optuna.storages.BaseStorage, reason: str) -> str:
     return f"cannot open the study storage {hidden(storage)}: {reason}"
 
 
@@ -163,46 +163,6 @@ class _WholeLines(JournalFileSymlinkLock):
             file.truncate(start)
 
 
-class _Database(optuna.storages.RDBStorage):
-    """Optuna's database, into which what a new trial has many of is written a table at a time.
-
-    Optuna writes attributes and scores one by one and looks each up before, which took more time than
-    all else that a search does beside the encoder (`benchmarks/overhead.py`); a trial that has just
-    been made has none yet. Where Optuna no longer calls this, it is only slower again.
-    """
-
-    def _get_prepared_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None, session: Session
-    ) -> Any:
-        if template_trial is None:
-            return super()._get_prepared_new_trial(study_id, None, session)
-        bare = copy.copy(template_trial)
-        bare.user_attrs, bare.system_attrs, bare.intermediate_values = {}, {}, {}
-        trial = super()._get_prepared_new_trial(study_id, bare, session)
-        for name, rows in _rows(template_trial).items():
-            if rows:
-                found = [{"trial_id": trial.trial_id, **row} for row in rows]
-                session.execute(insert(table(name, *map(column, found[0]))), found)
-        return trial
-
-
-def _rows(trial: FrozenTrial) -> dict[str, list[dict[str, Any]]]:
-    """Return what a trial has many of, as rows of Optuna's tables; its scores are finite."""
-    scores = trial.intermediate_values.items()
-    return {
-        "trial_user_attributes": _as_json(trial.user_attrs),
-        "trial_system_attributes": _as_json(trial.system_attrs),
-        "trial_intermediate_values": [
-            {"step": step, "intermediate_value": score, "intermediate_value_type": "FINITE"}
-            for step, score in scores
-        ],
-    }
-
-
-def _as_json(attributes: dict[str, Any]) -> list[dict[str, str]]:
-    return [{"key": key, "value_json": json.dumps(value)} for key, value in attributes.items()]
-
-
 def _open_database(storage: str) -> optuna.storages.BaseStorage:
     """Return an open database.
 
@@ -220,14 +180,14 @@ def _open_database(storage: str) -> optuna.storages.BaseStorage:
         options = {"pool_pre_ping": True}
     for attempt in range(1, _OPENINGS + 1):
         try:
-            database = _Database(storage, engine_kwargs=options)
+            database = optuna.storages.RDBStorage(storage, engine_kwargs=options)
             break
         except DBAPIError:
             if attempt == _OPENINGS:
                 raise
             time.sleep(attempt * random.uniform(0.1, 0.3))  # noqa: S311 - no secret
     if not is_file:
-        # Only now: what was wrong from the start is not waited for.
+        # Only now: a storage that cannot be opened at the start is an error.
         event.listen(database.engine, "do_connect", _Patience().connect)
     return database
 

@@ -59,7 +59,8 @@ class Claims:
         """
         others = self._held_by_others()
         free = [each for each in wanted if each not in others]
-        self._write(free[:most])
+        if free or self._held:
+            self._write(free[:most])
         if met := self._held_by_others() & set(self._held):
             # Both may step back; the next try is at different moments.
             self._write([each for each in self._held if each not in met])
