@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from demosearch import Encoder, Prompt
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.metrics.statistics import rank_correlation
+from demosearch.metrics.correlation import rank_correlation
 from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.templates import find_template
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.metrics.similarity import normalised
+from demosearch.metrics.similarity import normalized
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder
@@ -124,7 +124,7 @@ def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
     with atomic_write(path, "wb") as file:
         np.savez(
             file,
-            states=normalised(states),
+            states=normalized(states),
             seconds=time.monotonic() - started,
         )
 

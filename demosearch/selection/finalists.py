@@ -20,9 +20,10 @@ from demosearch.demonstrations_file import (
     StepRecord,
 )
 from demosearch.errors import UserError
+from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import BASELINE, Configuration
-from demosearch.selection.objective import SPEARMAN, Objective
+from demosearch.selection.objective import Objective
 from demosearch.selection.race import Race
 
 if TYPE_CHECKING:

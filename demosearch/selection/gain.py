@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from demosearch._common.files import read_json
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, first_error
+from demosearch.metrics.metric import SPEARMAN, Metric
 from demosearch.prompt import Prompt
-from demosearch.selection.objective import SPEARMAN, Metric, Objective
+from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 
 if TYPE_CHECKING:

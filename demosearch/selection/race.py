@@ -239,7 +239,7 @@ class Race:
     def _begin(self, baseline: NDArray[np.float32]) -> None:
         """Set the order, and drop the rungs on which it has pairs of one score only."""
         self._order = order = self._objective.order(baseline)
-        self._rungs = [size for size in self._rungs if self._objective.can_judge(order[:size])]
+        self._rungs = [size for size in self._rungs if self._objective.can_score(order[:size])]
         self._before = dict(zip(self._rungs, [0, *self._rungs], strict=False))
         known = self._study.outcome(BASELINE, self._pairs)
         if self._report and known:
@@ -275,7 +275,7 @@ class Race:
         if known is None:
             return -np.inf
         chosen = known[: len(self._layers)]
-        return float(np.nanmax(self._objective.standing(chosen, self._order_of(name)[:size])))
+        return float(np.nanmax(self._objective.rung_score(chosen, self._order_of(name)[:size])))
 
     def _known(self, name: str, size: int) -> NDArray[np.float32] | None:
         """Return an configuration's similarities on a rung, float32 (layers, size), in the race's order.

@@ -19,10 +19,11 @@ from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError, first_error
+from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import BASELINE, Configuration, ConfigurationFactory
 from demosearch.selection.inputs import Center, SearchInputs
-from demosearch.selection.objective import SPEARMAN, Objective
+from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 from demosearch.selection.pool import CandidatePool
 from demosearch.selection.race import Race, planned_finalists, planned_pairs
@@ -88,7 +89,7 @@ def search(
             objective.
         settings: the options; None means the defaults.
         folder: for `trials.csv` and `history.csv`, and for the study unless `storage` is given.
-        inputs: templates, metric, warm start and texts as values; None reads what `settings` name.
+        inputs: templates, metric, warm start and texts as values; None reads them from `settings`.
         exclude: sentences that must not become demonstrations besides those of `dev`, i.e. the test
             set's.
         storage: an Optuna storage, its URL, or a journal file (`*.log`); None is a SQLite file in
@@ -103,7 +104,8 @@ def search(
             cannot be scored.
     """
     settings = _settings(settings, keywords)
-    inputs = inputs or SearchInputs.read(settings, dev)
+    inputs = SearchInputs.read(settings, dev) if inputs is None else inputs
+    inputs.check(settings)
     encoder = _open(model_or_encoder)
     search = _Search(encoder, dev, settings, inputs, candidates, exclude)
     search.check()
@@ -276,7 +278,7 @@ def _settings(settings: SearchSettings | None, keywords: dict[str, Any]) -> Sear
     try:
         return SearchSettings.model_validate(dict(settings or SearchSettings()) | keywords)
     except ValidationError as error:
-        raise UserError(first_error(error)) from None
+        raise UserError(first_error(error, model=SearchSettings)) from None
 
 
 def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:

@@ -7,6 +7,7 @@ import pytest
 from demosearch import Prompt, search
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
+from demosearch.selection import SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, long_candidates
 
@@ -42,7 +43,7 @@ def test_a_warm_start_that_is_too_long_is_left_out_like_others(tmp_path: Path) -
         fake_candidates(NOISES),
         DEV,
         folder=tmp_path,
-        warm_start=[long],
+        inputs=SearchInputs(warm_start=(long,)),
         max_extra_tokens=30,
         budget="0.3",
     ).file

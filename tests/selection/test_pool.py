@@ -53,9 +53,12 @@ class Worded(FakeEncoder):
 
 
 def test_the_template_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
-    templates = [TEMPLATES["knowledge"], TEMPLATES["echo"]]
     file = search(
-        Worded(), fake_candidates([40, 50, 60]), DEV, folder=tmp_path, templates=templates
+        Worded(),
+        fake_candidates([40, 50, 60]),
+        DEV,
+        folder=tmp_path,
+        template="prompteol,knowledge,echo",
     ).file
     assert file.prompts[0].template == "knowledge"
     assert file.prompts[0].query == TEMPLATES["knowledge"].query
