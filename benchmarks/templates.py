@@ -66,7 +66,7 @@ def similarities(pair_encoder: PairEncoder, prompt: Prompt, folder: Path) -> NDA
     """Return the cosines of all pairs at all layers, (layers, pairs), from a file if it is there."""
     layers = list(range(pair_encoder.encoder.layers + 1))
     return kept(
-        folder / f"{pair_encoder.key([prompt])}.npy",
+        folder / f"{pair_encoder.cache_key([prompt])}.npy",
         partial(pair_encoder.similarities, prompt, layers=layers),
     )
 

@@ -1,4 +1,4 @@
-"""The selector: which demonstration makes this model the best encoder on these pairs."""
+"""The search for the demonstrations that make a model the best encoder of given pairs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ __all__ = [
     "find_metric",
 ]
 
-# Options are known to be right before Optuna is imported. (`search` itself is its module's name here.)
+# Imported on first use, so that options are checked before Optuna is imported. The function `search` is
+# missing because a module has its name.
 _HOMES = {
     "STUDY_NAME": "demosearch.selection.settings",
     "Center": "demosearch.selection.inputs",
