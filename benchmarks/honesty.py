@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from recorded import Recorded
 
 from demosearch.datasets import Pairs
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 from demosearch.selection.objective import Objective
 
 

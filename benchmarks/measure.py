@@ -19,7 +19,8 @@ from demosearch.datasets import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.encoder.batching import shared_prefix
 from demosearch.encoder.tokens import PromptTokenizer
-from demosearch.metrics.statistics import bootstrap_gains, interval, rank_correlation
+from demosearch.metrics.bootstrap import bootstrap_differences, interval
+from demosearch.metrics.correlation import rank_correlation
 from demosearch.selection.rungs import spread_order
 
 PROMPT = Prompt(
@@ -159,6 +160,6 @@ def scored(ours: NDArray[np.float32], plain: NDArray[np.float32], pairs: Pairs) 
     score = float(rank_correlation(ours, gold))
     if np.array_equal(ours, plain):
         return f"{score:.2f}", ""
-    low, high = interval(bootstrap_gains(ours, [plain], gold, rank_correlation, seed=0)[0])
+    low, high = interval(bootstrap_differences(ours, [plain], gold, rank_correlation, seed=0)[0])
     gain = score - float(rank_correlation(plain, gold))
     return f"{score:.2f}", f"{gain:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -27,7 +27,7 @@ from demosearch.candidates.quality import (
     with_word_frequency,
     with_word_log_probability,
 )
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 from demosearch.models.known import resolve
 from demosearch.models.loading import load
 

@@ -28,7 +28,7 @@ from recorded import Recorded
 from scipy import stats
 
 from demosearch.datasets import Pairs
-from demosearch.metrics.statistics import normal_scores_correlation
+from demosearch.metrics.correlation import normal_scores_correlation
 from demosearch.selection.rungs import rung_sizes, spread_order, survivors
 
 Array = NDArray[np.float64]

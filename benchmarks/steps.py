@@ -99,7 +99,7 @@ def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[n
     states = averaged(
         [
             kept(
-                folder / f"{pair_encoder.key([prompt])}.npy",
+                folder / f"{pair_encoder.cache_key([prompt])}.npy",
                 partial(pair_encoder.encoder.encode, texts, prompt),
             )
             for prompt in row.prompts

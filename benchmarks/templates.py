@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from demosearch import Encoder, Prompt
 from demosearch.datasets import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.metrics.statistics import rank_correlation
+from demosearch.metrics.correlation import rank_correlation
 from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.templates import find_template
 
@@ -66,7 +66,7 @@ def similarities(pair_encoder: PairEncoder, prompt: Prompt, folder: Path) -> NDA
     """Return the cosines of all pairs at all layers, (layers, pairs), from a file if it is there."""
     layers = list(range(pair_encoder.encoder.layers + 1))
     return kept(
-        folder / f"{pair_encoder.key([prompt])}.npy",
+        folder / f"{pair_encoder.cache_key([prompt])}.npy",
         partial(pair_encoder.similarities, prompt, layers=layers),
     )
 

@@ -12,7 +12,7 @@ from demosearch._common.progress import bar
 from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
-from demosearch.metrics.similarity import averaged, normalised
+from demosearch.metrics.similarity import averaged, normalized
 from demosearch.models.adapter import check_adapter
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
@@ -198,7 +198,7 @@ class Embedder:
         if self.mean is not None:
             embeddings = embeddings - self.mean
         if normalize_embeddings:
-            embeddings = normalised(embeddings)
+            embeddings = normalized(embeddings)
         result = embeddings[0] if single else embeddings
         if convert_to_tensor:
             import torch

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import GROUPS, STS, TASKS, TRANSFER
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import atomic_write, read_json, write_json
 from demosearch.errors import UserError, first_error
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import PromptRecord
 

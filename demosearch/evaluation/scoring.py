@@ -27,8 +27,8 @@ from demosearch.evaluation.probe import (
 )
 from demosearch.evaluation.result import Details, Evaluation, Result, SystemRecord, TaskResult
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
+from demosearch.metrics.correlation import pearson, spearman
 from demosearch.metrics.similarity import cosine
-from demosearch.metrics.statistics import pearson, spearman
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Lengths of embeddings, and how alike two of them are."""
+"""Cosine similarities, and the lengths and means of embeddings."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[n
         return np.asarray(product / norms, dtype=np.float32)
 
 
-def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the rows of an array (n, width) scaled to length 1; a row of zeros stays what it is."""
+def normalized(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the rows of an array (n, width) scaled to length 1; a row of zeros stays unchanged."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     return np.asarray(rows / np.maximum(lengths, 1e-12), dtype=np.float32)
 
@@ -30,11 +30,11 @@ def normalised(rows: NDArray[np.float32]) -> NDArray[np.float32]:
 def averaged(
     states: Sequence[NDArray[np.float32]], weights: Sequence[float] | None = None
 ) -> NDArray[np.float32]:
-    """Return the embeddings under one prompt as they are, or the mean of the normalised ones.
+    """Return the embeddings under one prompt unchanged, or the mean of several normalized ones.
 
     Args:
-        states: a prompt's each, float32 (n, width).
-        weights: a prompt's each; None weighs them alike.
+        states: of each prompt, float32 (n, width).
+        weights: of each prompt; None means equal weights.
 
     Returns:
         float32 (n, width).
@@ -42,5 +42,5 @@ def averaged(
     if len(states) == 1:
         return states[0]
     shares = [1.0] * len(states) if weights is None else list(weights)
-    weighted = [share * normalised(each) for share, each in zip(shares, states, strict=True)]
+    weighted = [share * normalized(rows) for share, rows in zip(shares, states, strict=True)]
     return np.asarray(sum(weighted) / sum(shares), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""The selector: which demonstration makes this model the best encoder on these pairs."""
+"""The search for the demonstrations that make a model the best encoder of given pairs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
+    from demosearch.metrics.metric import Metric, find_metric
     from demosearch.selection.inputs import Center, SearchInputs
-    from demosearch.selection.objective import Metric, Objective, find_metric
+    from demosearch.selection.objective import Objective
     from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
     from demosearch.selection.search import SearchResult
     from demosearch.selection.settings import STUDY_NAME, SearchSettings, Strategy
@@ -27,19 +28,20 @@ __all__ = [
     "find_metric",
 ]
 
-# Options are known to be right before Optuna is imported. (`search` itself is its module's name here.)
+# Imported on first use, so that options are checked before Optuna is imported. The function `search` is
+# missing because a module has its name.
 _HOMES = {
     "STUDY_NAME": "demosearch.selection.settings",
     "Center": "demosearch.selection.inputs",
     "Objective": "demosearch.selection.objective",
-    "Metric": "demosearch.selection.objective",
+    "Metric": "demosearch.metrics.metric",
     "PairEncoder": "demosearch.selection.pair_encoder",
     "SearchResult": "demosearch.selection.search",
     "SentenceEncoder": "demosearch.selection.pair_encoder",
     "SearchInputs": "demosearch.selection.inputs",
     "SearchSettings": "demosearch.selection.settings",
     "Strategy": "demosearch.selection.settings",
-    "find_metric": "demosearch.selection.objective",
+    "find_metric": "demosearch.metrics.metric",
 }
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -1,8 +1,9 @@
-"""Several prompts at once: the mean of the normalised embeddings under each of them.
+"""Ensembles: the mean of the normalized embeddings under several prompts.
 
-The members are chosen greedily among the leading prompts: the one that lifts the dev score most joins
-next. How a set of prompts scores follows from the inner products between its members' embeddings, so
-each prompt's embeddings are made once, whatever sets are tried.
+The members are chosen greedily among the leading prompts: the prompt that improves the score on the
+development pairs most is added next. The score of an ensemble follows from the inner products between
+its members' embeddings, so that each prompt's embeddings are computed once, however many ensembles are
+compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.metrics.similarity import normalised
+from demosearch.metrics.similarity import normalized
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder
@@ -25,13 +26,13 @@ from demosearch.selection.pair_encoder import PairEncoder
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# So many leading prompts are looked at, or twice as many as may be averaged.
+# Minimum number of leading prompts to choose among; for large ensembles twice their size.
 POOL = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Products:
-    """Inner products of normalised embeddings, each float32 (prompts, prompts, pairs).
+class InnerProducts:
+    """Inner products of normalized embeddings, each float32 (prompts, prompts, pairs).
 
     Attributes:
         between: of a pair's first sentence under one prompt and its second under another.
@@ -48,74 +49,78 @@ class Products:
 
     def similarities(self, members: Sequence[int]) -> NDArray[np.float32]:
         """Return the cosine similarities under the mean over some prompts, float32 (pairs,)."""
-        chosen = np.ix_(members, members)
+        block = np.ix_(members, members)
         between, first, second = (
-            each[chosen].sum(axis=(0, 1), dtype=np.float64)
-            for each in (self.between, self.first, self.second)
+            products[block].sum(axis=(0, 1), dtype=np.float64)
+            for products in (self.between, self.first, self.second)
         )
         return np.asarray(between / np.sqrt(first * second), dtype=np.float32)
 
 
-def products(
+def inner_products(
     pair_encoder: PairEncoder, prompts: Sequence[Prompt], folder: Path, progress: Bar
-) -> tuple[Products, float]:
-    """Return what ensembles of some prompts are made of, and the seconds that encoding took.
+) -> tuple[InnerProducts, float]:
+    """Return the inner products between the embeddings under some prompts, and the seconds spent.
 
-    A prompt's embeddings are kept in the folder until all are there, and the products for good, so
-    that a kill costs one prompt at most.
+    The folder keeps each prompt's embeddings until all prompts are encoded, and then the inner products.
+    A search that is killed loses one prompt at most.
 
     Args:
         pair_encoder: the pairs and the encoder.
         prompts: each at its layer.
-        folder: of the search.
-        progress: moves on by the pairs of every prompt.
+        folder: the folder of the search.
+        progress: advanced by the number of pairs for each prompt.
 
     Raises:
         UserError: a prompt cannot be used.
     """
-    kept = folder / "ensemble" / f"{pair_encoder.key(prompts)}.npz"
-    if not kept.exists():
-        states = [kept.with_name(f"{pair_encoder.key([each])}.states.npz") for each in prompts]
-        for path, prompt in zip(states, prompts, strict=True):
-            if not path.exists():
-                _encode(pair_encoder, prompt, path)
+    path = folder / "ensemble" / f"{pair_encoder.cache_key(prompts)}.npz"
+    if not path.exists():
+        states = [
+            path.with_name(f"{pair_encoder.cache_key([prompt])}.states.npz") for prompt in prompts
+        ]
+        for state, prompt in zip(states, prompts, strict=True):
+            if not state.exists():
+                _encode(pair_encoder, prompt, state)
             progress.advance(len(pair_encoder.pairs))
         try:
-            _multiply(pair_encoder, states, kept)
+            _multiply(pair_encoder, states, path)
         except FileNotFoundError:
-            # Another worker in this folder was done first.
-            if not kept.exists():
+            # Another worker in this folder finished first.
+            if not path.exists():
                 raise
-        for path in states:
-            path.unlink(missing_ok=True)
-    with np.load(kept, allow_pickle=False) as file:
-        found = Products(file["between"], file["first"], file["second"])
-        return found, float(file["seconds"])
+        for state in states:
+            state.unlink(missing_ok=True)
+    with np.load(path, allow_pickle=False) as file:
+        products = InnerProducts(file["between"], file["first"], file["second"])
+        return products, float(file["seconds"])
 
 
 def greedy(
-    found: Products, objective: Objective, most: int, rows: NDArray[np.intp] | None = None
+    products: InnerProducts, objective: Objective, size: int, rows: NDArray[np.intp] | None = None
 ) -> list[list[int]]:
-    """Return the growing sets of prompts: the first alone, then with whichever helps it most, ...
+    """Return ensembles of growing size: each adds the prompt that improves the score most.
 
     Args:
-        found: what the prompts make of the pairs; the first prompt is the one to start from.
+        products: inner products of the prompts; the first ensemble is the first prompt alone.
         objective: scores the pairs.
-        most: prompts in the largest set.
-        rows: choose on these pairs only; the start is then the best prompt on them.
+        size: number of prompts in the largest ensemble.
+        rows: indices of the only pairs to choose on; the first ensemble is then the prompt that is best
+            on them.
     """
     chosen = slice(None) if rows is None else rows
 
     def score(members: list[int]) -> float:
-        return float(objective.score(found.similarities(members)[chosen], rows))
+        return float(objective.score(products.similarities(members)[chosen], rows))
 
-    members = [0] if rows is None else [max(range(len(found)), key=lambda one: score([one]))]
-    sets = [members]
-    while len(members) < min(most, len(found)):
-        left = [one for one in range(len(found)) if one not in members]
-        members = max(([*members, one] for one in left), key=score)
-        sets.append(members)
-    return sets
+    prompts = range(len(products))
+    members = [0] if rows is None else [max(prompts, key=lambda prompt: score([prompt]))]
+    ensembles = [members]
+    while len(members) < min(size, len(products)):
+        others = [prompt for prompt in prompts if prompt not in members]
+        members = max(([*members, prompt] for prompt in others), key=score)
+        ensembles.append(members)
+    return ensembles
 
 
 def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
@@ -124,25 +129,25 @@ def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
     with atomic_write(path, "wb") as file:
         np.savez(
             file,
-            states=normalised(states),
+            states=normalized(states),
             seconds=time.monotonic() - started,
         )
 
 
 def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> None:
-    sides = pair_encoder.pairs.places(pair_encoder.pairs.sentences())
-    loaded = [np.load(each, allow_pickle=False) for each in states]
-    # (prompts, pairs, width) of either side.
-    ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in sides)
-    found = [
-        np.einsum("apw,bpw->abp", one, two, optimize=True)
-        for one, two in ((ones, twos), (ones, ones), (twos, twos))
+    rows = pair_encoder.pairs.places(pair_encoder.pairs.sentences())
+    files = [np.load(state, allow_pickle=False) for state in states]
+    # The embeddings of the pairs' first and second sentences, each (prompts, pairs, width).
+    first, second = (np.stack([file["states"][side] for file in files]) for side in rows)
+    products = [
+        np.einsum("apw,bpw->abp", one, other, optimize=True)
+        for one, other in ((first, second), (first, first), (second, second))
     ]
     with atomic_write(path, "wb") as file:
         np.savez(
             file,
-            between=found[0],
-            first=found[1],
-            second=found[2],
-            seconds=sum(float(each["seconds"]) for each in loaded),
+            between=products[0],
+            first=products[1],
+            second=products[2],
+            seconds=sum(float(loaded["seconds"]) for loaded in files),
         )

@@ -1,8 +1,8 @@
-"""What a race left: the prompts that were scored on all pairs, and how they stand to each other."""
+"""Finalists: the configurations that were scored on all pairs, and how they compare."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,9 +20,10 @@ from demosearch.demonstrations_file import (
     StepRecord,
 )
 from demosearch.errors import UserError
+from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import Configuration, ConfigurationKey
-from demosearch.selection.objective import SPEARMAN, Objective
+from demosearch.selection.objective import Choose, Objective
 from demosearch.selection.race import Race
 
 if TYPE_CHECKING:
@@ -35,11 +36,12 @@ class Finalists:
 
     Attributes:
         configurations: the configurations.
-        layers: that were scored.
-        scores: in the objective's metric, (configurations, layers); nan where there is none.
-        similarities: float32 (configurations, layers, pairs).
-        baseline: without demonstration, float32 (layers, pairs), the last layer last.
-        objective: the pairs, and how they are judged.
+        layers: indices of the scored layers.
+        scores: scores in the objective's metric, (configurations, layers); nan where there is no score.
+        similarities: cosine similarities, float32 (configurations, layers, pairs).
+        baseline: cosine similarities without demonstrations, float32 (layers, pairs); the last row is
+            the last layer.
+        objective: the pairs and their metric.
     """
 
     configurations: list[Configuration]
@@ -57,25 +59,25 @@ class Finalists:
         layers: list[int],
         objective: Objective,
     ) -> Finalists:
-        """Return what a race left of its configurations.
+        """Return the finalists of a race among some configurations.
 
         Raises:
-            UserError: nothing could be scored.
+            UserError: no configuration could be scored.
         """
-        found = [
+        scored = [
             (configuration, race.similarities(configuration.key))
             for configuration in configurations
         ]
-        whole = [(configuration, each) for configuration, each in found if each is not None]
+        complete = [(configuration, rows) for configuration, rows in scored if rows is not None]
         baseline = race.baseline_similarities()
-        if not whole or baseline is None:
-            raise UserError("no candidate could be scored; see the column 'failure' of trials.csv")
-        similarities = np.stack([each for _, each in whole])
-        # One after the other: ranking all at once would take many times their memory.
-        scores = np.stack([objective.score(each) for each in similarities])
+        if not complete or baseline is None:
+            raise UserError("no candidate could be scored; see the column 'failure' in trials.csv")
+        similarities = np.stack([rows for _, rows in complete])
+        # One configuration at a time: ranking all at once takes many times their memory.
+        scores = np.stack([objective.score(rows) for rows in similarities])
         order = np.argsort(-np.nanmax(scores, axis=1), kind="stable")
         return cls(
-            [whole[place][0] for place in order],
+            [complete[index][0] for index in order],
             layers,
             scores[order],
             similarities[order],
@@ -86,58 +88,53 @@ class Finalists:
     @property
     def best(self) -> Prompt:
         """The best prompt, at its best layer."""
-        return replace(self.configurations[0].prompt, layer=self.layers[self._row])
+        return replace(self.configurations[0].prompt, layer=self.layers[self._best_layer])
 
     def prompts(self, number: int) -> list[Prompt]:
         """Return the leading prompts, each at its best layer."""
-        rows = np.nanargmax(self.scores[:number], axis=1)
+        best_layers = np.nanargmax(self.scores[:number], axis=1)
         return [
             replace(configuration.prompt, layer=self.layers[row])
-            for configuration, row in zip(self.configurations, rows, strict=False)
+            for configuration, row in zip(self.configurations, best_layers, strict=False)
         ]
 
     @property
-    def _row(self) -> int:
+    def _best_layer(self) -> int:
         return int(np.nanargmax(self.scores[0]))
 
     @property
     def best_similarities(self) -> NDArray[np.float32]:
         """The best prompt's similarities, float32 (pairs,)."""
-        best: NDArray[np.float32] = self.similarities[0, self._row]
+        best: NDArray[np.float32] = self.similarities[0, self._best_layer]
         return best
 
     def ranking(self, keys: Collection[ConfigurationKey] | None = None) -> list[Ranked]:
-        """Return the leading configurations, or those of some keys, each with its best layer's score."""
-        places = range(len(self.configurations))
+        """Return the leading configurations, or those with some keys, each with its best layer's score."""
+        indices = range(len(self.configurations))
         if keys is None:
-            return [self._ranked(place) for place in places[:RANKING_LENGTH]]
-        return [self._ranked(place) for place in places if self.configurations[place].key in keys]
+            return [self._ranked(index) for index in indices[:RANKING_LENGTH]]
+        return [self._ranked(index) for index in indices if self.configurations[index].key in keys]
 
-    def _ranked(self, place: int) -> Ranked:
-        row = int(np.nanargmax(self.scores[place]))
-        similarities = self.similarities[place, row]
-        return self._as_ranked(self.configurations[place], self.layers[row], similarities)
-
-    def _as_ranked(
-        self, configuration: Configuration, layer: int, similarities: NDArray[np.float32]
-    ) -> Ranked:
+    def _ranked(self, index: int) -> Ranked:
+        configuration = self.configurations[index]
+        row = int(np.nanargmax(self.scores[index]))
         return Ranked(
             id=configuration.text,
             **configuration.describe(),
             tokens=configuration.tokens,
-            layer=layer,
-            **_scored(self.objective, similarities),
+            layer=self.layers[row],
+            **_scores(self.objective, self.similarities[index, row]),
         )
 
     def save(self, path: Path, baseline: Configuration) -> Path:
-        """Write all similarities, float16 and compressed, and return the file.
+        """Write all similarities, float16 and compressed, and return the path.
 
-        It holds `similarities` (configurations, layers, pairs), the plain prompt first, the configurations' `names`,
-        the `layers`, and the `dev_sha256` of the pairs.
+        The file holds `similarities` (configurations, layers, pairs), of which the first row is the
+        baseline, the configurations' `names`, the `layers`, and the `dev_sha256` of the pairs.
 
         Args:
-            path: the file.
-            baseline: the prompt without demonstration.
+            path: the file to write.
+            baseline: the configuration without demonstrations.
         """
         without = self.baseline[: len(self.layers)]
         with atomic_write(path, "wb") as file:
@@ -152,47 +149,50 @@ class Finalists:
             )
         return path
 
-    def dev_record(self, together: NDArray[np.float32] | None = None) -> DevRecord:
-        """Return the choice's score, and how it stands to the baseline and to the others.
+    def dev_record(self, chosen: NDArray[np.float32] | None = None) -> DevRecord:
+        """Return the score of the chosen prompts, compared with the baseline and the other finalists.
 
         Args:
-            together: similarities of an ensemble, float32 (pairs,), if that is the choice; all
-                configurations are then the others.
+            chosen: similarities under the chosen prompts, float32 (pairs,), if they are not the best
+                finalist; all finalists are then the others.
         """
-        rows = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
-        others = [each[row] for each, row in zip(self.similarities, rows, strict=False)]
+        best_layers = np.nanargmax(self.scores[:RANKING_LENGTH], axis=1)
+        others = [layers[row] for layers, row in zip(self.similarities, best_layers, strict=False)]
         names = [configuration.text for configuration in self.configurations[:RANKING_LENGTH]]
-        if together is None:
-            together, others, names = others[0], others[1:], names[1:]
+        if chosen is None:
+            chosen, others, names = others[0], others[1:], names[1:]
         systems = [self.baseline[-1], *others]
-        gain, *ahead = self.objective.intervals(together, systems)
+        gain, *leads = self.objective.intervals(chosen, systems)
         dev = self.objective.pairs
         return DevRecord(
             name=dev.name,
             pairs=len(dev),
             sha256=dev.sha256,
-            sets=[SetRecord(name=one.name, pairs=len(one), sha256=one.sha256) for one in dev.sets]
+            sets=[
+                SetRecord(name=pairs.name, pairs=len(pairs), sha256=pairs.sha256)
+                for pairs in dev.sets
+            ]
             or None,
-            **_scored(self.objective, together),
-            **_scored(self.objective, self.baseline[-1], "baseline_"),
+            **_scores(self.objective, chosen),
+            **_scores(self.objective, self.baseline[-1], "baseline_"),
             gain_ci95=gain,
-            runner_up_ci95=ahead[0] if ahead else None,
+            runner_up_ci95=leads[0] if leads else None,
             indistinguishable=[
-                name for name, (low, _) in zip(names, ahead, strict=True) if low <= 0
+                name for name, (low, _) in zip(names, leads, strict=True) if low <= 0
             ],
         )
 
     def estimate(
         self,
-        choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None,
+        choose: Choose | None = None,
         among: int | None = None,
     ) -> EstimateRecord:
         """Return the gain corrected for the choice.
 
         Args:
-            choose: how an ensemble is chosen on some pairs, for `split_estimate`; None is the choice
-                among configurations and layers.
-            among: how many prompts it is chosen among.
+            choose: how an ensemble is chosen on some pairs; None means the choice of a finalist and a
+                layer.
+            among: number of prompts that an ensemble is chosen among.
         """
         if choose is None:
             systems = self.similarities.reshape(-1, len(self.objective.pairs))
@@ -211,43 +211,50 @@ class Finalists:
         return [
             LayerRecord(
                 layer=layer,
-                **_scored(self.objective, ours),
-                **_scored(self.objective, without, "baseline_"),
+                **_scores(self.objective, best),
+                **_scores(self.objective, baseline, "baseline_"),
             )
-            for layer, ours, without in rows
+            for layer, best, baseline in rows
         ]
 
     def step_after(self, before: Finalists | None) -> StepRecord:
-        """Return what the best prompt gains over the one before it, or over the baseline."""
-        without = before.best_similarities if before else self.baseline[-1]
-        return step(self.best_similarities, without, self.objective, [self.best])
+        """Return the gain of the best prompt over the best of other finalists, or over the baseline."""
+        similarities = before.best_similarities if before else self.baseline[-1]
+        return step_record(self.best_similarities, similarities, self.objective, [self.best])
 
 
-def step(
-    ours: NDArray[np.float32],
+def step_record(
+    similarities: NDArray[np.float32],
     before: NDArray[np.float32],
     objective: Objective,
     prompts: Sequence[Prompt],
 ) -> StepRecord:
-    """Return what some prompts gain over what was there before, by the similarities of both."""
-    gain = objective.score(ours) - objective.score(before)
+    """Return the gain of some prompts over those of the step before.
+
+    Args:
+        similarities: under the prompts, float32 (pairs,).
+        before: under the prompts of the step before, float32 (pairs,).
+        objective: scores both.
+        prompts: the prompts.
+    """
+    gain = objective.score(similarities) - objective.score(before)
     return StepRecord(
         prompts=len(prompts),
         demonstrations=sum(len(prompt.demonstrations) for prompt in prompts),
-        **_scored(objective, ours),
+        **_scores(objective, similarities),
         gain=round(float(gain), 6),
-        gain_ci95=objective.interval(ours, before),
+        gain_ci95=objective.interval(similarities, before),
     )
 
 
-def _scored(
+def _scores(
     objective: Objective, similarities: NDArray[np.float32], prefix: str = ""
 ) -> dict[str, Any]:
-    """Return Spearman's correlation, and the score where the metric is another; None for nan."""
-    found = {"spearman": objective.spearman(similarities)}
+    """Return Spearman's correlation, and the score if the metric is another; None for nan."""
+    scores = {"spearman": objective.spearman(similarities)}
     if objective.metric != SPEARMAN:
-        found["score"] = objective.score(similarities)
+        scores["score"] = objective.score(similarities)
     return {
-        f"{prefix}{name}": float(value) if np.isfinite(value) else None
-        for name, value in found.items()
+        f"{prefix}{name}": float(score) if np.isfinite(score) else None
+        for name, score in scores.items()
     }

@@ -1,4 +1,4 @@
-"""What a prompt gains over the plain one on pairs that had no part in choosing it."""
+"""The gain of chosen prompts over the baseline on pairs that were not used to choose them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from demosearch._common.files import read_json
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, first_error
+from demosearch.metrics.metric import SPEARMAN, Metric
 from demosearch.prompt import Prompt
-from demosearch.selection.objective import SPEARMAN, Metric, Objective
+from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Gain(BaseModel):
-    """Scores of the chosen prompt and of the plain one on the same pairs."""
+    """Scores of the chosen prompts and of the baseline on the same pairs."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -29,15 +30,19 @@ class Gain(BaseModel):
     pairs: int
     sha256: str
     spearman: float = Field(description="Spearman x 100")
-    baseline_spearman: float = Field(description="Spearman x 100 of the plain prompt")
-    score: float | None = Field(None, description="in the metric, where that is not Spearman's")
-    baseline_score: float | None = Field(None, description="likewise of the plain prompt")
-    gain: float = Field(description="in the metric")
+    baseline_spearman: float = Field(description="Spearman x 100 of the baseline")
+    score: float | None = Field(
+        None, description="in the search's metric, if it is not Spearman's correlation"
+    )
+    baseline_score: float | None = Field(
+        None, description="of the baseline, in the search's metric"
+    )
+    gain: float = Field(description="in the search's metric")
     gain_ci95: tuple[float, float] = Field(description="95% interval by paired bootstrap")
 
 
 class _Evaluated(BaseModel):
-    """What a run's `evaluation.json` holds, as far as it is read again."""
+    """The fields of a run's `evaluation.json` that are read again."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -45,20 +50,20 @@ class _Evaluated(BaseModel):
 
 
 def read_evaluation(path: Path) -> dict[str, Any]:
-    """Return what a run's `evaluation.json` holds.
+    """Return the contents of a run's `evaluation.json`.
 
     Raises:
-        UserError: it cannot be read, or is something else.
+        UserError: the file cannot be read or is not such a file.
     """
-    found = read_json(path, "evaluation")
+    contents = read_json(path, "evaluation")
     try:
-        _Evaluated.model_validate(found)
+        _Evaluated.model_validate(contents)
     except ValidationError as error:
         raise UserError(
-            f"evaluation {path}: {first_error(error)}; delete it, and the run's command scores the"
-            " test pairs again"
+            f"{first_error(error, f'evaluation {path}: ')}; delete the file and re-run the command to"
+            " score the test pairs again"
         ) from None
-    return dict(found)
+    return dict(contents)
 
 
 def gain_on(
@@ -70,31 +75,31 @@ def gain_on(
     mean: NDArray[np.float32] | None = None,
     metric: Metric = SPEARMAN,
 ) -> Gain:
-    """Score prompts and a baseline on pairs.
+    """Score prompts and the baseline on pairs.
 
     Args:
-        pairs: that had no part in choosing.
+        pairs: pairs that were not used to choose the prompts.
         encoder: the model.
-        prompts: the chosen ones; under several the embedding is the mean of the normalised states.
-        baseline: the plain prompt.
-        seed: of the resampling.
-        mean: subtracted from the embeddings under the chosen prompts.
-        metric: what the gain is counted in.
+        prompts: the chosen prompts; the normalized embeddings under several are averaged.
+        baseline: the prompt without demonstrations.
+        seed: random seed of the resampling.
+        mean: subtracted from the embeddings under the chosen prompts, float32 (width,).
+        metric: the metric of the gain.
     """
     objective = Objective(pairs, metric, seed)
     pair_encoder = PairEncoder(encoder, objective)
-    ours = pair_encoder.similarities_under(prompts, mean)
+    chosen = pair_encoder.ensemble_similarities(prompts, mean)
     (plain,) = pair_encoder.similarities(baseline)
-    score, before = (float(objective.score(each)) for each in (ours, plain))
-    other = metric != SPEARMAN
+    score, baseline_score = (float(objective.score(rows)) for rows in (chosen, plain))
+    is_other = metric != SPEARMAN
     return Gain(
         name=pairs.name,
         pairs=len(pairs),
         sha256=pairs.sha256,
-        spearman=float(objective.spearman(ours)),
+        spearman=float(objective.spearman(chosen)),
         baseline_spearman=float(objective.spearman(plain)),
-        score=score if other else None,
-        baseline_score=before if other else None,
-        gain=round(score - before, 6),
-        gain_ci95=objective.interval(ours, plain),
+        score=score if is_other else None,
+        baseline_score=baseline_score if is_other else None,
+        gain=round(score - baseline_score, 6),
+        gain_ci95=objective.interval(chosen, plain),
     )

@@ -1,23 +1,27 @@
-"""What the settings of a search refer to by name, read once and passed as values."""
+"""Templates, metric, demonstrations and texts that settings refer to by name, as values."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.texts import check_input, read_texts
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.errors import UserError
-from demosearch.prompt import Template
-from demosearch.selection.objective import Metric, find_metric
+from demosearch.errors import UserError, short
+from demosearch.metrics.metric import SPEARMAN, Metric, find_metric
+from demosearch.prompt import PROMPTEOL, Template
 from demosearch.selection.settings import SearchSettings
 from demosearch.templates import search_templates
 
-# In place of a file of unlabeled texts: the sentences of the dev pairs.
+# Instead of a file of unlabeled texts: the sentences of the development pairs.
 DEV_TEXTS = "dev"
+
+
+# The settings that `SearchInputs` holds the values of.
+_NAMED = ("template", "metric", "warm_start", "center")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +29,11 @@ class Center:
     """Unlabeled texts whose mean embedding is subtracted.
 
     Attributes:
-        name: how files refer to the texts.
-        texts: at least one.
+        name: name of the texts in the demonstrations file.
+        texts: the texts, at least one.
 
     Raises:
-        UserError: there is no text.
+        UserError: there are no texts.
     """
 
     name: str
@@ -37,33 +41,41 @@ class Center:
 
     def __post_init__(self) -> None:
         if not self.texts:
-            raise UserError(f"{self.name} holds no texts to center embeddings on")
+            raise UserError(f"{self.name} must hold at least one text to center embeddings on")
 
 
 @dataclass(frozen=True, slots=True)
 class SearchInputs:
-    """Templates, demonstrations, texts and metric of a search, as values.
+    """Templates, objective, warm start and texts of a search, as values.
+
+    The settings `template`, `metric`, `warm_start` and `center` name the same four things. A search
+    takes each from one place: without `inputs` it reads all four from its settings; with `inputs` it
+    uses these values, and each of the four settings must be its default or the one that `read` used.
 
     Attributes:
-        templates: to choose among; the baseline is the first one without demonstrations.
+        templates: templates to choose among; the baseline is the first one without demonstrations.
         metric: the objective.
         warm_start: demonstrations, such as another model's best ones, that are scored first and always
             on all pairs; they are candidates like any other.
         center: unlabeled texts whose mean embedding is subtracted, if that improves the score.
+        read_from: the settings that `read` read, by name.
     """
 
-    templates: tuple[Template, ...]
-    metric: Metric
+    templates: tuple[Template, ...] = (PROMPTEOL,)
+    metric: Metric = SPEARMAN
     warm_start: tuple[Demonstration, ...] = ()
     center: Center | None = None
+    read_from: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def read(cls, settings: SearchSettings, dev: Pairs) -> SearchInputs:
         """Read everything that settings refer to by name.
 
+        To give some as values and read the others, use `dataclasses.replace` on the result.
+
         Args:
-            settings: of the search.
-            dev: the pairs whose sentences `center="dev"` stands for.
+            settings: the search's settings.
+            dev: the development pairs; `center="dev"` means their sentences.
 
         Raises:
             UserError: a template or metric is unknown, or a file cannot be read.
@@ -73,13 +85,31 @@ class SearchInputs:
             find_metric(settings.metric),
             _read_demonstrations(settings.warm_start),
             _read_center(settings.center, dev),
+            {name: getattr(settings, name) for name in _NAMED},
         )
+
+    def check(self, settings: SearchSettings) -> None:
+        """Check that no setting contradicts these values.
+
+        Raises:
+            UserError: a setting names something that these values were not read from.
+        """
+        for name in _NAMED:
+            value = getattr(settings, name)
+            default = SearchSettings.model_fields[name].default
+            if value not in (default, self.read_from.get(name, default)):
+                raise UserError(
+                    f"{name} must not be set beside `inputs` but got {short(repr(value))}; give it in"
+                    " `inputs` only, or read `inputs` from the same settings by `SearchInputs.read`"
+                )
 
 
 def _read_demonstrations(paths: Sequence[str]) -> tuple[Demonstration, ...]:
-    """Return the chosen demonstrations of several files, each one once."""
+    """Return the distinct demonstrations of several demonstrations files."""
     files = (DemonstrationsFile.read(path) for path in paths)
-    return tuple(dict.fromkeys(one for file in files for one in file.demonstrations))
+    return tuple(
+        dict.fromkeys(demonstration for file in files for demonstration in file.demonstrations)
+    )
 
 
 def _read_center(source: str | None, dev: Pairs) -> Center | None:

@@ -1,4 +1,4 @@
-"""What is asked of an encoder: the cosine similarities of dev pairs under a prompt."""
+"""Cosine similarities of the development pairs under a prompt."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
 
 class SentenceEncoder(Protocol):
-    """All that the selector asks of an encoder: an `Encoder` or `Replicas`.
+    """The interface of an encoder that a search requires: an `Encoder`, `Replicas`, or your own.
 
     Attributes:
-        record: which weights.
-        adapter: the LoRA on them, if any.
+        record: identifies the weights.
+        adapter: the LoRA adapter, if any.
         layers: number of decoder layers.
-        concurrency: how many threads may ask at a time.
-        token_budget: tokens a forward pass; lowered by the encoder when memory runs out.
+        concurrency: number of threads that may call the encoder at the same time.
+        token_budget: maximum tokens of a forward pass; the encoder lowers it when memory runs out.
     """
 
     record: ModelRecord
@@ -36,19 +36,19 @@ class SentenceEncoder(Protocol):
     token_budget: int
 
     def resolve_layer(self, layer: int | None) -> int:
-        """Return the index into `hidden_states` that `layer` stands for; None is the last."""
+        """Return the index into `hidden_states` of a layer; None means the last layer."""
         ...
 
     def prompt_tokens(self, prompt: Prompt) -> int:
-        """Return how many tokens a prompt has without a text."""
+        """Return the number of tokens of a prompt without a text."""
         ...
 
     def width(self, layer: int | None) -> int:
-        """Return how many numbers a layer's states have; None is the last layer."""
+        """Return the width of a layer's states; None means the last layer."""
         ...
 
     def encode(self, texts: Sequence[str], prompt: Prompt) -> NDArray[np.float32]:
-        """Return one row a text, float32 (len(texts), width), not normalised."""
+        """Return the embeddings of texts, float32 (len(texts), width), not normalized."""
         ...
 
     def compare(
@@ -64,16 +64,16 @@ class SentenceEncoder(Protocol):
 
 
 class PairEncoder:
-    """Similarities of pairs under a prompt, and what they are worth.
+    """Computes the similarities of pairs under prompts.
 
     Attributes:
         pairs: the pairs.
         encoder: the model.
-        objective: scores similarities of the pairs.
+        objective: scores the similarities.
 
     Args:
         encoder: the model.
-        objective: the pairs, how they are judged; pairs alone are judged by Spearman's correlation.
+        objective: the pairs and their metric; pairs alone are scored by Spearman's correlation.
     """
 
     def __init__(self, encoder: SentenceEncoder, objective: Objective | Pairs) -> None:
@@ -87,11 +87,11 @@ class PairEncoder:
         indices: Sequence[int] | None = None,
         layers: Sequence[int] | None = None,
     ) -> NDArray[np.float32]:
-        """Return the cosine similarity of pairs at some layers, from one pass.
+        """Return the cosine similarities of pairs at some layers, from one forward pass.
 
         Args:
-            prompt: template and demonstrations, and the layer unless `layers` are given.
-            indices: of the pairs; None is all of them.
+            prompt: template and demonstrations; its layer is used if `layers` is None.
+            indices: indices of the pairs; None means all.
             layers: indices into `hidden_states`.
 
         Returns:
@@ -101,13 +101,13 @@ class PairEncoder:
             UserError: the prompt cannot be used.
         """
         texts = self.pairs.sentences(indices)
-        wanted = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(texts, prompt, wanted, *self.pairs.places(texts, indices))
+        scored = [prompt.layer] if layers is None else layers
+        return self.encoder.compare(texts, prompt, scored, *self.pairs.places(texts, indices))
 
-    def similarities_under(
+    def ensemble_similarities(
         self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """Return the cosine similarity of all pairs under one prompt, or the mean over several.
+        """Return the cosine similarities of all pairs under one prompt, or under the mean of several.
 
         Args:
             prompts: each with its layer.
@@ -126,12 +126,12 @@ class PairEncoder:
         first, second = self.pairs.places(texts)
         return cosine(states[first], states[second])
 
-    def key(self, prompts: Sequence[Prompt], *more: str) -> str:
-        """Return what embeddings of the pairs under some prompts are kept under.
+    def cache_key(self, prompts: Sequence[Prompt], *texts: str) -> str:
+        """Return the key of results that depend on the encoder, the pairs and some prompts.
 
         Args:
             prompts: in their order, each with its layer.
-            more: what decides besides.
+            texts: other texts that the results depend on.
         """
         encoder = self.encoder
         records = (prompt.record(encoder.resolve_layer(prompt.layer)) for prompt in prompts)
@@ -141,10 +141,10 @@ class PairEncoder:
                 encoder.adapter.model_dump_json() if encoder.adapter else "",
                 self.pairs.sha256,
                 *(record.model_dump_json() for record in records),
-                *more,
+                *texts,
             ]
         )[:16]
 
     def embeddings(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """Return the embeddings of texts as an `Embedder` makes them, float32 (texts, width)."""
+        """Return the embeddings of texts, as an `Embedder` does, float32 (texts, width)."""
         return averaged([self.encoder.encode(texts, prompt) for prompt in prompts])

@@ -1,4 +1,4 @@
-"""The pool of a race: candidates that may take part, and the prompts that they make."""
+"""The pool of a search: its candidates, and the configurations that they make."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ logger = logging.getLogger(__name__)
 
 
 class CandidatePool:
-    """Candidates and prompts in the order in which they came.
+    """Candidates and configurations in the order in which they were added.
 
     Attributes:
-        candidates: the distinct ones whose sentence is none of the sets in use.
-        configurations: every candidate by itself under every template, and further templates without any.
-        skipped: how many candidates were left out because of their sentence, or came twice.
+        candidates: the distinct candidates whose sentences are not in the dev or test set.
+        configurations: each candidate under each template, and the other templates without candidates.
+        skipped: number of candidates that were left out because they were repeated or their sentence
+            is in the dev or test set.
 
     Args:
-        factory: makes the prompts.
-        templates: besides the search's own.
-        dev: the pairs that choose.
-        exclude: sentences that must not be demonstrations besides those of `dev`.
+        factory: makes the configurations.
+        templates: templates in addition to the search's own.
+        dev: the development pairs.
+        exclude: sentences that must not become demonstrations, in addition to those of `dev`.
     """
 
     def __init__(
@@ -39,29 +40,32 @@ class CandidatePool:
     ) -> None:
         self._factory = factory
         self._templates = templates
-        self._taken = {prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
-        self._known: dict[str, Demonstration] = {}
+        self._excluded = {prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
+        self._candidates: dict[str, Demonstration] = {}
         self.configurations: list[Configuration] = []
         self.skipped = 0
 
     @property
     def candidates(self) -> list[Demonstration]:
-        """The candidates."""
-        return list(self._known.values())
+        """The distinct candidates, in order."""
+        return list(self._candidates.values())
 
     @property
     def sha256(self) -> str:
-        """Hash of the candidates' ids in their order."""
-        return sha256(self._known)
+        """Hash of the candidates' ids in order."""
+        return sha256(self._candidates)
 
     def add(self, candidates: Sequence[Demonstration]) -> list[Configuration]:
-        """Return the prompts that candidates add to the pool."""
-        fresh = {
-            one.id: Demonstration(sentence=one.sentence, word=one.word, source=one.source)
-            for one in candidates
-            if one.id not in self._known and prepare(one.sentence).casefold() not in self._taken
+        """Add candidates and return their configurations."""
+        added = {
+            candidate.id: Demonstration(
+                sentence=candidate.sentence, word=candidate.word, source=candidate.source
+            )
+            for candidate in candidates
+            if candidate.id not in self._candidates
+            and prepare(candidate.sentence).casefold() not in self._excluded
         }
-        if skipped := len(candidates) - len(fresh):
+        if skipped := len(candidates) - len(added):
             logger.warning(
                 "%d of %d candidates are skipped: repeated, or their sentence is in the dev or test"
                 " set",
@@ -69,30 +73,31 @@ class CandidatePool:
                 len(candidates),
             )
             self.skipped += skipped
-        self._known |= fresh
-        added = self._factory.single(list(fresh.values()), self._templates)
-        self.configurations += added
-        return added
+        self._candidates |= added
+        configurations = self._factory.single(list(added.values()), self._templates)
+        self.configurations += configurations
+        return configurations
 
     def check(self) -> None:
-        """Refuse a pool without candidates.
+        """Check that there are candidates to choose among.
 
         Raises:
-            UserError: there are none, or all are sentences of the sets or too long.
+            UserError: there are no candidates, or all are in the dev or test set or too long.
         """
-        if not self._known:
+        if not self._candidates:
             raise UserError(
-                "every candidate's sentence is one of the dev or test sentences"
+                "refused because every candidate's sentence is in the dev or test set; give other candidates"
                 if self.skipped
-                else "there are no candidates to choose among"
+                else "candidates must hold at least one candidate but got none"
             )
         if not any(configuration.prompt.demonstrations for configuration in self.configurations):
             raise UserError(
-                f"every candidate has more than {self._factory.max_extra_tokens} tokens; allow more extra tokens"
+                f"refused because every candidate has more than {self._factory.max_extra_tokens} extra tokens; raise"
+                " max_extra_tokens"
             )
         if self._factory.too_long:
             logger.info(
-                "%d prompts have more than %s extra tokens",
+                "%d prompts are left out because they have more than %s extra tokens",
                 len(self._factory.too_long),
                 self._factory.max_extra_tokens,
             )

@@ -1,13 +1,13 @@
-"""From the best demonstration to the best prompts: more demonstrations, more prompts, centering.
+"""Refinement of the best prompt: more demonstrations, more prompts, centering.
 
-Every step is taken only if it gains more than its interval leaves in doubt.
+A step is taken only if the 95% interval of its gain is above 0.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,9 @@ from demosearch.demonstrations_file import DevRecord, EstimateRecord, StepRecord
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import Configuration, ConfigurationFactory
-from demosearch.selection.ensemble import POOL, greedy, products
-from demosearch.selection.finalists import Finalists, step
+from demosearch.selection.ensemble import POOL, InnerProducts, greedy, inner_products
+from demosearch.selection.finalists import Finalists, step_record
+from demosearch.selection.objective import Choose, Objective
 from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.selection.race import Race
 from demosearch.selection.rungs import planned_pairs
@@ -31,28 +32,28 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# How many prompts are extended by one more demonstration, and by how many candidates each.
+# The number of prompts that get another demonstration, and of candidates that each of them gets.
 BEAM = 3
 WIDTH = 16
 
 
 class Refinement:
-    """What is chosen so far.
+    """The prompts that are chosen so far, and the steps that led to them.
 
     Attributes:
-        prompts: the chosen ones; several are averaged.
-        singles: the candidates by themselves that were scored on all pairs.
-        finalists: those among which the first prompt was chosen.
-        steps: what each step brought.
-        sentences: encoded outside the race.
-        seconds: that took.
+        prompts: the chosen prompts; the embeddings of several are averaged.
+        singles: the finalists of the race of single candidates.
+        finalists: the finalists among which the first prompt was chosen.
+        steps: the gain of each step.
+        sentences: number of sentences encoded outside the race.
+        seconds: time spent outside the race.
 
     Args:
         race: finished with the configurations.
-        configurations: every candidate by itself.
-        layers: that are scored.
+        configurations: all configurations of one candidate or none.
+        layers: indices of the scored layers.
         pair_encoder: the pairs and the encoder.
-        progress: told of what comes to the way.
+        progress: the bar, extended by the work of each step.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Refinement:
         progress: Bar,
     ) -> None:
         self._race = race
-        self._everyone = list(configurations)
+        self._scored = list(configurations)
         self._candidates = [
             configuration for configuration in configurations if configuration.prompt.demonstrations
         ]
@@ -72,133 +73,154 @@ class Refinement:
         self._pair_encoder = pair_encoder
         self._dev = pair_encoder.pairs
         self._progress = progress
-        self._together: NDArray[np.float32] | None = None
-        self._choose: Callable[[NDArray[np.intp]], NDArray[np.float32]] | None = None
         self.singles = self.finalists = self._finalists(configurations)
         self.prompts: tuple[Prompt, ...] = (self.finalists.best,)
+        # Of an ensemble or centered embeddings; None: those of the best finalist.
+        self._similarities: NDArray[np.float32] | None = None
         self.steps = [self.finalists.step_after(None)]
+        # How an ensemble is chosen on some pairs, and among how many prompts.
+        self._choose: Choose | None = None
         self._among: int | None = None
         self.sentences = 0
         self.seconds = 0.0
 
-    def lengthen(self, factory: ConfigurationFactory, shots: int, rungs: Sequence[int]) -> int:
-        """Add demonstrations to the prompt, up to so many, and return how many prompts raced.
+    def add_demonstrations(
+        self, factory: ConfigurationFactory, shots: int, rungs: Sequence[int]
+    ) -> int:
+        """Add demonstrations to the prompt and return how many configurations raced.
 
-        The best prompts are extended by each of the leading candidates, in front and behind.
+        Each of the best prompts is extended by each of the leading candidates, at the front and at the
+        end.
+
+        Args:
+            factory: makes the configurations.
+            shots: maximum number of demonstrations in the prompt.
+            rungs: sizes of the rungs.
         """
         raced = 0
-        while (found := len(self.prompts[0].demonstrations)) < shots:
-            leading = self._race.leaders(self._candidates, WIDTH)
-            beam = [
-                configuration
-                for configuration in self.finalists.configurations
-                if configuration.prompt.demonstrations
-            ][:BEAM]
-            more = factory.longer(beam, leading)
-            planned = planned_pairs(len(more), rungs)
-            stage = f"prompts of {found + 1} demonstrations"
-            if not more or not self._race.allows_pairs(stage, planned):
+        while (count := len(self.prompts[0].demonstrations)) < shots:
+            extended = self._extended(factory)
+            planned = planned_pairs(len(extended), rungs)
+            stage = f"prompts of {count + 1} demonstrations"
+            if not extended or not self._race.allows_pairs(stage, planned):
                 break
             self._progress.add_to_total(planned - len(self._dev))
             try:
-                self._race.run(more)
-                longer = self._finalists(more)
+                self._race.run(extended)
+                finalists = self._finalists(extended)
             except (DeviceLostError, OutOfMemoryError):
                 raise
             except UserError as error:
-                # What was found before is worth more than nothing.
+                # The result of the steps before is kept.
                 logger.warning("%s are left out: %s", stage, error)
                 break
-            raced += len(more)
-            self._everyone = list(dict.fromkeys([*self._everyone, *more]))
-            further = longer.step_after(self.finalists)
-            if not _pays(further):
+            raced += len(extended)
+            self._scored = list(dict.fromkeys([*self._scored, *extended]))
+            step = finalists.step_after(self.finalists)
+            if not _is_significant(step):
                 break
-            self.finalists, self.prompts = longer, (longer.best,)
-            self.steps.append(further)
+            self.finalists, self.prompts = finalists, (finalists.best,)
+            self.steps.append(step)
         return raced
 
-    def combine(self, most: int, folder: Path) -> None:
-        """Add prompts to the one, up to so many in all, the most helpful first.
+    def _extended(self, factory: ConfigurationFactory) -> list[Configuration]:
+        beam = [
+            configuration
+            for configuration in self.finalists.configurations
+            if configuration.prompt.demonstrations
+        ][:BEAM]
+        return factory.longer(beam, self._race.leaders(self._candidates, WIDTH))
+
+    def add_prompts(self, size: int, folder: Path) -> None:
+        """Average the prompt with others, the most helpful first.
 
         Args:
-            most: prompts in all.
-            folder: of the search.
+            size: maximum number of prompts.
+            folder: the folder of the search.
         """
-        width = self._pair_encoder.encoder.width
-        looked_at = max(POOL, 2 * most)
-        others = [
-            each
-            for each in self.everyone().prompts(looked_at)
-            # OPT-350M's last layer is narrower than the others, and there is no mean of the two.
-            if each not in self.prompts and width(each.layer) == width(self.prompts[0].layer)
-        ]
-        pool = [*self.prompts, *others][:looked_at]
-        cost = len(pool) * len(self._dev.sentences())
-        if not self._race.allows("the ensemble", cost):
+        pool = self._ensemble_pool(max(POOL, 2 * size))
+        sentences = len(pool) * len(self._dev.sentences())
+        if not self._race.allows("the ensemble", sentences):
             return
         self._progress.add_to_total(len(pool) * len(self._dev))
-        found, self.seconds = products(self._pair_encoder, pool, folder, self._progress)
-        self.sentences = cost
+        products, self.seconds = inner_products(self._pair_encoder, pool, folder, self._progress)
+        self.sentences = sentences
         objective = self._pair_encoder.objective
-        for before, members in pairwise(greedy(found, objective, most)):
-            ours, theirs = (found.similarities(each) for each in (members, before))
-            prompts = tuple(pool[one] for one in members)
-            further = step(ours, theirs, objective, prompts)
-            if not _pays(further):
+        for smaller, members in pairwise(greedy(products, objective, size)):
+            similarities, before = map(products.similarities, (members, smaller))
+            prompts = tuple(pool[member] for member in members)
+            step = step_record(similarities, before, objective, prompts)
+            if not _is_significant(step):
                 break
-            self.steps.append(further)
-            self.prompts, self._together = prompts, ours
-        size = len(self.prompts)
-        if size > 1:
-            self._choose = lambda rows: found.similarities(greedy(found, objective, size, rows)[-1])
+            self.steps.append(step)
+            self.prompts, self._similarities = prompts, similarities
+        if len(self.prompts) > 1:
+            self._choose = _ensemble_choice(products, objective, len(self.prompts))
             self._among = len(pool)
 
-    def center(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
-        """Subtract the mean embedding of unlabeled texts, and return it; None if that does not pay.
+    def _ensemble_pool(self, number: int) -> list[Prompt]:
+        """Return the chosen prompt and other leading prompts that it can be averaged with."""
+        width = self._pair_encoder.encoder.width
+        others = [
+            prompt
+            for prompt in self.all_scored().prompts(number)
+            # OPT-350M's last layer is narrower than the others, so that they have no mean.
+            if prompt not in self.prompts and width(prompt.layer) == width(self.prompts[0].layer)
+        ]
+        return [*self.prompts, *others][:number]
+
+    def subtract_mean(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
+        """Subtract the mean embedding of unlabeled texts if that improves the score.
 
         Args:
-            texts: as many as there are.
-            folder: of the search; keeps what was computed.
+            texts: at least one.
+            folder: the folder of the search; keeps the mean.
+
+        Returns:
+            The mean, float32 (width,); None if the gain is not significant.
         """
-        dev = self._dev
-        cost = len(self.prompts) * (len(texts) + len(dev.sentences()))
-        if not self._race.allows("centering", self.sentences + cost):
+        sentences = len(self.prompts) * (len(texts) + len(self._dev.sentences()))
+        if not self._race.allows("centering", self.sentences + sentences):
             return None
-        ours = self._together if self._together is not None else self.finalists.best_similarities
-        kept = folder / "centers" / f"{self._pair_encoder.key(self.prompts, *texts)}.npz"
-        if not kept.exists():
-            started = time.monotonic()
-            mean = self._pair_encoder.embeddings(texts, self.prompts).mean(axis=0, dtype=np.float64)
-            mean = mean.astype(np.float32)
-            found = self._pair_encoder.similarities_under(self.prompts, mean)
-            with atomic_write(kept, "wb") as file:
-                seconds = time.monotonic() - started
-                np.savez(file, mean=mean, similarities=found, seconds=seconds)
-        with np.load(kept, allow_pickle=False) as loaded:
-            mean, found = loaded["mean"], loaded["similarities"]
-            self.seconds += float(loaded["seconds"])
-        self.sentences += cost
-        further = step(found, ours, self._pair_encoder.objective, self.prompts)
-        further = further.model_copy(update={"centered": True})
-        if not _pays(further):
+        path = folder / "centers" / f"{self._pair_encoder.cache_key(self.prompts, *texts)}.npz"
+        if not path.exists():
+            self._write_centered(texts, path)
+        with np.load(path, allow_pickle=False) as file:
+            mean, similarities = file["mean"], file["similarities"]
+            self.seconds += float(file["seconds"])
+        self.sentences += sentences
+        before = (
+            self.finalists.best_similarities if self._similarities is None else self._similarities
+        )
+        step = step_record(similarities, before, self._pair_encoder.objective, self.prompts)
+        step = step.model_copy(update={"centered": True})
+        if not _is_significant(step):
             return None
-        self.steps.append(further)
-        self._together = found
+        self.steps.append(step)
+        self._similarities = similarities
         return np.asarray(mean, dtype=np.float32)
 
-    def everyone(self) -> Finalists:
-        """Return all that was scored on all pairs, whatever the number of demonstrations."""
-        return self._finalists(self._everyone)
+    def _write_centered(self, texts: Sequence[str], path: Path) -> None:
+        started = time.monotonic()
+        embeddings = self._pair_encoder.embeddings(texts, self.prompts)
+        mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
+        similarities = self._pair_encoder.ensemble_similarities(self.prompts, mean)
+        with atomic_write(path, "wb") as file:
+            seconds = time.monotonic() - started
+            np.savez(file, mean=mean, similarities=similarities, seconds=seconds)
+
+    def all_scored(self) -> Finalists:
+        """Return all configurations that were scored on all pairs, of any number of demonstrations."""
+        return self._finalists(self._scored)
 
     def dev_record(self) -> DevRecord:
-        """Return the score of what is chosen, and how it stands to the baseline and to others."""
-        return self.finalists.dev_record(self._together)
+        """Return the score of the chosen prompts, compared with the baseline and the other finalists."""
+        return self.finalists.dev_record(self._similarities)
 
     def estimate(self) -> EstimateRecord | None:
-        """Return the gain corrected for the choice; None where one alone was scored on all pairs.
+        """Return the gain corrected for the choice.
 
-        That is what a budget leaves that is soon spent: there is nothing to choose among once more.
+        None if a small budget left one finalist of several candidates, as there is no choice to repeat.
         """
         if self._choose is None and len(self.finalists.configurations) == 1 < len(self._candidates):
             return None
@@ -212,16 +234,26 @@ class Refinement:
         return Finalists.of(self._race, configurations, self._layers, self._pair_encoder.objective)
 
 
-def _pays(further: StepRecord) -> bool:
-    """Whether a step gains more than its interval leaves in doubt."""
-    low, high = further.gain_ci95
+def _ensemble_choice(products: InnerProducts, objective: Objective, size: int) -> Choose:
+    """Return a function that chooses an ensemble on some pairs, for `Objective.split_estimate`."""
+
+    def choose(rows: NDArray[np.intp]) -> NDArray[np.float32]:
+        return products.similarities(greedy(products, objective, size, rows)[-1])
+
+    return choose
+
+
+def _is_significant(step: StepRecord) -> bool:
+    """Whether the 95% interval of a step's gain is above 0; reports a step that is left out."""
+    low, high = step.gain_ci95
     if low <= 0:
         logger.info(
-            "%d prompts with %d demonstrations%s would gain %+.2f [%+.2f, %+.2f], which is not sure",
-            further.prompts,
-            further.demonstrations,
-            ", centered," if further.centered else "",
-            further.gain,
+            "left out: %d prompts with %d demonstrations%s; their gain of %+.2f [%+.2f, %+.2f] is not"
+            " significant",
+            step.prompts,
+            step.demonstrations,
+            ", centered" if step.centered else "",
+            step.gain,
             low,
             high,
         )

@@ -1,4 +1,4 @@
-"""The search: candidates and dev pairs in, the best demonstration and its uncertainty out."""
+"""The search for the best demonstrations among candidates, on development pairs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError, first_error
+from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import (
     Configuration,
@@ -26,7 +27,7 @@ from demosearch.selection.configurations import (
     ConfigurationKey,
 )
 from demosearch.selection.inputs import Center, SearchInputs
-from demosearch.selection.objective import SPEARMAN, Objective
+from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 from demosearch.selection.pool import CandidatePool
 from demosearch.selection.race import Race
@@ -61,7 +62,7 @@ class SearchResult:
 
     @property
     def prompt(self) -> Prompt:
-        """The best prompt by itself."""
+        """The best prompt, the first of `prompts`."""
         return self.prompts[0]
 
 
@@ -79,26 +80,26 @@ def search(
     show_progress: bool = False,
     **keywords: Any,
 ) -> SearchResult:
-    """Find the demonstration under which the encoder agrees best with the dev pairs.
+    """Find the demonstrations with which the encoder agrees best with the development pairs.
 
-    Call it again with the same arguments to resume a search that was killed; nothing is scored twice.
-    Any number of processes, on any number of hosts, that call it with the same arguments and the same
-    storage share the work and return the same result.
+    Call the function again with the same arguments to resume a search; nothing is scored twice. Processes
+    on any number of hosts that call it with the same arguments and the same storage share the work and
+    return the same result.
 
     Args:
         model_or_encoder: the model under test: an encoder, or a known name, hub id or folder.
-        candidates: demonstrations to choose among; each one is scored as it is.
-        dev: the development pairs; over several sets (`Pairs.joined`) the mean of their scores is the
-            objective.
+        candidates: demonstrations to choose among.
+        dev: the development pairs; over several sets (`Pairs.joined`) the objective is the mean of the
+            sets' scores.
         settings: the options; None means the defaults.
-        folder: for `trials.csv` and `history.csv`, and for the study unless `storage` is given.
-        inputs: templates, metric, warm start and texts as values; None reads what `settings` name.
-        exclude: sentences that must not become demonstrations besides those of `dev`, i.e. the test
-            set's.
-        storage: an Optuna storage, its URL, or a journal file (`*.log`); None is a SQLite file in
+        folder: folder for `trials.csv` and `history.csv`, and for the study unless `storage` is given.
+        inputs: templates, metric, warm start and texts as values; None reads them from `settings`.
+        exclude: sentences that must not become demonstrations, in addition to those of `dev`: those of
+            the test set.
+        storage: an Optuna storage, its URL, or a journal file (`*.log`); None means a SQLite file in
             `folder`.
         study_name: the study's name in the storage.
-        show_progress: draw a bar with the best score so far on standard error.
+        show_progress: show a progress bar with the best score so far on standard error.
         **keywords: fields of `SearchSettings`, e.g. `shots=2`; they override `settings`.
 
     Raises:
@@ -107,7 +108,8 @@ def search(
             cannot be scored.
     """
     settings = _settings(settings, keywords)
-    inputs = inputs or SearchInputs.read(settings, dev)
+    inputs = SearchInputs.read(settings, dev) if inputs is None else inputs
+    inputs.check(settings)
     encoder = _open(model_or_encoder)
     search = _Search(encoder, dev, settings, inputs, candidates, exclude)
     search.check()
@@ -120,7 +122,7 @@ def search(
         metric=inputs.metric.name,
     )
     with closing(opened) as study, _tables(folder, study):
-        # Later workers and later sittings use the token budget that the first one found.
+        # All workers, and a resumed search, use the token budget of the first worker.
         encoder.token_budget = study.token_budget(encoder.token_budget)
         with bar("searching", search.planned_pairs(), show=show_progress) as progress:
             file, prompts = search.run(study, folder, progress)
@@ -128,7 +130,7 @@ def search(
 
 
 class _Search:
-    """The parts of one search, made before anything is scored."""
+    """The parts of a search, made before anything is scored."""
 
     def __init__(
         self,
@@ -164,10 +166,10 @@ class _Search:
         self._stopping = StoppingRule(budget, settings.patience, exhaustive)
 
     def check(self) -> None:
-        """Check that there is something to choose among, and enough budget for an answer.
+        """Check that there are candidates, and that the budget suffices for a result.
 
         Raises:
-            UserError: there is not.
+            UserError: there are no candidates, or the budget is too small.
         """
         self.pool.check()
         patience = self._settings.patience
@@ -181,16 +183,18 @@ class _Search:
         self._stopping.check((1 + max(1, len(self._warm))) * len(self._dev.sentences()))
 
     def planned_pairs(self) -> int:
-        """Return how many pairs will be scored in all."""
+        """Return how many pairs will be scored in total."""
         return planned_pairs(len(self._configurations), self._rungs)
 
     def study_settings(self) -> dict[str, Any]:
-        """Return what must be equal for two processes to share scores."""
+        """Return the settings that must be equal for two processes to share scores."""
         encoder, metric = self._encoder, self._inputs.metric
         settings = {
             "model": encoder.record.identity(),
             "adapter": encoder.adapter.model_dump() if encoder.adapter else None,
-            "templates": [Prompt(each).record(0).model_dump() for each in self._inputs.templates],
+            "templates": [
+                Prompt(template).record(0).model_dump() for template in self._inputs.templates
+            ],
             "layers": self._layers,
             "dev": self._dev.sha256,
             "candidates": self.pool.sha256,
@@ -198,17 +202,17 @@ class _Search:
             "rungs": self._rungs,
             "seed": self._settings.seed,
         }
-        # Only where they are used, so that studies of earlier versions can be resumed.
-        rarely = {
+        # Only those that are set, so that studies of earlier versions can be resumed.
+        optional = {
             "metric": None if metric == SPEARMAN else metric.name,
             "max_extra_tokens": self._settings.max_extra_tokens,
         }
-        return settings | {key: value for key, value in rarely.items() if value is not None}
+        return settings | {key: value for key, value in optional.items() if value is not None}
 
     def run(
         self, study: CandidateStudy, folder: Path, progress: Bar
     ) -> tuple[DemonstrationsFile, tuple[Prompt, ...]]:
-        """Score, choose and refine; return the file's contents and the chosen prompts."""
+        """Run the race and the refinement; return the file's contents and the chosen prompts."""
         pair_encoder = PairEncoder(self._encoder, self._objective)
         race = Race(
             pair_encoder,
@@ -227,15 +231,15 @@ class _Search:
         raced = (
             len(self.pool.configurations)
             + 1
-            + refinement.lengthen(self._factory, self._settings.shots, self._rungs)
+            + refinement.add_demonstrations(self._factory, self._settings.shots, self._rungs)
         )
         if self._settings.ensemble > 1:
-            refinement.combine(self._settings.ensemble, folder)
+            refinement.add_prompts(self._settings.ensemble, folder)
         center = self._inputs.center
-        mean = refinement.center(center.texts, folder) if center else None
+        mean = refinement.subtract_mean(center.texts, folder) if center else None
         if self._settings.save_similarities:
-            everyone = refinement.everyone()
-            study.attach(everyone.save(folder / "similarities.npz", self._factory.baseline))
+            scored = refinement.all_scored()
+            study.attach(scored.save(folder / "similarities.npz", self._factory.baseline))
         file = self._file(study, refinement, raced)
         if center and mean is not None:
             file = file.with_mean(mean, center.name, len(center.texts))
@@ -254,7 +258,11 @@ class _Search:
             adapter=encoder.adapter,
             postprocess=None,
             demonstrations=list(
-                dict.fromkeys(one for prompt in refinement.prompts for one in prompt.demonstrations)
+                dict.fromkeys(
+                    demonstration
+                    for prompt in refinement.prompts
+                    for demonstration in prompt.demonstrations
+                )
             ),
             dev=refinement.dev_record(),
             estimate=refinement.estimate(),
@@ -280,13 +288,13 @@ def _settings(settings: SearchSettings | None, keywords: dict[str, Any]) -> Sear
     try:
         return SearchSettings.model_validate(dict(settings or SearchSettings()) | keywords)
     except ValidationError as error:
-        raise UserError(first_error(error)) from None
+        raise UserError(first_error(error, model=SearchSettings)) from None
 
 
 def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:
     if not isinstance(model_or_encoder, str):
         return model_or_encoder
-    # Here, so that a search with another encoder needs neither torch nor transformers.
+    # Imported here, so that a search with another encoder requires neither torch nor transformers.
     from demosearch.encoder.replicas import open_encoder
 
     return open_encoder(model_or_encoder)
@@ -294,12 +302,12 @@ def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:
 
 @contextmanager
 def _tables(folder: Path, study: CandidateStudy) -> Iterator[None]:
-    """Write the study's tables in the end, also where an error sends its reader to them."""
+    """Write the study's tables at the end, also after a user's error, whose message may name them."""
 
     def write() -> None:
         for name, table in (("trials.csv", study.table()), ("history.csv", study.history())):
-            with atomic_write(folder / name) as written:
-                table.to_csv(written, index=False)
+            with atomic_write(folder / name) as file:
+                table.to_csv(file, index=False)
 
     try:
         yield
@@ -310,15 +318,15 @@ def _tables(folder: Path, study: CandidateStudy) -> Iterator[None]:
 
 
 def _layers(encoder: SentenceEncoder, layer: int | str) -> list[int]:
-    """Return the layers to choose among, in ascending order."""
+    """Return the indices of the layers to choose among, in ascending order."""
     if layer == AUTO:
-        # The input of the first layer is the same for the last token of every sentence.
+        # Without index 0, the input of the first layer, which is the same for every sentence.
         return list(range(1, encoder.layers + 1))
     return [encoder.resolve_layer(None if layer == LAST else int(layer))]
 
 
 class _Leader:
-    """Keeps the best score of the widest rung so far, for the progress bar."""
+    """Shows the best score on the largest rung so far in the progress bar."""
 
     def __init__(self, progress: Bar, baseline: ConfigurationKey) -> None:
         self._progress = progress

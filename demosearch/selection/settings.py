@@ -16,7 +16,7 @@ from demosearch.selection.stopping import Budget
 # A study's name in its storage.
 STUDY_NAME = "demosearch"
 LAST: Literal["last"] = "last"
-# In place of layers: all of them.
+# All layers are scored, and the best one is chosen.
 AUTO: Literal["auto"] = "auto"
 
 

@@ -58,7 +58,7 @@ class Similarities:
             return False
         self.order = self._objective.order(baseline[-1])
         # On a rung whose pairs all have one gold score, nothing can be ranked.
-        self.rungs = [size for size in self.rungs if self._objective.can_judge(self.order[:size])]
+        self.rungs = [size for size in self.rungs if self._objective.can_score(self.order[:size])]
         return True
 
     def order_of(self, key: ConfigurationKey) -> NDArray[np.intp]:
@@ -112,7 +112,7 @@ class Similarities:
         if known is None:
             return -np.inf
         layers = known[: len(self._layers)]
-        return float(np.nanmax(self._objective.standing(layers, self.order_of(key)[:size])))
+        return float(np.nanmax(self._objective.rung_score(layers, self.order_of(key)[:size])))
 
     def judge(
         self, similarities: NDArray[np.float32], order: NDArray[np.intp]

@@ -12,7 +12,7 @@ from demosearch.errors import UserError
 from demosearch.evaluation import Evaluation, compare
 from demosearch.evaluation.comparison import TableFormat, read_published
 from demosearch.evaluation.result import Details, Result, SystemRecord, TaskResult
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 from demosearch.selection.objective import Objective
 
 PAIRS = 300

@@ -18,7 +18,7 @@ from demosearch.candidates import CandidateSettings, generate, write_candidates
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.tokens import PromptTokenizer
-from demosearch.metrics.statistics import spearman
+from demosearch.metrics.correlation import spearman
 from demosearch.models.known import resolve
 from demosearch.models.loading import load
 from demosearch.prompt import prepare

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from demosearch.metrics import statistics
+from demosearch.metrics import bootstrap
 
 
 @pytest.fixture
 def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resample as often as is enough here; the statistics have tests of their own."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    monkeypatch.setattr(statistics, "SPLITS", 50)
+    """Use fewer resamples; the bootstrap has tests of its own."""
+    monkeypatch.setattr(bootstrap, "RESAMPLES", 400)
+    monkeypatch.setattr(bootstrap, "SPLITS", 50)

@@ -7,6 +7,7 @@ import pytest
 from demosearch import Prompt, search
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
+from demosearch.selection import SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, long_candidates
 
@@ -20,8 +21,8 @@ def test_prompts_that_are_too_long_are_left_out(
     encoder = FakeEncoder()
     plain = encoder.prompt_tokens(Prompt())
     lengths = {
-        one.word: encoder.prompt_tokens(Prompt(demonstrations=(one,))) - plain
-        for one in long_candidates()
+        candidate.word: encoder.prompt_tokens(Prompt(demonstrations=(candidate,))) - plain
+        for candidate in long_candidates()
     }
     most = lengths["W60"]
     file = search(
@@ -29,20 +30,20 @@ def test_prompts_that_are_too_long_are_left_out(
     ).file
     assert file.demonstrations[0].word == "W60"
     assert set(encoder.encoded) == {word for word, length in lengths.items() if length <= most}
-    assert "prompts have more than" in caplog.text
+    assert "they have more than" in caplog.text
     assert file.ranking[0].tokens == most
-    with pytest.raises(UserError, match="every candidate has more than 0 tokens"):
+    with pytest.raises(UserError, match="every candidate has more than 0 extra tokens"):
         search(encoder, long_candidates(), DEV, folder=tmp_path / "none", max_extra_tokens=0)
 
 
-def test_a_warm_start_that_is_too_long_is_left_out_like_others(tmp_path: Path) -> None:
+def test_a_warm_start_that_is_too_long_is_left_out(tmp_path: Path) -> None:
     long = Demonstration(sentence="word " * 60 + "end.", word="W2")
     file = search(
         FakeEncoder(),
         fake_candidates(NOISES),
         DEV,
         folder=tmp_path,
-        warm_start=[long],
+        inputs=SearchInputs(warm_start=(long,)),
         max_extra_tokens=30,
         budget="0.3",
     ).file

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import numpy as np
@@ -11,20 +10,20 @@ from scipy import stats
 from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.errors import UserError
-from demosearch.metrics.statistics import spearman
-from demosearch.selection import Objective, find_metric, objective
+from demosearch.metrics.correlation import spearman
+from demosearch.selection import Objective
 from demosearch.selection.pair_encoder import PairEncoder
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, NOISES, open_study
 
 
-def measured(gold: list[float], seed: int = 0) -> Objective:
+def objective_of(gold: list[float], seed: int = 0) -> Objective:
     names = ("",) * len(gold)
     return Objective(Pairs("p", names, names, tuple(gold)), seed=seed)
 
 
 def sets(*golds: np.ndarray) -> Pairs:
-    return Pairs.joined([measured(list(gold)).pairs for gold in golds])
+    return Pairs.joined([objective_of(list(gold)).pairs for gold in golds])
 
 
 def sample(
@@ -37,9 +36,9 @@ def sample(
     return ours, baseline, list(gold)
 
 
-def test_interval_agrees_with_a_plain_loop() -> None:
+def test_the_interval_agrees_with_a_plain_loop() -> None:
     ours, baseline, gold = sample(1, 1.0, 2.0)
-    low, high = measured(gold, seed=3).interval(ours, baseline)
+    low, high = objective_of(gold, seed=3).interval(ours, baseline)
     generator = np.random.default_rng(99)
     gains = []
     for _ in range(1000):
@@ -49,17 +48,17 @@ def test_interval_agrees_with_a_plain_loop() -> None:
             - spearman(baseline[chosen], np.array(gold)[chosen])
         )
     expected = np.percentile(gains, [2.5, 97.5])
-    # The interval is 15 points wide; its ends are themselves estimates.
+    # The interval is 15 points wide; its bounds are estimates.
     np.testing.assert_allclose([low, high], expected, atol=1.0)
-    assert measured(gold, seed=3).interval(ours, baseline) == (low, high)
+    assert objective_of(gold, seed=3).interval(ours, baseline) == (low, high)
 
 
-def test_interval_of_no_gain_holds_zero() -> None:
+def test_the_interval_of_equal_systems_is_zero() -> None:
     ours, _, gold = sample(2, 1.0, 1.0)
-    assert measured(gold).interval(ours, ours) == (0.0, 0.0)
+    assert objective_of(gold).interval(ours, ours) == (0.0, 0.0)
 
 
-def test_estimate_is_below_the_best_of_many_equals() -> None:
+def test_the_estimate_corrects_for_choosing_the_best_of_many_equals() -> None:
     generator = np.random.default_rng(4)
     gold = generator.uniform(0, 5, 100)
     candidates = (gold + 2 * generator.normal(size=(60, 100))).astype(np.float32)
@@ -68,45 +67,45 @@ def test_estimate_is_below_the_best_of_many_equals() -> None:
     mean = np.mean([spearman(row, list(gold)) for row in candidates]) - spearman(
         baseline, list(gold)
     )
-    objective = measured(list(gold))
+    objective = objective_of(list(gold))
     estimate, (low, high) = objective.split_estimate(objective.best_of(candidates), baseline)
-    # All candidates are equally good in truth, so the truth is near their mean, not the best.
+    # All candidates are equally good, so the true gain is near their mean, not near the best.
     assert abs(estimate - mean) < abs(estimate - best)
     assert low < estimate < high
 
 
-def test_several_sets_count_alike_whatever_their_sizes_and_scales() -> None:
+def test_several_sets_have_equal_weight_at_any_size_and_scale() -> None:
     generator = np.random.default_rng(5)
     golds = [generator.uniform(0, 1, 30), generator.uniform(0, 100, 200)]
     similarities = [(gold + gold.std() * generator.normal(size=len(gold))) for gold in golds]
-    found = Objective(sets(*golds)).score(np.concatenate(similarities))
-    each = [
+    score = Objective(sets(*golds)).score(np.concatenate(similarities))
+    scores = [
         100 * stats.spearmanr(*both).statistic for both in zip(similarities, golds, strict=True)
     ]
-    assert found == pytest.approx(np.mean(each), abs=1e-5)
+    assert score == pytest.approx(np.mean(scores), abs=1e-5)
     pooled = stats.spearmanr(np.concatenate(similarities), np.concatenate(golds)).statistic
-    assert abs(found - 100 * pooled) > 1
+    assert abs(score - 100 * pooled) > 1
 
 
-def test_a_set_that_is_one_by_itself_stays_what_it_is() -> None:
-    pairs = measured([1.0, 2.0]).pairs
+def test_joining_one_set_returns_it_unchanged() -> None:
+    pairs = objective_of([1.0, 2.0]).pairs
     assert Pairs.joined([pairs]) is pairs
     joined = sets(np.arange(3), np.arange(4))
     assert joined.name == "p+p"
     assert joined.set_sizes == (3, 4)
-    assert joined.sha256 != measured(list(joined.scores)).pairs.sha256
+    assert joined.sha256 != objective_of(list(joined.scores)).pairs.sha256
 
 
-def test_sets_take_turns_in_the_order() -> None:
+def test_the_sets_take_turns_in_the_order_of_the_pairs() -> None:
     generator = np.random.default_rng(6)
     golds = [generator.uniform(0, 5, 40), generator.uniform(0, 5, 100)]
     objective = Objective(sets(*golds))
     order = objective.order(generator.normal(size=140).astype(np.float32))
     assert sorted(order) == list(range(140))
     assert np.count_nonzero(order[:30] < 40) == 15
-    # Every beginning is spread over each set's scores.
+    # The first pairs are spread over the scores of each set.
     for begin, gold in ((0, golds[0]), (40, golds[1])):
-        chosen = [place - begin for place in order[:32] if 0 <= place - begin < len(gold)]
+        chosen = [row - begin for row in order[:32] if 0 <= row - begin < len(gold)]
         quartiles = np.searchsorted(np.quantile(gold, [0.25, 0.5, 0.75]), gold[chosen])
         assert set(np.bincount(quartiles, minlength=4)) <= {3, 4, 5}
 
@@ -129,37 +128,15 @@ def test_the_interval_over_sets_agrees_with_a_plain_loop() -> None:
     np.testing.assert_allclose([low, high], np.percentile(gains, [2.5, 97.5]), atol=1.0)
 
 
-def test_a_set_without_differing_scores_cannot_be_judged() -> None:
+def test_pairs_with_equal_gold_scores_cannot_be_scored() -> None:
     objective = Objective(sets(np.array([1.0, 2.0]), np.array([3.0, 4.0, 4.0])))
-    assert objective.can_judge(np.array([0, 1, 2, 3]))
-    assert not objective.can_judge(np.array([0, 1, 3, 4]))
-    assert not objective.can_judge(np.array([0, 1]))
-
-
-def test_a_packages_metric_is_found_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    added = [
-        EntryPoint("kendall", "tests.metrics:kendall", objective.ENTRY_POINTS),
-        EntryPoint("gone", "tests.metrics:gone", objective.ENTRY_POINTS),
-        EntryPoint("broken", "tests.metrics:broken", objective.ENTRY_POINTS),
-    ]
-    monkeypatch.setattr(
-        objective, "entry_points", lambda group: EntryPoints(added).select(group=group)
-    )
-    generator = np.random.default_rng(8)
-    similarities, gold = generator.normal(size=(2, 3, 20)), generator.normal(size=20)
-    found = find_metric("kendall").score(similarities, gold)
-    expected = [[stats.kendalltau(row, gold).statistic for row in each] for each in similarities]
-    np.testing.assert_allclose(found, expected)
-    with pytest.raises(UserError, match=r"unknown metric 'none'; known: spearman, pearson, broken"):
-        find_metric("none")
-    with pytest.raises(UserError, match="metric 'gone' cannot be loaded"):
-        find_metric("gone")
-    with pytest.raises(UserError, match="metric 'broken' failed: no luck"):
-        find_metric("broken").score(similarities, gold)
+    assert objective.can_score(np.array([0, 1, 2, 3]))
+    assert not objective.can_score(np.array([0, 1, 3, 4]))
+    assert not objective.can_score(np.array([0, 1]))
 
 
 @pytest.mark.usefixtures("fewer_resamples")
-def test_the_mean_over_several_sets_decides(tmp_path: Path) -> None:
+def test_the_mean_over_several_sets_is_the_objective(tmp_path: Path) -> None:
     dev = Pairs.joined([DEV, fake_pairs(60, seed=9)])
     file = search(FakeEncoder(), fake_candidates(NOISES), dev, folder=tmp_path).file
     assert file.demonstrations[0].word == "W5"
@@ -173,7 +150,7 @@ def test_the_mean_over_several_sets_decides(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("fewer_resamples")
-def test_another_metric_decides_and_is_shown_beside_spearmans(tmp_path: Path) -> None:
+def test_another_metric_is_the_objective_and_both_scores_are_reported(tmp_path: Path) -> None:
     file = search(
         FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, metric="pearson"
     ).file

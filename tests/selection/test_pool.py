@@ -29,41 +29,44 @@ def test_dev_and_test_sentences_never_become_demonstrations(tmp_path: Path) -> N
     )
     assert result.skipped == 2
     assert result.file.demonstrations[0].word == "W5"
-    with pytest.raises(UserError, match="every candidate's sentence is one of the dev or test"):
+    with pytest.raises(UserError, match="every candidate's sentence is in the dev or test set"):
         search(FakeEncoder(), leaking[:1], DEV, folder=tmp_path / "none")
 
 
-def test_a_sentence_is_one_of_the_sets_without_its_full_stop_too(tmp_path: Path) -> None:
+def test_a_dev_sentence_is_recognized_without_its_full_stop(tmp_path: Path) -> None:
     leaking = [Demonstration(sentence=DEV.sentences1[0].upper(), word="W1", source="me")]
     assert not leaking[0].sentence.endswith(".")
     result = search(FakeEncoder(), [*leaking, *fake_candidates(NOISES)], DEV, folder=tmp_path)
     assert result.skipped == 1
 
 
-def test_no_candidates_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no candidates to choose among"):
+def test_a_search_without_candidates_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="candidates must hold at least one"):
         search(FakeEncoder(), [], DEV, folder=tmp_path)
 
 
 class Worded(FakeEncoder):
-    """The template of knowledge enhancement is the better one, with a demonstration."""
+    """An encoder for which the template `knowledge` is better than the others."""
 
     def noise(self, prompt: Prompt, noises: list[float]) -> float:
         return noises[0] * (0.5 if prompt.template.name == "knowledge" else 1)
 
 
 def test_the_template_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
-    templates = [TEMPLATES["knowledge"], TEMPLATES["echo"]]
     file = search(
-        Worded(), fake_candidates([40, 50, 60]), DEV, folder=tmp_path, templates=templates
+        Worded(),
+        fake_candidates([40, 50, 60]),
+        DEV,
+        folder=tmp_path,
+        template="prompteol,knowledge,echo",
     ).file
     assert file.prompts[0].template == "knowledge"
     assert file.prompts[0].query == TEMPLATES["knowledge"].query
     assert file.demonstrations[0].word == "W40"
     table = pd.read_csv(tmp_path / "trials.csv")
-    # Three candidates under two templates, both other templates alone, and the baseline.
+    # Three candidates under two templates, two templates without candidates, and the baseline.
     assert len(table) == 3 * 2 + 2 + 1
-    alone = table[table["candidate"].isin(["none@knowledge", "none@echo"])]
-    assert sorted(alone["template"]) == ["echo", "knowledge"]
+    templates_alone = table[table["candidate"].isin(["none@knowledge", "none@echo"])]
+    assert sorted(templates_alone["template"]) == ["echo", "knowledge"]
     assert file.ranking[0].template == "knowledge"
     assert file.ranking[0].id == f"{file.demonstrations[0].id}@knowledge"

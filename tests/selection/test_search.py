@@ -9,13 +9,13 @@ import pytest
 
 from demosearch import search
 from demosearch.errors import UserError
+from demosearch.selection import SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import (
     DEV,
     NOISES,
     DyingEncoder,
     Killed,
-    Lanes,
     Layered,
     open_study,
     timeless,
@@ -118,14 +118,19 @@ def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: 
 
 @pytest.mark.parametrize("option", ["shots", "ensemble"])
 def test_less_than_one_is_an_error(tmp_path: Path, option: str) -> None:
-    with pytest.raises(UserError, match=f"{option} 0: at least 1"):
-        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, **{option: 0})  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=f"^{option} must be an integer >= 1 but got 0$"):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, **{option: 0})
+
+
+def test_an_unknown_setting_is_an_error_that_suggests_the_known_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^unknown setting 'shot'; did you mean 'shots'\?$"):
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, shot=2)
 
 
 def test_another_models_best_is_scored_on_all_pairs_whatever_it_is_worth(tmp_path: Path) -> None:
     (warm,) = fake_candidates([97])
-    candidates = fake_candidates(NOISES)[1:]
-    file = search(FakeEncoder(), candidates, DEV, folder=tmp_path, warm_start=[warm]).file
+    candidates, inputs = fake_candidates(NOISES)[1:], SearchInputs(warm_start=(warm,))
+    file = search(FakeEncoder(), candidates, DEV, folder=tmp_path, inputs=inputs).file
     (carried,) = file.carried_over
     assert (carried.word, carried.id) == ("W97", warm.id)
     exhaustive = search(
@@ -135,89 +140,3 @@ def test_another_models_best_is_scored_on_all_pairs_whatever_it_is_worth(tmp_pat
     assert file.demonstrations[0].word == "W5"
     assert file.search.candidates == len(NOISES)
     assert open_study(tmp_path).trials[1].user_attrs["word"] == "W97"
-
-
-def test_a_further_round_is_made_after_the_best_and_joins_the_study(tmp_path: Path) -> None:
-    asked: list[tuple[int, list[str]]] = []
-
-    def further(number, leading, known):  # type: ignore[no-untyped-def]
-        asked.append((number, [one.word for one in leading]))
-        assert {one.id for one in leading} <= {one.id for one in known}
-        # The same ones again, and a little better ones.
-        better = [int(one.word.lstrip("W")) - 4 for one in leading[:3]]
-        return [*leading, *fake_candidates(better)]
-
-    arguments = {"candidates": fake_candidates([90, 80, 70, 30, 25, 85]), "dev": DEV, "rounds": 3}
-    result = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further)
-    assert [number for number, _ in asked] == [2, 3]
-    assert asked[0][1][0] == "W25"
-    assert asked[1][1][0] == "W21"
-    assert result.file.demonstrations[0].word == "W17"
-    assert result.file.search.sentences_exhaustive == 480 * (1 + result.file.search.candidates)
-    keys = [
-        (trial.user_attrs["candidate"], trial.user_attrs["pairs"])
-        for trial in open_study(tmp_path / "a").trials
-    ]
-    assert len(set(keys)) == len(keys)
-    assert len({name for name, _ in keys}) == 1 + result.file.search.candidates
-
-    # The study keeps what was made, so nobody is asked again.
-    again = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further)
-    assert again.file == result.file
-    assert len(asked) == 2
-
-
-@pytest.mark.parametrize("calls", [3, 12, 17, 22])
-def test_a_kill_between_rounds_changes_nothing(tmp_path: Path, calls: int) -> None:
-    def further(number, leading, known):  # type: ignore[no-untyped-def]
-        return fake_candidates([int(one.word.lstrip("W")) - 3 for one in leading[:3]])
-
-    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
-    whole = search(FakeEncoder(), **arguments, folder=tmp_path / "a", further=further).file
-    with suppress(Killed):
-        search(DyingEncoder(calls), **arguments, folder=tmp_path / "b", further=further)
-    resumed = search(FakeEncoder(), **arguments, folder=tmp_path / "b", further=further).file
-    assert timeless(resumed) == timeless(whole)
-
-
-def test_two_lanes_make_a_further_round_once(tmp_path: Path) -> None:
-    asked = []
-
-    def further(number, leading, known):  # type: ignore[no-untyped-def]
-        asked.append(number)
-        return fake_candidates([1])
-
-    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
-    file = search(Lanes(), **arguments, folder=tmp_path, further=further).file
-    assert file.demonstrations[0].word == "W1"
-    assert asked == [2]
-
-
-def test_rounds_without_what_makes_them_are_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="rounds 2"):
-        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, rounds=2)
-
-
-def test_a_further_round_that_cannot_be_made_ends_the_rounds_not_the_search(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    def further(number, leading, known):  # type: ignore[no-untyped-def]
-        raise UserError("the server is gone")
-
-    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 3}
-    result = search(FakeEncoder(), **arguments, folder=tmp_path, further=further)
-    assert result.file.demonstrations[0].word == "W5"
-    assert "there is no round 2: the server is gone" in caplog.text
-    # Nothing was kept of it: it is made once the server is there.
-    result = search(
-        FakeEncoder(), **arguments, folder=tmp_path, further=lambda *_: fake_candidates([1])
-    )
-    assert result.file.demonstrations[0].word == "W1"
-
-
-def test_a_search_that_is_cut_short_makes_no_further_round(tmp_path: Path) -> None:
-    def further(number, leading, known):  # type: ignore[no-untyped-def]
-        raise AssertionError("nobody pays for what the budget has no room for")
-
-    arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
-    search(FakeEncoder(), **arguments, folder=tmp_path, further=further, budget="0.3")

@@ -1,4 +1,4 @@
-"""Metrics as a package of somebody else's would add them."""
+"""Metrics that another package registers."""
 
 from __future__ import annotations
 

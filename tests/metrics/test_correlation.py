@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from demosearch.metrics.statistics import (
+from demosearch.metrics.correlation import (
     normal_scores_correlation,
     pearson,
     pearson_correlation,

@@ -1,0 +1,72 @@
+"""Correlations of similarities with gold scores, x 100."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def spearman(similarities: NDArray[np.float32], scores: Sequence[float]) -> float:
+    """Return Spearman's rank correlation x 100; nan where either side is constant.
+
+    >>> spearman(np.array([0.1, 0.9, 0.4], dtype=np.float32), [1.0, 5.0, 2.0])
+    100.0
+    """
+    return round(float(rank_correlation(similarities, np.asarray(scores))), 6)
+
+
+def pearson(similarities: NDArray[np.float32], scores: Sequence[float]) -> float:
+    """Return Pearson's correlation x 100; nan where either side is constant.
+
+    >>> pearson(np.array([0.5, 1.0, 1.5], dtype=np.float32), [1.0, 2.0, 3.0])
+    100.0
+    """
+    return round(float(pearson_correlation(similarities, np.asarray(scores))), 6)
+
+
+def rank_correlation(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Spearman's correlation x 100 along the last axis; nan where either side is constant.
+
+    Args:
+        similarities: shape (..., n).
+        gold: gold scores, shape (..., n); shapes are broadcast.
+    """
+    return pearson_correlation(stats.rankdata(similarities, axis=-1), stats.rankdata(gold, axis=-1))
+
+
+def pearson_correlation(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return Pearson's correlation x 100 along the last axis; nan where either side is constant.
+
+    Args:
+        similarities: shape (..., n).
+        gold: gold scores, shape (..., n); shapes are broadcast.
+    """
+    first, second = _centered(similarities), _centered(gold)
+    product = (first * second).sum(axis=-1)
+    norms = np.sqrt((first**2).sum(axis=-1)) * np.sqrt((second**2).sum(axis=-1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(100 * (product / norms))
+
+
+def normal_scores_correlation(
+    similarities: NDArray[Any], gold: NDArray[Any]
+) -> NDArray[np.float64]:
+    """Return the correlation x 100 of the similarities' normal scores with the gold scores' ranks.
+
+    A normal score is the normal quantile of a rank (van der Waerden). Extreme ranks count for more
+    than in Spearman's correlation. Shapes and nan are as in `rank_correlation`.
+    """
+    ranks = stats.rankdata(similarities, axis=-1)
+    normal = stats.norm.ppf(ranks / (ranks.shape[-1] + 1))
+    return pearson_correlation(normal, stats.rankdata(gold, axis=-1))
+
+
+def _centered(values: NDArray[Any]) -> NDArray[np.float64]:
+    values = np.asarray(values, dtype=np.float64)
+    return np.asarray(values - values.mean(axis=-1, keepdims=True))

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from demosearch import Prompt, search
+from demosearch.errors import UserError
+from demosearch.metrics.metric import PEARSON
+from demosearch.selection import Center, SearchInputs, SearchSettings
+from demosearch.templates import TEMPLATES
+from tests.fakes import FakeEncoder, fake_candidates
+from tests.selection.searches import DEV, NOISES, timeless
+
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
+
+def test_the_defaults_are_what_the_default_settings_name() -> None:
+    assert SearchInputs() == SearchInputs.read(SearchSettings(), DEV)
+
+
+def test_names_in_the_settings_are_read(tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("One.\nTwo.\nOne.\n")
+    result = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
+    result.file.write(tmp_path / "other.json")
+    settings = SearchSettings(
+        template="knowledge,echo",
+        metric="pearson",
+        warm_start=(str(tmp_path / "other.json"),),
+        center=str(tmp_path / "texts.txt"),
+    )
+    inputs = SearchInputs.read(settings, DEV)
+    assert inputs == SearchInputs(
+        templates=(TEMPLATES["knowledge"], TEMPLATES["echo"]),
+        metric=PEARSON,
+        warm_start=tuple(result.file.demonstrations),
+        center=Center("texts.txt", ["One.", "Two."]),
+    )
+    dev = SearchInputs.read(SearchSettings(center="dev"), DEV).center
+    assert dev == Center(f"{DEV.name} dev", DEV.sentences())
+
+
+def test_values_and_the_settings_that_name_them_give_the_same_search(tmp_path: Path) -> None:
+    candidates = fake_candidates(NOISES)
+    named = search(FakeEncoder(), candidates, DEV, folder=tmp_path / "a", metric="pearson")
+    given = search(
+        FakeEncoder(), candidates, DEV, folder=tmp_path / "b", inputs=SearchInputs(metric=PEARSON)
+    )
+    assert timeless(named.file) == timeless(given.file)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("template", "knowledge"),
+        ("metric", "pearson"),
+        ("warm_start", ("a.json",)),
+        ("center", "dev"),
+    ],
+)
+def test_a_setting_that_the_inputs_were_not_read_from_is_an_error(
+    tmp_path: Path, name: str, value: object
+) -> None:
+    encoder, candidates = FakeEncoder(), fake_candidates(NOISES)
+    with pytest.raises(UserError, match=f"^{name} must not be set beside `inputs` but got "):
+        search(encoder, candidates, DEV, folder=tmp_path, inputs=SearchInputs(), **{name: value})
+    assert not encoder.encoded
+
+
+def test_some_inputs_may_be_read_and_others_given(tmp_path: Path) -> None:
+    settings = SearchSettings(template="knowledge")
+    (demonstration,) = fake_candidates([97])
+    inputs = replace(SearchInputs.read(settings, DEV), warm_start=(demonstration,))
+    result = search(
+        FakeEncoder(), fake_candidates(NOISES), DEV, settings, folder=tmp_path, inputs=inputs
+    )
+    assert [row.word for row in result.file.carried_over] == ["W97"]
+    assert result.prompt.template == TEMPLATES["knowledge"] != Prompt().template
+
+
+def test_texts_to_center_on_must_not_be_empty() -> None:
+    with pytest.raises(UserError, match=r"^far must hold at least one text to center"):
+        Center("far", [])
