@@ -114,7 +114,9 @@ def test_weights_that_lack_a_part_are_not_trained(
     weights = load_file(folder / "model.safetensors")
     del weights["model.layers.1.mlp.down_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lack layers.1.mlp.down_proj.weight \(1 in all\)"):
+    with pytest.raises(
+        UserError, match=r"has no weights for layers.1.mlp.down_proj.weight \(1 missing in total\)"
+    ):
         finetune(str(folder), TRIPLETS, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
