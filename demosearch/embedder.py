@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+import torch
 
 from demosearch._common.progress import bar
 from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
@@ -22,7 +23,6 @@ from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
     from demosearch.encoder.encoder import Encoder
@@ -201,8 +201,6 @@ class Embedder:
             embeddings = normalized(embeddings)
         result = embeddings[0] if single else embeddings
         if convert_to_tensor:
-            import torch
-
             return torch.from_numpy(np.ascontiguousarray(result))
         return result
 

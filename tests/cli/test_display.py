@@ -35,7 +35,7 @@ def test_templates_are_shown_where_there_are_several(
 def test_a_gain_that_may_be_none_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
     file = demonstrations_file()
     display.show_search(file)
-    assert "no better than" not in capsys.readouterr().out
+    assert "not significantly better than the baseline" not in capsys.readouterr().out
     estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
     display.show_search(file.model_copy(update={"estimate": estimate}))
     assert "not significantly better than the baseline" in capsys.readouterr().out

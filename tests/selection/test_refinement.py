@@ -156,10 +156,10 @@ def test_a_mean_that_is_gone_or_anothers_is_an_error(tmp_path: Path) -> None:
     file.write(tmp_path / "a.json")
     file.with_mean(np.zeros(2, dtype=np.float32), "zeros", 1).write(tmp_path / "b.json")
     (tmp_path / "a.safetensors").rename(tmp_path / "kept")
-    with pytest.raises(UserError, match=r"a\.safetensors, which belongs beside"):
+    with pytest.raises(UserError, match=r"a\.safetensors, which must be beside"):
         DemonstrationsFile.read(tmp_path / "a.json")
     (tmp_path / "b.safetensors").rename(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="is another demonstrations file's"):
+    with pytest.raises(UserError, match="belongs to another demonstrations file"):
         DemonstrationsFile.read(tmp_path / "a.json")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="does not hold a mean embedding"):
