@@ -1,15 +1,17 @@
-"""Fine-tuning on a small machine: the plain prompt, and on top of the best demonstration.
+"""Fine-tuning on a small machine: with the plain prompt, and with the best demonstration.
 
-    python benchmarks/finetuning.py best.json --train nli_triplets.csv [--data ../shared/data]
+    python benchmarks/finetuning.py best.json --train nli_triplets.csv [--data DATA]
 
-Trains both on the same rows with the same schedule, 200 pairs of STS-B dev choosing among the steps,
-and evaluates before and after on STS-B dev and test as SentEval has them. Gains come with 95% intervals
-by paired bootstrap over the pairs. It can be killed and started again: what is whole stays in --out.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. Both are trained on the same rows
+with the same schedule; the best step is chosen on 200 pairs of STS-B dev. Before and after training they
+are evaluated on SentEval's STS-B dev and test. Gains have 95% intervals by paired bootstrap over the pairs.
+Re-run the command to resume: complete results are kept in --out.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -24,22 +26,20 @@ DEV_PAIRS = 200
 
 
 def main() -> None:
-    """Train and evaluate what is not there yet, and print the comparisons."""
+    """Train and evaluate what is missing in --out, and print the comparisons."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", type=Path)
-    parser.add_argument(
-        "--train", type=Path, required=True, help="triplets, as `finetune` takes them"
-    )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--train", type=Path, required=True, help="training file of `finetune`")
+    parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
-    parser.add_argument("--steps", type=int, default=48, help="of 16 rows each")
+    parser.add_argument("--steps", type=int, default=48, help="number of steps of 16 rows")
     parser.add_argument("--precision", default="fp32")
     arguments = parser.parse_args()
 
     out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
-    found = DemonstrationsFile.read(arguments.demonstrations)
-    model = ["--model", found.model.name, "--precision", arguments.precision]
+    file = DemonstrationsFile.read(arguments.demonstrations)
+    model = ["--model", file.model.name, "--precision", arguments.precision]
     best = ["--demonstrations", str(arguments.demonstrations), "--precision", arguments.precision]
     schedule = {
         "batch_size": 16,
@@ -50,44 +50,47 @@ def main() -> None:
     }
     train = ["--train", str(arguments.train), "--dev", str(dev_pairs(arguments.data, out))]
     train += [word for key, value in schedule.items() for word in ("--set", f"{key}={value}")]
-    layer = ["--layer", str(found.prompts[0].layer)] if found.prompts[0].layer else []
-    sides = {
+    layer = ["--layer", str(file.prompts[0].layer)] if file.prompts[0].layer else []
+    # The options of `evaluate`, and those of `finetune`.
+    prompts = {
         "plain": (model, model),
         "demonstration": (best, [*model, *best[:2], *layer]),
     }
-    for name, (how, trained) in sides.items():
-        evaluate(out / f"{name}.json", how, arguments.data)
+    for name, (evaluated, trained) in prompts.items():
+        evaluate(out / f"{name}.json", evaluated, arguments.data)
         adapter = out / name
         if not (adapter / TRAINING_FILE).exists():
             run(["finetune", *trained, *train, "--out", str(adapter)])
-        evaluate(out / f"{name}-tuned.json", [*how, "--adapter", str(adapter)], arguments.data)
+        options = [*evaluated, "--adapter", str(adapter)]
+        evaluate(out / f"{name}-tuned.json", options, arguments.data)
 
-    # Every step before the last is compared with what comes after it.
-    files = [str(out / f"{name}{after}.json") for name in sides for after in ("", "-tuned")]
+    # Each result is compared with all later ones.
+    files = [str(out / f"{name}{suffix}.json") for name in prompts for suffix in ("", "-tuned")]
     for start in range(len(files) - 1):
         run(["compare", *files[start:], "--table", "markdown"])
 
 
-def dev_pairs(data: Path, out: Path) -> Path:
-    """Write pairs of STS-B dev, spread over the gold scores, and return their file."""
+def dev_pairs(data: str | None, out: Path) -> Path:
+    """Write pairs of STS-B dev that cover the range of gold scores, and return their file."""
     path = out / "dev.csv"
     if not path.exists():
-        dev = spread(read_pairs("stsb", Split.DEV, str(data)), DEV_PAIRS)
+        dev = spread(read_pairs("stsb", Split.DEV, data), DEV_PAIRS)
         table = {"sentence1": dev.sentences1, "sentence2": dev.sentences2, "score": dev.scores}
         pd.DataFrame(table).to_csv(path, index=False)
     return path
 
 
-def evaluate(out: Path, how: list[str], data: Path) -> None:
-    """Evaluate on STS-B dev and test, with what intervals are computed from."""
+def evaluate(out: Path, options: list[str], data: str | None) -> None:
+    """Evaluate on STS-B dev and test, with the details from which intervals are computed."""
     if not out.exists():
-        tasks = ["--data", str(data / "senteval"), "--tasks", "stsb-dev,stsb"]
-        run(["evaluate", *how, *tasks, "--details", "--out", str(out)])
+        senteval = ["--data", str(Path(data) / "senteval")] if data else []
+        tasks = [*senteval, "--tasks", "stsb-dev,stsb"]
+        run(["evaluate", *options, *tasks, "--details", "--out", str(out)])
 
 
-def run(words: list[str]) -> None:
-    """Run a command of demosearch, or stop with its exit status."""
-    if status := demosearch(words):
+def run(arguments: list[str]) -> None:
+    """Run a demosearch command, and exit with its status if it fails."""
+    if status := demosearch(arguments):
         raise SystemExit(status)
 
 

@@ -1,17 +1,18 @@
-"""What each step of a search is worth on STS-B dev and test, and what it costs a sentence.
+"""Gain of each step of a search on STS-B dev and test, and its cost per sentence.
 
-    python benchmarks/steps.py layer.json template.json two.json ensemble.json --data ../shared/data
+    python benchmarks/steps.py layer.json template.json two.json ensemble.json [--data DATA]
 
-Every file is what a search wrote that was allowed one step more than the one before it. A file with
-several prompts is a row for every number of them, in the order in which they joined, and one for
-centering. The first row is the prompt without demonstration at the last layer; a gain is over the row
-before, with its 95% interval by paired bootstrap over the pairs. It can be killed and started again:
-embeddings are kept in --folder.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. Each file is the result of a search
+with one more step than the previous one. A file with several prompts gives one row for each number of
+prompts, in the order in which they were added, and one for centering. The first row is the baseline. A
+gain is relative to the previous row, with its 95% interval by paired bootstrap over the pairs. Re-run the
+command to resume: embeddings are kept in --folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,29 +31,29 @@ from demosearch.selection.pair_encoder import PairEncoder
 
 @dataclass(frozen=True)
 class Row:
-    """Prompts that are averaged, and the mean embedding that is subtracted."""
+    """Prompts that are averaged, and the mean embedding, which is subtracted."""
 
     prompts: tuple[Prompt, ...]
     mean: NDArray[np.float32] | None = None
 
     def describe(self) -> list[str]:
-        """Return the cells that name it."""
-        shown = self.prompts[-1].demonstrations
+        """Return the cells that describe the row."""
+        demonstrations = self.prompts[-1].demonstrations
         return [
             str(len(self.prompts)),
             self.prompts[-1].template.name,
-            " + ".join(one.word for one in shown) or "-",
+            " + ".join(demonstration.word for demonstration in demonstrations) or "-",
             str(self.prompts[-1].layer or "last"),
             "no" if self.mean is None else "yes",
         ]
 
 
 def main() -> None:
-    """Encode what is not kept yet, and print the table."""
+    """Encode what is missing in --folder, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", nargs="+", type=Path)
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--sentences", type=int, default=100, help="to time")
+    parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
+    parser.add_argument("--sentences", type=int, default=100, help="number of sentences to time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("runs/steps"))
     arguments = parser.parse_args()
@@ -62,39 +63,41 @@ def main() -> None:
     rows = rows_of(files)
     sets = [read_pairs("stsb", split, arguments.data) for split in (Split.DEV, Split.TEST)]
     arguments.folder.mkdir(parents=True, exist_ok=True)
-    found = [
+    results = [
         [similarities(PairEncoder(encoder, pairs), row, arguments.folder) for pairs in sets]
         for row in rows
     ]
     seconds = timed(encoder, rows, sets[0], arguments.sentences, arguments.repeats)
     table = []
-    for row, before, ours, cost in zip(rows, [found[0], *found], found, seconds, strict=False):
+    for row, before, ours, cost in zip(
+        rows, [results[0], *results], results, seconds, strict=False
+    ):
         cells = [scored(*each) for each in zip(ours, before, sets, strict=True)]
         milliseconds = f"{1000 * cost / arguments.sentences:.1f}"
         table.append([*row.describe(), *(cell for pair in cells for cell in pair), milliseconds])
     print(machine())
     header = [f"{split} {what}" for split in ("dev", "test") for what in ("score", "gain")]
     names = ["prompts", "template", "demonstrations of the last", "layer", "centered"]
-    show([*names, *header, "ms a sentence"], table)
+    show([*names, *header, "ms per sentence"], table)
 
 
 def rows_of(files: Sequence[DemonstrationsFile]) -> list[Row]:
-    """Return the steps that the files stand for, each once."""
+    """Return the rows of the files without duplicates."""
     rows = [Row((Prompt(),))]
     for file in files:
         prompts = tuple(Prompt.of(record) for record in file.prompts)
         rows += [Row(prompts[:number]) for number in range(1, len(prompts) + 1)]
         if file.mean is not None:
             rows.append(Row(prompts, file.mean))
-    once: list[Row] = []
+    unique: list[Row] = []
     for row in rows:
-        if not any(row.prompts == each.prompts and row.mean is each.mean for each in once):
-            once.append(row)
-    return once
+        if not any(row.prompts == other.prompts and row.mean is other.mean for other in unique):
+            unique.append(row)
+    return unique
 
 
 def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[np.float32]:
-    """Return the cosines of all pairs, (pairs,)."""
+    """Return the cosine similarities of all pairs, (pairs,)."""
     texts = pair_encoder.pairs.sentences()
     states = averaged(
         [
@@ -114,13 +117,13 @@ def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[n
 def timed(
     encoder: Encoder, rows: Sequence[Row], pairs: Pairs, number: int, repeats: int
 ) -> list[float]:
-    """Return the seconds that so many sentences take in every row; the rows take turns."""
+    """Return the seconds that each row takes for this number of sentences; the rows alternate."""
     texts = spread(pairs, number).sentences()[:number]
     sides: dict[str, Callable[[], object]] = {
-        str(place): partial(Embedder(encoder, row.prompts).encode, texts)
-        for place, row in enumerate(rows)
+        str(index): partial(Embedder(encoder, row.prompts).encode, texts)
+        for index, row in enumerate(rows)
     }
-    return [median(each) for each in medians(sides, repeats).values()]
+    return [median(times) for times in medians(sides, repeats).values()]
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ _TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR
 SECONDS = 120
 # What a training says that was killed after its last write.
-COMPLETE = "holds an adapter already"
+COMPLETE = "already holds an adapter"
 
 
 @dataclass(frozen=True)

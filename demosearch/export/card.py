@@ -49,7 +49,7 @@ _SEARCHED = """\
 ## Scores
 
 Spearman's rank correlation x 100 of cosine similarities and gold scores, on the {pairs} development pairs of {dev} on which the prompt was
-chosen{without}: {spearman:.2f}. Without demonstrations, at the last layer: {baseline:.2f}. The 95% interval of the gain over the pairs is
+chosen{differences}: {spearman:.2f}. Without demonstrations, at the last layer: {baseline:.2f}. The 95% interval of the gain over the pairs is
 [{low:+.2f}, {high:+.2f}]{metric}. It is not adjusted for the choice{estimate}.
 """
 _TRAINED = """\
@@ -80,7 +80,8 @@ def model_card(
             revision=source.model.revision or "unknown",
             adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
             demonstrations="; ".join(
-                f"{one.sentence} -> {one.word}" for one in prompt.demonstrations
+                f"{demonstration.sentence} -> {demonstration.word}"
+                for demonstration in prompt.demonstrations
             )
             or "none",
             origin=_searched(origin, precision, adapter)
@@ -104,7 +105,7 @@ def _searched(file: DemonstrationsFile, precision: Precision, adapter: AdapterRe
         seed=file.search.seed,
         pairs=file.dev.pairs,
         dev=file.dev.name,
-        without=_otherwise(file, precision, adapter),
+        differences=_differences(file, precision, adapter),
         spearman=file.dev.spearman,
         baseline=file.dev.baseline_spearman,
         metric="" if file.dev.score is None else f" in {file.search.metric}",
@@ -133,11 +134,11 @@ def _trained(training: Training) -> str:
     )
 
 
-def _otherwise(
+def _differences(
     file: DemonstrationsFile, precision: Precision, adapter: AdapterRecord | None
 ) -> str:
     """Return how the scored weights differ from the exported ones."""
-    found = [] if adapter == file.adapter else ["without the adapter above"]
+    differences = [] if adapter == file.adapter else ["without the adapter above"]
     if precision.value != file.model.precision:
-        found.append(f"with weights in {file.model.precision}")
-    return "".join(f", {each}" for each in found)
+        differences.append(f"with weights in {file.model.precision}")
+    return "".join(f", {difference}" for difference in differences)

@@ -68,7 +68,7 @@ def export_sentence_transformer(
             `finetune` wrote; its prompt and layer are then those of the training.
         out: a new or empty folder.
         options: precision of the exported weights and LoRA adapter, which default to the file's, and
-            whether pickle files may be read.
+            whether pickle files may be read; the other fields are not used.
         model: where the weights are, if not where the file says.
         merge: merge the adapter into the weights; otherwise it is saved beside them and requires PEFT.
         **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
@@ -81,10 +81,7 @@ def export_sentence_transformer(
     out = check_folder(out)
     name = model or source.model.name
     precision = exported_precision(options, source, demonstrations)
-    options = options.model_copy(
-        update={"precision": precision, "adapter": options.adapter or source.adapter}
-    )
-    if merge and options.adapter is None:
+    if merge and (options.adapter or source.adapter) is None:
         raise UserError("--merge requires an adapter")
     check_model(source.model, model, demonstrations)
     try:
@@ -161,14 +158,16 @@ def _add_adapter(
     merge: bool,
 ) -> AdapterRecord | None:
     """Apply the adapter to the weights, or merge it; return its record, None without an adapter."""
-    if options.adapter is None:
+    path = options.adapter or source.adapter
+    if path is None:
         return None
     base = transformer.auto_model
     conversions = getattr(base, "_weight_conversions", None)
-    record = put_adapter_on(base, options)
-    if source.adapter == options.adapter and isinstance(source.origin, DemonstrationsFile):
+    record = put_adapter_on(base, options.model_copy(update={"adapter": path}))
+    # An adapter that the caller names may differ from the file's.
+    if options.adapter is None and isinstance(source.origin, DemonstrationsFile):
         check_adapter(source.origin.adapter, record, demonstrations)
-    if warning := prompt_mismatch(options.adapter, [source.prompt], base.config.num_hidden_layers):
+    if warning := prompt_mismatch(path, [source.prompt], base.config.num_hidden_layers):
         logger.warning(warning)
     if merge:
         _merge(base)
@@ -180,7 +179,10 @@ def _add_adapter(
 
 
 def _merge(model: Any) -> None:
-    """Merge the LoRA adapter into the weights and remove its layers."""
+    """Merge the LoRA adapter into the weights and remove its layers.
+
+    PEFT's `merge_and_unload` is a method of PeftModel; transformers' `load_adapter` does not create one.
+    """
     from peft.tuners.lora import LoraLayer
 
     for name, module in list(model.named_modules()):

@@ -48,10 +48,10 @@ def read_training_rows(path: str | Path, columns: Sequence[str] | None = None) -
     if columns is not None and not 1 <= len(columns) <= 3:
         raise UserError(f"--columns must be one to three names but got {','.join(columns)}")
     rows: list[Row] = []
-    for place, row in read_rows(path):
+    for location, row in read_rows(path):
         # The first row determines the columns of all rows.
-        columns = columns or _columns(row, place)
-        rows.append(tuple(_text(row, name, place) for name in columns))
+        columns = columns or _columns(row, location)
+        rows.append(tuple(_text(row, name, location) for name in columns))
     if not rows:
         raise UserError(f"training file {path} has no rows")
     return rows
@@ -68,9 +68,10 @@ def rendered_rows(
     """
     texts = list(dict.fromkeys(text for row in rows for text in row))
     ids = tokenizer(texts, add_special_tokens=False, truncation=True, max_length=limit)["input_ids"]
-    cut = dict(zip(texts, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
+    truncated = dict(zip(texts, tokenizer.batch_decode(ids, skip_special_tokens=True), strict=True))
     return [
-        [prompt.render(cut[text]) for text in (row * 2 if len(row) == 1 else row)] for row in rows
+        [prompt.render(truncated[text]) for text in (row * 2 if len(row) == 1 else row)]
+        for row in rows
     ]
 
 
@@ -79,26 +80,28 @@ def columns_of(rendered: list[list[str]]) -> list[tuple[int, str]]:
     return list(enumerate(_COLUMNS[: len(rendered[0])]))
 
 
-def _columns(row: dict[str, Any], place: str) -> tuple[str, ...]:
+def _columns(row: dict[str, Any], location: str) -> tuple[str, ...]:
     for names in COLUMN_SETS:
         if all(name in row for name in names):
             if graded := [name for name in _GRADES if name in row]:
                 raise UserError(
-                    f"{place}: the column '{graded[0]}' suggests that not all pairs have the same"
+                    f"{location}: the column '{graded[0]}' suggests that not all pairs have the same"
                     " meaning, as training assumes; remove the other pairs, or use --columns"
                     f" {','.join(names)}"
                 )
             return names
     wanted = " or ".join(",".join(names) for names in COLUMN_SETS)
     raise UserError(
-        f"{place}: the columns must be {wanted} but got {', '.join(row) or 'none'}; name your columns"
+        f"{location}: the columns must be {wanted} but got {', '.join(row) or 'none'}; name your columns"
         " with --columns"
     )
 
 
-def _text(row: dict[str, Any], name: str, place: str) -> str:
+def _text(row: dict[str, Any], name: str, location: str) -> str:
     if name not in row:
-        raise UserError(f"{place}: no column '{name}'; found {', '.join(row) or 'none'}")
+        raise UserError(
+            f"{location}: the columns must include '{name}' but got {', '.join(row) or 'none'}"
+        )
     if not isinstance(row[name], str) or not row[name].strip():
-        raise UserError(f"{place}: '{name}' is empty or not text")
+        raise UserError(f"{location}: '{name}' is empty or not text")
     return str(row[name])

@@ -10,7 +10,12 @@ from demosearch.models.known import Precision
 
 
 class FinetuneSettings(BaseModel):
-    """How the adapter is trained."""
+    """How the adapter is trained.
+
+    `precision` is a field because a recipe names it, as the paper's does (NF4). `finetune` copies
+    `LoadOptions.precision`, if it is set, into the settings, so that the settings in `training.json` are
+    always those that were used.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

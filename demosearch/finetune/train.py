@@ -1,45 +1,22 @@
-"""Fine-tuning: sentence-transformers' trainer and loss, PEFT's LoRA, our prompt."""
+"""`finetune`: train a LoRA adapter with the paper's contrastive loss."""
 
 from __future__ import annotations
 
-import logging
-import os
-import shutil
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from demosearch._common.extras import missing_extra
-from demosearch._common.files import sha256, write_json
-from demosearch._common.progress import bar, quiet_transformers
-from demosearch._common.versions import versions
 from demosearch.datasets.pairs import Pairs
 from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError
-from demosearch.finetune.checkpoints import (
-    CHECKPOINTS,
-    Checkpoint,
-    check_folder,
-    find_checkpoint,
-    reported_failures,
-    write_start,
-)
-from demosearch.finetune.curve import DEV, DEV_SCORE, learning_curve, write_curve
-from demosearch.finetune.rows import Row, columns_of, rendered_rows
+from demosearch.finetune.checkpoints import check_folder, find_checkpoint
+from demosearch.finetune.job import TrainingJob
+from demosearch.finetune.rows import Row
 from demosearch.finetune.settings import FinetuneSettings
-from demosearch.finetune.training_record import TRAINING_FILE, Training
-from demosearch.models.known import Precision, resolve
+from demosearch.finetune.training_record import Training
 from demosearch.models.options import LoadOptions
-from demosearch.models.precision import default_device, default_precision
-from demosearch.models.source import read_config
 from demosearch.prompt import Pooling, Prompt
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
-
-logger = logging.getLogger(__name__)
 
 
 def finetune(
@@ -66,7 +43,7 @@ def finetune(
             rows are negatives too. A single text is its own positive under another dropout mask.
         out: folder for the adapter, `training.json`, and the learning curve.
         options: precision (overrides the one in `settings`), device, and whether pickle files may be
-            read. Several devices require torchrun.
+            read; the token budget is not used. Several devices require torchrun.
         prompt: None is the plain PromptEOL template, as in the paper. Its layer is the one that is
             trained.
         dev: pairs on which the best step is chosen; without them the last step is kept.
@@ -75,8 +52,9 @@ def finetune(
         **keywords: fields of `LoadOptions`, e.g. `device="cpu"`.
 
     Raises:
-        UserError: the folder holds an adapter already, or a training with other settings; there are
-            fewer rows than a batch; or the loss is not finite.
+        UserError: the folder already holds an adapter, or a training with other settings; there are
+            fewer rows than a batch; the options name an adapter or several devices; or the loss is not
+            finite.
     """
     options = _checked(LoadOptions.of(options, **keywords))
     settings = settings or FinetuneSettings()
@@ -91,184 +69,21 @@ def finetune(
             " requires the last token's state; choose another template"
         )
     _require_packages()
-    job = _Job.of(model, rows, prompt, dev, settings, options)
+    job = TrainingJob.of(model, rows, prompt, dev, settings, options)
     return job.run(out, find_checkpoint(out, job.identity), show_progress=show_progress)
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A training with everything that decides it.
-
-    Attributes:
-        model: known name, hub id or folder.
-        revision: of the weights.
-        precision: of the frozen weights.
-        device: a torch device.
-        layers: number of layers of the model.
-        rows: the training data.
-        rows_sha256: its hash.
-        prompt: its layer is None for the last one.
-        dev: the dev pairs.
-        settings: of the training.
-        options: how the model is loaded.
-        identity: hash of everything that decides the training.
-    """
-
-    model: str
-    revision: str
-    precision: Precision
-    device: str
-    layers: int
-    rows: Sequence[Row]
-    rows_sha256: str
-    prompt: Prompt
-    dev: Pairs | None
-    settings: FinetuneSettings
-    options: LoadOptions
-    identity: str
-
-    @classmethod
-    def of(
-        cls,
-        model: str,
-        rows: Sequence[Row],
-        prompt: Prompt,
-        dev: Pairs | None,
-        settings: FinetuneSettings,
-        options: LoadOptions,
-    ) -> _Job:
-        device = options.device or default_device()
-        if tensor_parallel.processes() > 1 and device.startswith("cuda"):
-            device = f"cuda:{os.environ['LOCAL_RANK']}"
-        precision = settings.precision or default_precision(device)
-        config, revision = read_config(resolve(model))
-        rows_sha256 = sha256("\x1f".join(row) for row in rows)
-        identity = [
-            model, revision, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),
-            dev.sha256 if dev else "", rows_sha256,
-        ]  # fmt: skip
-        return cls(
-            model=model,
-            revision=revision,
-            precision=precision,
-            device=device,
-            layers=config.num_hidden_layers,
-            rows=rows,
-            rows_sha256=rows_sha256,
-            prompt=_last_is_none(prompt, config.num_hidden_layers),
-            dev=dev,
-            settings=settings,
-            options=options,
-            identity=sha256(identity),
-        )
-
-    def run(self, out: Path, checkpoint: Checkpoint | None, *, show_progress: bool) -> Training:
-        """Train, from a checkpoint if there is one, and write the adapter."""
-        # Here, because these modules import torch.
-        from transformers import PrinterCallback
-
-        from demosearch.finetune.callbacks import ShowProgress, StopWhenNotFinite
-        from demosearch.finetune.trainable_model import build_model
-
-        started = time.monotonic()
-        model = build_model(
-            self.model, self.precision, self.device, self.prompt, self.settings, self.options
-        )
-        evaluator = _evaluator(self.dev, self.prompt) if self.dev is not None else None
-        with tensor_parallel.side_by_side(), reported_failures(out):
-            before = checkpoint.dev_before if checkpoint else _score(evaluator, model)
-            if checkpoint is None and not tensor_parallel.follows():
-                write_start(out, self.identity, before)
-            trainer = self._trainer(model, out, evaluator)
-            trainer.remove_callback(PrinterCallback)
-            trainer.add_callback(StopWhenNotFinite())
-            with bar("fine-tuning", None, show=show_progress) as progress, quiet_transformers():
-                trainer.add_callback(ShowProgress(progress))
-                trainer.train(resume_from_checkpoint=checkpoint.path if checkpoint else None)
-            if not trainer.state.global_step:
-                raise UserError(
-                    f"batch_size must be at most the number of rows without a common text but got"
-                    f" {self.settings.batch_size}; lower batch_size"
-                )
-            training = self._record(trainer, before, _score(evaluator, model), started)
-            if trainer.is_world_process_zero():
-                _write(out, training, model)
-            return training
-
-    def _trainer(self, model: SentenceTransformer, out: Path, evaluator: Any) -> Any:
-        from datasets import Dataset
-
-        from demosearch.finetune.trainable_model import contrastive_loss
-        from demosearch.finetune.trainer import AdapterTrainer, training_arguments
-
-        processes = tensor_parallel.processes()
-        rendered = rendered_rows(
-            self.rows, self.prompt, model.tokenizer, self.settings.max_text_tokens
-        )
-        trainer = AdapterTrainer(
-            model=model,
-            args=training_arguments(
-                out / CHECKPOINTS,
-                self.settings,
-                self.device,
-                processes,
-                evaluated=evaluator is not None,
-            ),
-            train_dataset=Dataset.from_dict(
-                {name: [row[index] for row in rendered] for index, name in columns_of(rendered)}
-            ),
-            loss=contrastive_loss(model, self.settings, processes),
-            evaluator=evaluator,
-        )
-        if not tensor_parallel.follows():
-            self._warn_of_warmup()
-        return trainer
-
-    def _warn_of_warmup(self) -> None:
-        settings = self.settings
-        steps = settings.max_steps or len(self.rows) // settings.batch_size * settings.epochs
-        if settings.warmup_steps >= steps:
-            logger.warning(
-                "the learning rate does not reach %g: there are %d steps and %d warm-up steps; lower"
-                " warmup_steps",
-                settings.learning_rate,
-                steps,
-                settings.warmup_steps,
-            )
-
-    def _record(
-        self, trainer: Any, before: float | None, after: float | None, started: float
-    ) -> Training:
-        parameters = trainer.model.parameters()
-        return Training(
-            model=self.model,
-            revision=self.revision,
-            precision=self.precision.value,
-            prompt=self.prompt.render(""),
-            layer=self.prompt.layer,
-            trained_under=self.prompt.record(self.prompt.layer or self.layers),
-            settings=self.settings,
-            rows=len(self.rows),
-            rows_sha256=self.rows_sha256,
-            dev=self.dev.name if self.dev else None,
-            dev_sha256=self.dev.sha256 if self.dev else None,
-            columns=len(self.rows[0]),
-            steps=trainer.state.global_step,
-            best_step=_best_step(trainer.state.best_model_checkpoint),
-            curve=learning_curve(trainer.state.log_history),
-            dev_before=before,
-            dev_after=after,
-            trained_parameters=sum(each.numel() for each in parameters if each.requires_grad),
-            seconds=round(time.monotonic() - started, 1),
-            versions=versions(),
-        )
 
 
 def _checked(options: LoadOptions) -> LoadOptions:
     if options.adapter is not None:
-        raise UserError("fine-tuning starts without an adapter; merge it first: export --merge")
+        raise UserError(
+            f"adapter must not be set but got {options.adapter}: fine-tuning trains a new adapter;"
+            " merge the old one with `demosearch export --merge` and train the exported folder"
+        )
     if options.devices is not None:
-        raise UserError("fine-tuning on several devices requires torchrun; do not set devices")
+        raise UserError(
+            f"devices must not be set but got {options.devices}; use torchrun to train on several"
+            " devices"
+        )
     return options
 
 
@@ -292,51 +107,3 @@ def _require_packages() -> None:
         import sentence_transformers  # noqa: F401
     except ImportError:
         raise missing_extra("fine-tuning", "finetune") from None
-
-
-def _last_is_none(prompt: Prompt, layers: int) -> Prompt:
-    """Return the prompt with its layer checked, the last one as None.
-
-    Raises:
-        UserError: the model has no such layer.
-    """
-    # Here, because it imports torch.
-    from demosearch.encoder.layers import resolve_layer
-
-    layer = resolve_layer(prompt.layer, layers)
-    if layer == 0:
-        raise UserError("layer must be at least 1 but got 0: there is nothing to train below it")
-    return replace(prompt, layer=None if layer == layers else layer)
-
-
-def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
-    from sentence_transformers.sentence_transformer.evaluation import EmbeddingSimilarityEvaluator
-
-    return EmbeddingSimilarityEvaluator(
-        [prompt.render(text) for text in dev.sentences1],
-        [prompt.render(text) for text in dev.sentences2],
-        list(dev.scores),
-        main_similarity="cosine",
-        name=DEV,
-        write_csv=False,
-    )
-
-
-def _score(evaluator: Any, model: SentenceTransformer) -> float | None:
-    """Return Spearman x 100 on the dev pairs; None without dev pairs."""
-    if evaluator is None:
-        return None
-    return round(100 * float(evaluator(model)[DEV_SCORE]), 4)
-
-
-def _best_step(checkpoint: str | None) -> int | None:
-    return int(checkpoint.rpartition("-")[2]) if checkpoint else None
-
-
-def _write(out: Path, training: Training, model: SentenceTransformer) -> None:
-    """Write the adapter and its record, and delete the checkpoints last."""
-    with quiet_transformers():
-        model[0].auto_model.save_pretrained(str(out))
-    write_curve(out, training)
-    write_json(out / TRAINING_FILE, training.model_dump(mode="json"))
-    shutil.rmtree(out / CHECKPOINTS, ignore_errors=True)

@@ -118,7 +118,7 @@ def _targets(base: PreTrainedModel, layer: int | None) -> str | list[str]:
 
     from demosearch.encoder.layers import decoder_layers
 
-    below = {id(part) for each in decoder_layers(base)[:layer] for part in each.modules()}
+    below = {id(part) for block in decoder_layers(base)[:layer] for part in block.modules()}
     return [
         name
         for name, part in base.named_modules()

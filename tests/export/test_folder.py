@@ -23,6 +23,7 @@ from demosearch.errors import UserError
 from demosearch.export import export_sentence_transformer, export_vllm
 from demosearch.export.chat_template import EDGE_CASES
 from demosearch.finetune import FinetuneSettings, finetune
+from demosearch.models.options import LoadOptions
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY, demonstrations_file
 from tests.fakes import fake_pairs
@@ -89,9 +90,9 @@ def test_truncation_keeps_the_end_of_the_prompt(
 ) -> None:
     path = written(tmp_path, tiny("llama"))
     export_sentence_transformer(path, tmp_path / "out")
-    student = SentenceTransformer(str(tmp_path / "out"), device="cpu")
-    ids = student.preprocess([LONG])["input_ids"][0]
-    assert student.tokenizer.decode(ids).endswith('" means in one word:"')
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    ids = model.preprocess([LONG])["input_ids"][0]
+    assert model.tokenizer.decode(ids).endswith('" means in one word:"')
 
 
 @pytest.mark.parametrize("merge", [True, False])
@@ -108,6 +109,26 @@ def test_adapter_is_exported(tiny: Callable[[str], Path], tmp_path: Path, merge:
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
 
 
+def test_only_an_adapter_named_by_the_caller_may_differ_from_the_file(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = AutoModel.from_pretrained(tiny("llama"))
+    base.add_adapter(LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+    adapter = tmp_path / "adapter"
+    base.save_pretrained(adapter)
+    path = written(tmp_path, tiny("llama"), adapter=adapter)
+    with torch.no_grad():
+        for name, parameter in base.named_parameters():
+            if "lora_" in name:
+                parameter.add_(0.1)
+    base.save_pretrained(adapter)
+    with pytest.raises(UserError, match="that adapter has changed"):
+        export_sentence_transformer(path, tmp_path / "out", merge=True)
+    export_sentence_transformer(path, tmp_path / "out", LoadOptions(adapter=adapter), merge=True)
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "chosen, without the adapter above:" in card
+
+
 @pytest.mark.parametrize("merge", [True, False])
 def test_base_weights_have_the_requested_precision(
     tiny: Callable[[str], Path],
@@ -120,9 +141,9 @@ def test_base_weights_have_the_requested_precision(
     base.save_pretrained(tmp_path / "adapter")
     path = written(tmp_path, tiny("llama"), adapter=tmp_path / "adapter")
     export_sentence_transformer(path, tmp_path / "out", merge=merge, precision="bf16")
-    student = SentenceTransformer(str(tmp_path / "out"), device="cpu")
-    weights = dict(student.named_parameters())
-    [embeddings] = [each for name, each in weights.items() if "embed_tokens" in name]
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    weights = dict(model.named_parameters())
+    [embeddings] = [weight for name, weight in weights.items() if "embed_tokens" in name]
     assert embeddings.dtype == torch.bfloat16
     card = (tmp_path / "out" / "README.md").read_text()
     assert "which the prompt was\nchosen, with weights in fp32:" in card
@@ -139,8 +160,15 @@ def test_trained_adapter_is_exported_with_its_prompt(
         precision="fp32", batch_size=8, warmup_steps=1, lora_r=4, learning_rate=0.01, eval_steps=1
     )
     adapter = tmp_path / "adapter"
-    options = {"dev": fake_pairs(20), "settings": settings, "device": "cpu"}
-    training = finetune(str(tiny("llama")), rows, adapter, prompt=prompt, **options)
+    training = finetune(
+        str(tiny("llama")),
+        rows,
+        adapter,
+        prompt=prompt,
+        dev=fake_pairs(20),
+        settings=settings,
+        device="cpu",
+    )
     export_sentence_transformer(adapter, tmp_path / "out", merge=merge)
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu", adapter=adapter)
     theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode(list(EDGE_CASES))

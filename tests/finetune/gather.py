@@ -33,7 +33,7 @@ def main(folder: str, out: str, mini_batch: int) -> None:
     part = len(rows) // processes()
     mine = rows[rank * part : (rank + 1) * part]
     features = [
-        model.preprocess([Prompt().render(row[place]) for row in mine]) for place in range(3)
+        model.preprocess([Prompt().render(row[index]) for row in mine]) for index in range(3)
     ]
     value = loss(features, None)
     value.backward()

@@ -30,7 +30,9 @@ def test_known_columns_are_found(
 def test_columns_can_be_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("q,d\na,b\n")
     assert read_training_rows(tmp_path / "t.csv", ["d", "q"]) == [("b", "a")]
-    with pytest.raises(UserError, match=r"t\.csv, line 2: no column 'x'; found q, d"):
+    with pytest.raises(
+        UserError, match=r"t\.csv, line 2: the columns must include 'x' but got q, d"
+    ):
         read_training_rows(tmp_path / "t.csv", ["x"])
     with pytest.raises(UserError, match="--columns must be one to three names but got q,q,q,q"):
         read_training_rows(tmp_path / "t.csv", ["q"] * 4)

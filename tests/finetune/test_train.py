@@ -10,13 +10,13 @@ import pandas as pd
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
-from transformers import TrainerState
 
 from demosearch import Embedder
 from demosearch.errors import UserError
-from demosearch.finetune import finetune, train
+from demosearch.finetune import finetune, job
 from demosearch.finetune.callbacks import ShowProgress
 from demosearch.models.known import Precision
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY
@@ -62,9 +62,9 @@ def test_loaded_adapter_scores_as_the_trainer_reported(
     )
     from demosearch.evaluation import gain_on
 
-    options = {"precision": "fp32", "device": "cpu"}
-    plain = Embedder.without_demonstrations(folder, **options)
-    tuned = Embedder.without_demonstrations(folder, **options, adapter=tmp_path / "a")
+    options = LoadOptions(precision=Precision.FP32, device="cpu")
+    plain = Embedder.without_demonstrations(folder, options)
+    tuned = Embedder.without_demonstrations(folder, options, adapter=tmp_path / "a")
     before = gain_on(dev, plain.encoder, [prompt], prompt).spearman
     after = gain_on(dev, tuned.encoder, [prompt], prompt).spearman
     # Float rounding may swap near ties among 30 pairs.
@@ -83,6 +83,12 @@ def test_wrong_input_is_refused(
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(UserError, match="already holds an adapter"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS)
+    with pytest.raises(
+        UserError, match="adapter must not be set but got old: fine-tuning trains a"
+    ):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x", settings=SETTINGS, adapter="old")
+    with pytest.raises(UserError, match="devices must not be set but got 0,1; use torchrun"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x", settings=SETTINGS, devices="0,1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     with pytest.raises(
         UserError, match="batch_size must be divisible by the 3 processes but got 8"
@@ -98,18 +104,6 @@ def test_rows_that_share_a_text_cannot_form_a_batch(
         finetune(str(tiny("llama")), rows, tmp_path / "a", settings=SETTINGS, device="cpu")
 
 
-def test_checkpoints_of_another_program_are_kept(
-    tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints" / "precious.pt").write_text("")
-    with pytest.raises(
-        UserError, match="holds a folder 'checkpoints' that this command did not write"
-    ):
-        finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
-    assert (tmp_path / "checkpoints" / "precious.pt").exists()
-
-
 def test_incomplete_weights_are_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
     folder = tmp_path / "model"
     shutil.copytree(tiny("llama"), folder)
@@ -120,55 +114,6 @@ def test_incomplete_weights_are_refused(tiny: Callable[[str], Path], tmp_path: P
         UserError, match=r"no weights for layers.1.mlp.down_proj.weight \(1 missing"
     ):
         finetune(str(folder), TRIPLETS, tmp_path / "a", settings=SETTINGS, device="cpu")
-
-
-class KilledError(RuntimeError):
-    """Stands for a kill."""
-
-
-@pytest.mark.parametrize("precision", ["fp32", "nf4"])
-def test_killed_training_resumes_on_the_same_curve(
-    tiny: Callable[[str], Path],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    precision: str,
-) -> None:
-    caplog.set_level("INFO")
-    folder, dev = str(tiny("llama")), fake_pairs(20)
-    settings = SETTINGS.model_copy(
-        update={"precision": Precision(precision), "epochs": 2, "lora_dropout": 0.1}
-    )
-    whole = finetune(folder, TRIPLETS, tmp_path / "whole", dev=dev, settings=settings, device="cpu")
-    assert whole.steps == 6
-
-    def kill(
-        _self: object, _arguments: object, state: TrainerState, *_: object, **__: object
-    ) -> None:
-        if state.global_step == 5:
-            raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShowProgress, "on_step_end", kill)
-        with pytest.raises(KilledError):
-            finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
-    assert not (tmp_path / "a" / "adapter_config.json").exists()
-    # An incomplete checkpoint is ignored.
-    broken = tmp_path / "a" / "checkpoints" / "checkpoint-5"
-    broken.mkdir()
-    (broken / "trainer_state.json").write_text("{")
-    again = finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
-    assert "resuming from" in caplog.text
-    assert again.steps == 6
-    assert (again.dev_before, again.dev_after) == (whole.dev_before, whole.dev_after)
-    assert again.best_step == whole.best_step
-    ours, theirs = (
-        {point.step: (point.loss, point.dev) for point in one.curve} for one in (again, whole)
-    )
-    for step, values in theirs.items():
-        assert ours[step] == pytest.approx(values, abs=1e-4, nan_ok=True), step
-    with pytest.raises(UserError, match="already holds an adapter"):
-        finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "nf4"])
@@ -193,22 +138,6 @@ def test_best_checkpoint_is_kept(
     assert table["step"][0] == 0
 
 
-def test_kill_while_the_adapter_is_written_loses_nothing(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def kill(*_: object) -> None:
-        raise KilledError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(train, "write_curve", kill)
-        with pytest.raises(KilledError):
-            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
-    assert (tmp_path / "adapter_config.json").exists()
-    again = finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
-    assert again.steps == 3
-    assert (tmp_path / "training.json").exists()
-
-
 @pytest.mark.parametrize(
     ("error", "message"),
     [
@@ -223,7 +152,7 @@ def test_kill_while_the_adapter_is_written_loses_nothing(
 )
 @pytest.mark.parametrize(
     "where",
-    [(ShowProgress, "on_step_end"), (train, "_score"), (train, "_write")],
+    [(ShowProgress, "on_step_end"), (job, "_score"), (job, "_write")],
     ids=["step", "score", "end"],
 )
 def test_full_disk_or_memory_is_reported_in_one_line(
@@ -302,16 +231,34 @@ def test_loss_that_is_not_finite_ends_the_training(
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "a", settings=settings, device="cpu")
 
 
-def test_unfinished_training_with_other_settings_is_refused(
-    tiny: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_warm_up_that_is_too_long_logs_a_warning(
+    tiny: Callable[[str], Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def kill(*_: object, **__: object) -> None:
-        raise KilledError
+    for steps, warns in ((2, False), (3, True)):
+        caplog.clear()
+        settings = SETTINGS.model_copy(update={"warmup_steps": steps})
+        finetune(
+            str(tiny("llama")), TRIPLETS, tmp_path / str(steps), settings=settings, device="cpu"
+        )
+        message = "does not reach 0.01: there are 3 steps and 3 warm-up steps"
+        assert (message in caplog.text) is warns
 
-    with monkeypatch.context() as patch:
-        patch.setattr(ShowProgress, "on_step_end", kill)
-        with pytest.raises(KilledError):
-            finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
-    other = SETTINGS.model_copy(update={"learning_rate": 0.1})
-    with pytest.raises(UserError, match="holds an unfinished training with other settings"):
-        finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=other, device="cpu")
+
+def test_precision_of_the_options_overrides_the_recipe(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    settings = SETTINGS.model_copy(update={"precision": Precision.NF4})
+    options = LoadOptions(precision="fp32", device="cpu")
+    training = finetune(
+        str(tiny("llama")), TRIPLETS, tmp_path / "value", options, settings=settings
+    )
+    assert training.precision == training.settings.precision == "fp32"
+    keywords = finetune(
+        str(tiny("llama")),
+        TRIPLETS,
+        tmp_path / "keywords",
+        settings=settings,
+        precision="fp32",
+        device="cpu",
+    )
+    assert keywords.curve == training.curve
