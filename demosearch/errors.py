@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import errno
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 # Of a message, in characters.
 _LONGEST = 800
@@ -104,11 +105,69 @@ class OutOfMemoryError(UserError):
     """A device's memory is too small, or others hold too much of it."""
 
 
-def first_error(error: ValidationError) -> str:
-    """Return the first complaint of a validation on one line, with the field's place."""
-    found = error.errors(include_url=False)
-    first = found[0]
+def first_error(
+    error: ValidationError, name: Callable[[tuple[int | str, ...]], str] | None = None
+) -> str:
+    """Return the first error of a validation on one line.
+
+    Args:
+        error: what pydantic raised.
+        name: returns how the user knows the field at a location, e.g. `--shots`; None is its dotted
+            path.
+    """
+    errors = error.errors(include_url=False)
+    if name is not None:
+        location = _field(errors[0]["loc"])
+        return _sentence(name(location), [one for one in errors if _field(one["loc"]) == location])
+    first = errors[0]
     place = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     return f"{place}: {message}{more}" if place else f"{message}{more}"
+
+
+def _field(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Return a location without the members of a union, e.g. `int`, that pydantic appends."""
+    members = ("literal[", "function-", "constrained-", "int", "float", "str", "bool", "list[")
+    is_member = [isinstance(part, str) and part.startswith(members) for part in location]
+    return location[: is_member.index(True)] if True in is_member[1:] else location
+
+
+# What a value must be, by pydantic's types of errors.
+_RULES = {
+    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "an integer"),
+    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
+    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
+    "string_type": "text",
+    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a group of settings"),
+}
+_BOUNDS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"),
+           "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}  # fmt: skip
+
+
+def _sentence(name: str, errors: Sequence[ErrorDetails]) -> str:
+    """Return the errors of one field as a sentence."""
+    first = errors[0]
+    if first["type"] == "extra_forbidden":
+        return f"{name} is not a known setting"
+    if first["type"] == "missing":
+        return f"{name} is required"
+    if first["type"] in ("value_error", "assertion_error"):
+        reason = first["msg"].partition(", ")[2]
+        return f"{name} {reason}" if reason.startswith("must ") else f"{name}: {reason}"
+    rules = list(dict.fromkeys(filter(None, map(_rule, errors))))
+    if not rules:
+        return f"{name}: {first['msg']}"
+    return f"{name} must be {' or '.join(rules)} but got {short(repr(first['input']).strip(chr(39)))}"
+
+
+def _rule(error: ErrorDetails) -> str | None:
+    context = error.get("ctx", {})
+    if error["type"] in ("literal_error", "enum"):
+        return str(context["expected"]).replace("'", "")
+    if error["type"] in _BOUNDS:
+        key, sign = _BOUNDS[error["type"]]
+        kind = "an integer" if isinstance(context[key], int) else "a number"
+        return f"{kind} {sign} {context[key]:g}"
+    return _RULES.get(error["type"])
