@@ -55,7 +55,7 @@ class Embedder:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | DemonstrationsFile,
         options: LoadOptions | None = None,
         *,
         model: str | None = None,
@@ -66,7 +66,7 @@ class Embedder:
         """Load what a demonstrations file describes.
 
         Args:
-            path: a `demonstrations.json`.
+            path: a `demonstrations.json`, or its contents.
             options: how the model is loaded; precision and adapter default to the file's.
             model: where the same weights are, if not where the file says.
             layer: index into `hidden_states` instead of the file's.
@@ -77,7 +77,10 @@ class Embedder:
             UserError: the file is not valid, or the weights are not the file's.
         """
         options = LoadOptions.of(options, **keywords)
-        file = DemonstrationsFile.read(path)
+        if isinstance(path, DemonstrationsFile):
+            file, path = path, "the demonstrations file"
+        else:
+            file = DemonstrationsFile.read(path)
         name = model or file.model.name
         if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
             raise UserError(

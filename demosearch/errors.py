@@ -159,7 +159,9 @@ def _sentence(name: str, errors: Sequence[ErrorDetails]) -> str:
     rules = list(dict.fromkeys(filter(None, map(_rule, errors))))
     if not rules:
         return f"{name}: {first['msg']}"
-    return f"{name} must be {' or '.join(rules)} but got {short(repr(first['input']).strip(chr(39)))}"
+    return (
+        f"{name} must be {' or '.join(rules)} but got {short(repr(first['input']).strip(chr(39)))}"
+    )
 
 
 def _rule(error: ErrorDetails) -> str | None:

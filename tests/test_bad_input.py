@@ -32,7 +32,7 @@ from demosearch.errors import UserError
 from demosearch.evaluation.result import Evaluation
 from demosearch.evaluation.tasks import find_tasks, read_tasks
 from demosearch.finetune import FinetuneSettings, read_training_rows
-from demosearch.pipeline import checked, load_pipeline, read_pipeline
+from demosearch.pipeline import load_finetuning, load_pipeline
 from demosearch.report.runs import COLUMNS, read_table
 from demosearch.selection.gain import read_evaluation
 from demosearch.templates import read_template
@@ -107,7 +107,7 @@ def parquet_of(rows: list[dict[str, Any]]) -> bytes:
 
 
 def read_finetuning(path: Path) -> FinetuneSettings:
-    return checked(FinetuneSettings, *read_pipeline(str(path), "finetune"))
+    return load_finetuning(str(path))
 
 
 def read_dev(path: Path) -> object:
