@@ -85,7 +85,7 @@ def _option_like(error: cyclopts.CoercionError) -> str:
     """Return a suggestion for an option that was taken for a positional argument."""
     if not (error.token and error.app):
         return ""
-    options = (name for one in error.app.assemble_argument_collection() for name in one.names)
+    options = (name for one in error.app.assemble_argument_collection() for name in one.positives)
     return _suggestion(error.token.value, options)
 
 
