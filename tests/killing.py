@@ -30,7 +30,8 @@ from safetensors.numpy import load_file
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "demosearch.cli.commands",
+        "demosearch.cli.app",
+        "demosearch.cli.run",
         "demosearch.finetune.train",
         "demosearch.report.page",
         "matplotlib.pyplot",

@@ -20,6 +20,7 @@ from demosearch.models.known import resolve
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs
 
+
 def demosearch(
     *arguments: str | Path, stdin: str = "", folder: Path | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -105,7 +106,10 @@ sys.exit(main(sys.argv[1:]))
         ("evaluate --model {model} --data none", "no such folder"),
         ("evaluate --model {model} --tasks few.csv", "1 pairs; at least 10 are needed"),
         ("evaluate --model {model} --tasks stsb", "give the SentEval data folder by --data"),
-        ("evaluate --model {model} --tasks dev.csv --out r.txt", "must be a file that ends in .json"),
+        (
+            "evaluate --model {model} --tasks dev.csv --out r.txt",
+            "must be a file that ends in .json",
+        ),
         ("evaluate --model nope --tasks dev.csv", "unknown model 'nope'"),
         ("embed --model all-minilm-l6-v2 bad.csv --out v.npy", "is no decoder: it can be"),
         ("compare none.json --resamples 0", "--resamples 0: give at least 1"),
@@ -113,7 +117,10 @@ sys.exit(main(sys.argv[1:]))
         ("compare old.json", "result old.json: system: Field required"),
         ("finetune --model {model} --train none.csv --out a", "no training file"),
         ("finetune --model {model} --train bad.csv --out a --set r=1", "--set r"),
-        ("finetune --model {model} --train bad.csv --out a --pipeline paper", "of `demosearch run`, not"),
+        (
+            "finetune --model {model} --train bad.csv --out a --pipeline paper",
+            "of `demosearch run`, not",
+        ),
         ("finetune --model {model} --train bad.csv --columns a --out a", "no column 'a'"),
         ("run --model {model} --pipeline finetune", "of `demosearch finetune`, not of"),
         ("export old.json --to vllm --out o", "format is 'demosearch.demonstrations/0'"),
@@ -123,7 +130,10 @@ sys.exit(main(sys.argv[1:]))
         ("candidates --show none.jsonl", "cannot read candidates file none.jsonl"),
         ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl holds no candidate"),
         ("candidates --out c.jsonl --votes 0", "--votes must be an integer >= 1"),
-        ("embed --model {model} --devices 0,,1 bad.csv --out v.npy", "--devices must be device names"),
+        (
+            "embed --model {model} --devices 0,,1 bad.csv --out v.npy",
+            "--devices must be device names",
+        ),
         ("embed --model {model} --template x bad.csv --out v.npy", "unknown template 'x'"),
         ("candidates --out c.jsonl --labeler none --dictionary x", "no dictionary 'x'"),
     ],
@@ -174,9 +184,7 @@ def test_an_interrupt_in_a_finalizer_is_repeated() -> None:
         [sys.executable, "-c", LOST], capture_output=True, text=True, check=False, timeout=50
     )
     assert result.returncode == 130
-    assert result.stderr.splitlines() == [
-        "demosearch: interrupted; re-run the command to resume"
-    ]
+    assert result.stderr.splitlines() == ["demosearch: interrupted; re-run the command to resume"]
 
 
 def test_candidates_search_and_embed_work_together(
@@ -205,9 +213,7 @@ def test_candidates_search_and_embed_work_together(
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)
 
 
-def test_a_run_prints_a_table(
-    tiny: Callable[[str], Path], dev: Path, tmp_path: Path
-) -> None:
+def test_a_run_prints_a_table(tiny: Callable[[str], Path], dev: Path, tmp_path: Path) -> None:
     result = demosearch(
         "run", "--model", tiny("opt"), "--pipeline", "quickstart", "--dev", dev,
         "--set", "candidates.labeler=none", "--set", "candidates.n_dictionary=4",

@@ -52,8 +52,27 @@ def test_only_quality_and_cache_have_a_negative_option() -> None:
 
 def test_only_options_that_were_typed_are_given() -> None:
     _, arguments = parse(
-        "run --model a b --shots 1 --warm-start x.json y.json --dev d --set seed=3 --set x=1"
-        " --layer last --set z=2".split()
+        [
+            "run",
+            "--model",
+            "a",
+            "b",
+            "--shots",
+            "1",
+            "--warm-start",
+            "x.json",
+            "y.json",
+            "--dev",
+            "d",
+            "--set",
+            "seed=3",
+            "--set",
+            "x=1",
+            "--layer",
+            "last",
+            "--set",
+            "z=2",
+        ]
     )
     values = arguments.arguments
     assert values["model"] == ["a", "b"]
