@@ -22,6 +22,7 @@ from demosearch.encoder import replicas
 from demosearch.errors import UserError
 from demosearch.models import loading
 from demosearch.models.known import Precision
+from demosearch.models.options import LoadOptions
 from demosearch.pipeline import Pipeline, load_pipeline
 from demosearch.run import run
 from tests.fakes import write_fake_pairs
@@ -172,15 +173,15 @@ def test_a_run_resumes_in_its_precision(
     monkeypatch.setattr(loading, "default_precision", lambda device: Precision.BF16)
     assert run(str(tiny("opt")), settings, out).file == first.file
     other = settings.model_copy(update={"precision": Precision.BF16})
-    with pytest.raises(UserError, match="'precision' .*fp32.* now .*bf16"):
+    with pytest.raises(UserError, match=r"'precision' .*fp32.* now .*bf16"):
         run(str(tiny("opt")), other, out)
 
     # A process of torchrun that holds a part of the model uses the same precision.
     class LoadedError(Exception):
         pass
 
-    def load(*_: object, precision: Precision, **__: object) -> None:
-        raise LoadedError(precision)
+    def load(_: str, options: LoadOptions) -> None:
+        raise LoadedError(options.precision)
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(replicas, "open_encoder", load)
