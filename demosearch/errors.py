@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import errno
+import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
 # Of a message, in characters.
@@ -105,71 +107,120 @@ class OutOfMemoryError(UserError):
     """A device's memory is too small, or others hold too much of it."""
 
 
+_Location: TypeAlias = tuple[int | str, ...]
+
+
 def first_error(
-    error: ValidationError, name: Callable[[tuple[int | str, ...]], str] | None = None
+    error: ValidationError,
+    name: str | Callable[[_Location], str] = "",
+    *,
+    model: type[BaseModel] | None = None,
+    noun: str = "setting",
 ) -> str:
-    """Return the first error of a validation on one line.
+    """Return the first problem that a validation reports, as `<name> must be ... but got ...`.
+
+    The problems of a union's members count as one problem of their field.
 
     Args:
-        error: what pydantic raised.
-        name: returns how the user knows the field at a location, e.g. `--shots`; None is its dotted
-            path.
+        error: raised by pydantic.
+        name: a text in front of the field's dotted location, such as `"pipeline x.yaml: "`, or a
+            function that returns the name of a location as the user typed it, such as `--shots`.
+        model: the validated model; the most similar field is suggested for an unknown one.
+        noun: what an unknown field is called.
     """
-    errors = error.errors(include_url=False)
-    if name is not None:
-        location = _field(errors[0]["loc"])
-        return _sentence(name(location), [one for one in errors if _field(one["loc"]) == location])
-    first = errors[0]
-    place = ".".join(str(part) for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-    return f"{place}: {message}{more}" if place else f"{message}{more}"
+    problems: dict[_Location, list[ErrorDetails]] = {}
+    for detail in error.errors(include_url=False):
+        problems.setdefault(_field(detail["loc"]), []).append(detail)
+    location, details = next(iter(problems.items()))
+    if details[0]["type"] == "extra_forbidden":
+        line = _unknown(location, name, noun) + _suggestion(location, model)
+    else:
+        line = _named(location, name) + _rule(details, str(location[-1]) if location else "")
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{line.strip()}{more}"
 
 
-def _field(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Return a location without the members of a union, e.g. `int`, that pydantic appends."""
-    members = ("literal[", "function-", "constrained-", "int", "float", "str", "bool", "list[")
-    is_member = [isinstance(part, str) and part.startswith(members) for part in location]
-    return location[: is_member.index(True)] if True in is_member[1:] else location
+# A union's member in a location, such as `literal['last','auto']` or `int`.
+_MEMBER = re.compile(r".*\W.*|int|str|float|bool|none", re.DOTALL)
 
 
-# What a value must be, by pydantic's types of errors.
-_RULES = {
-    **dict.fromkeys(("int_parsing", "int_type", "int_from_float"), "an integer"),
-    **dict.fromkeys(("float_parsing", "float_type"), "a number"),
-    **dict.fromkeys(("bool_parsing", "bool_type"), "true or false"),
-    "string_type": "text",
-    **dict.fromkeys(("list_type", "tuple_type"), "a list"),
-    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "a group of settings"),
-}
-_BOUNDS = {"greater_than_equal": ("ge", ">="), "greater_than": ("gt", ">"),
-           "less_than_equal": ("le", "<="), "less_than": ("lt", "<")}  # fmt: skip
+def _field(location: _Location) -> _Location:
+    """Return a location without the union's member at its end."""
+    if len(location) > 1 and isinstance(location[-1], str) and _MEMBER.fullmatch(location[-1]):
+        return location[:-1]
+    return location
 
 
-def _sentence(name: str, errors: Sequence[ErrorDetails]) -> str:
-    """Return the errors of one field as a sentence."""
-    first = errors[0]
-    if first["type"] == "extra_forbidden":
-        return f"{name} is not a known setting"
+def _dotted(location: _Location) -> str:
+    return ".".join(map(str, location))
+
+
+def _named(location: _Location, name: str | Callable[[_Location], str]) -> str:
+    if isinstance(name, str):
+        return f"{name}{_dotted(location)}".rstrip()
+    return name(location)
+
+
+def _unknown(location: _Location, name: str | Callable[[_Location], str], noun: str) -> str:
+    if isinstance(name, str):
+        return f"{name}unknown {noun} '{_dotted(location)}'"
+    return f"{name(location).rstrip(':')}: unknown {noun}"
+
+
+def _suggestion(location: _Location, model: type[BaseModel] | None) -> str:
+    """Return a question that names the most similar field, or nothing."""
+    inner: Any = model
+    for part in location[:-1]:
+        field = getattr(inner, "model_fields", {}).get(part)
+        inner = field.annotation if field else None
+    known = list(getattr(inner, "model_fields", {}))
+    similar = difflib.get_close_matches(str(location[-1]), known, n=1)
+    return f"; did you mean '{_dotted((*location[:-1], *similar))}'?" if similar else ""
+
+
+def _rule(details: Sequence[ErrorDetails], field: str) -> str:
+    """Return the part of the message after the field's name."""
+    first = details[0]
     if first["type"] == "missing":
-        return f"{name} is required"
-    if first["type"] in ("value_error", "assertion_error"):
-        reason = first["msg"].partition(", ")[2]
-        return f"{name} {reason}" if reason.startswith("must ") else f"{name}: {reason}"
-    rules = list(dict.fromkeys(filter(None, map(_rule, errors))))
-    if not rules:
-        return f"{name}: {first['msg']}"
-    return (
-        f"{name} must be {' or '.join(rules)} but got {short(repr(first['input']).strip(chr(39)))}"
-    )
+        return " is missing"
+    expected = [text for detail in details for text in _expected(detail)]
+    if len(expected) >= len(details):
+        *others, last = expected
+        choices = f"{', '.join(others)} or {last}" if others else last
+        return f" must be {choices} but got {short(repr(first['input']))}"
+    message = first["msg"].removeprefix("Value error, ")
+    # A validator's own message may begin with the name of its field.
+    rest = message.removeprefix(f"{field} ")
+    is_sentence = rest != message or message.startswith("must ") or not field
+    return f" {rest}" if is_sentence else f": {message}"
 
 
-def _rule(error: ErrorDetails) -> str | None:
-    context = error.get("ctx", {})
-    if error["type"] in ("literal_error", "enum"):
-        return str(context["expected"]).replace("'", "")
-    if error["type"] in _BOUNDS:
-        key, sign = _BOUNDS[error["type"]]
-        kind = "an integer" if isinstance(context[key], int) else "a number"
-        return f"{kind} {sign} {context[key]:g}"
-    return _RULES.get(error["type"])
+def _expected(detail: ErrorDetails) -> list[str]:
+    """Return descriptions of the valid values; an empty list for other types of errors."""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in ("literal_error", "enum"):
+        return re.findall("'(.*?)'", context["expected"]) or [context["expected"]]
+    if kind in _SIGNS:
+        # pydantic gives the limit in the field's own type.
+        (limit,) = context.values()
+        return [f"{'an integer' if isinstance(limit, int) else 'a number'} {_SIGNS[kind]} {limit}"]
+    if kind == "string_too_short" and context["min_length"] == 1:
+        return ["a non-empty string"]
+    return [text for kinds, text in _EXPECTED.items() if kind in kinds]
+
+
+_SIGNS = {
+    "greater_than_equal": ">=",
+    "greater_than": ">",
+    "less_than_equal": "<=",
+    "less_than": "<",
+}
+_EXPECTED = {
+    ("int_parsing", "int_type", "int_from_float", "int_parsing_size"): "an integer",
+    ("float_parsing", "float_type"): "a number",
+    ("finite_number",): "a finite number",
+    ("bool_parsing", "bool_type"): "true or false",
+    ("string_type",): "a string",
+    ("list_type", "tuple_type"): "a list",
+    ("dict_type", "model_type", "model_attributes_type"): "a mapping",
+}

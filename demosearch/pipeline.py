@@ -175,7 +175,7 @@ def validated(
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise UserError(first_error(error, name)) from error
+        raise UserError(first_error(error, name, model=kind)) from error
 
 
 def _apply(value: dict[str, Any], change: str) -> str:

@@ -34,13 +34,13 @@ def test_another_dev_set_drops_the_test_set_of_the_pipeline() -> None:
         (
             "paper",
             ["candidates.n_sentences=many"],
-            "--set candidates.n_sentences: must be an integer but got many",
+            "--set candidates.n_sentences: must be an integer but got 'many'",
         ),
-        ("paper", ["no_such=1"], "--set no_such"),
+        ("paper", ["no_such=1"], "--set no_such: unknown setting"),
         ("paper", ["seed=[1"], "--set seed=[1 is not YAML"),
         ("paper", ["seed.deep=1"], "--set seed.deep: seed is not a group of settings"),
-        ("paper", ["strategy=guess"], "--set strategy: must be race or exhaustive but got guess"),
-        ("paper", ["candidates=3"], "--set candidates: must be a group of settings but got 3"),
+        ("paper", ["strategy=guess"], "--set strategy: must be race or exhaustive but got 'guess'"),
+        ("paper", ["candidates=3"], "--set candidates: must be a mapping but got 3"),
         ("none.yaml", [], "cannot read pipeline none.yaml"),
     ],
 )

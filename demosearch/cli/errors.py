@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 import cyclopts
@@ -55,7 +56,9 @@ def describe(error: cyclopts.CycloptsError) -> str:
 
 def of_options(error: ValidationError) -> str:
     """Return the first error of a model whose fields are options."""
-    return first_error(error, lambda location: f"--{str(location[0]).replace('_', '-')}")
+    message = first_error(error, lambda location: f"--{str(location[0]).replace('_', '-')}")
+    # Values of options are text; a number is shown as it was typed, without quotes.
+    return re.sub(r"but got '(-?\d+(?:\.\d+)?)'", r"but got \1", message)
 
 
 def _of_value(error: cyclopts.CoercionError) -> str:
@@ -64,12 +67,13 @@ def _of_value(error: cyclopts.CoercionError) -> str:
         return f"{name} {error.msg}"
     choices = error.argument.get_choices() if error.argument else None
     if choices:
-        rule = f"one of {', '.join(choices)}"
+        *others, last = choices
+        rule = f"{', '.join(others)} or {last}"
     else:
         rule = {int: "an integer", float: "a number", bool: "true or false"}.get(
             error.target_type or str, "another value"
         )
-    value = f" but got {short(error.token.value)}" if error.token else ""
+    value = f" but got '{short(error.token.value)}'" if error.token else ""
     return f"{name} must be {rule}{value}"
 
 

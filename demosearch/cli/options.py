@@ -129,7 +129,7 @@ def fixed_layer(value: Any) -> Any:
     """
     if value == AUTO:
         raise ValueError(
-            "must be last or an integer but got auto; only run and search choose the layer"
+            "must be last or an integer but got 'auto'; only run and search choose the layer"
         )
     return value
 

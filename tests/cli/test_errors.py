@@ -24,16 +24,16 @@ from demosearch.cli.app import main
         ("run --model a --out b --out c", "--out must be given once"),
         ("compare", "RESULT is required; see `demosearch compare --help`"),
         ("embed a b --out v.npy", "unexpected argument 'b'; see `demosearch embed --help`"),
-        ("compare a.json --resamples x", "--resamples must be an integer but got x"),
+        ("compare a.json --resamples x", "--resamples must be an integer but got 'x'"),
         (
             "compare a.json --table pdf",
-            "--table must be one of markdown, csv, latex, json but got pdf",
+            "--table must be markdown, csv, latex or json but got 'pdf'",
         ),
-        ("run --model a --json=maybe", "--json must be true or false but got maybe"),
+        ("run --model a --json=maybe", "--json must be true or false but got 'maybe'"),
         ("run --model a --no-allow-pickle", "unknown option --no-allow-pickle"),
         ("run --model a --empty-warm-start", "unknown option --empty-warm-start"),
         ("run --model a --rounds 2", "unknown option --rounds"),
-        ("--print-completion tcsh", "SHELL must be one of bash, zsh, fish but got tcsh"),
+        ("--print-completion tcsh", "SHELL must be bash, zsh or fish but got 'tcsh'"),
     ],
 )
 def test_an_error_of_the_arguments_is_one_line(
@@ -81,11 +81,11 @@ def test_commands_that_do_not_choose_the_layer_say_so(
 ) -> None:
     assert main([*command.split(), "--layer", "auto"]) == 2
     assert capsys.readouterr().err == (
-        "demosearch: --layer must be last or an integer but got auto; only run and search choose the"
+        "demosearch: --layer must be last or an integer but got 'auto'; only run and search choose the"
         " layer\n"
     )
     assert main([*command.split(), "--layer", "first"]) == 2
-    assert "--layer must be last or an integer but got first" in capsys.readouterr().err
+    assert "--layer must be last or an integer but got 'first'" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
