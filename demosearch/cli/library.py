@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from demosearch.evaluation.scoring import evaluate
     from demosearch.export import export_sentence_transformer, export_vllm
     from demosearch.finetune import finetune
+    from demosearch.models.memory import machine
     from demosearch.report import read_runs, write_report
     from demosearch.run import run
     from demosearch.runs import run_models
@@ -35,6 +36,7 @@ __all__ = [
     "export_sentence_transformer",
     "export_vllm",
     "finetune",
+    "machine",
     "open_baseline",
     "open_encoder",
     "read_runs",
@@ -54,6 +56,7 @@ _HOMES = {
     "export_sentence_transformer": "demosearch.export",
     "export_vllm": "demosearch.export",
     "finetune": "demosearch.finetune",
+    "machine": "demosearch.models.memory",
     "open_baseline": "demosearch.evaluation.baselines",
     "open_encoder": "demosearch.encoder.replicas",
     "read_runs": "demosearch.report",

@@ -16,7 +16,6 @@ from demosearch.cli.outcome import Outcome
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.known import KNOWN_MODELS, Precision
-from demosearch.models.memory import machine
 from demosearch.pipeline import Pipeline, describe_pipelines
 
 Described: TypeAlias = Literal["demonstrations", "run", "finetune"]
@@ -24,7 +23,7 @@ Described: TypeAlias = Literal["demonstrations", "run", "finetune"]
 
 def models(*, output: Printing = Output()) -> Outcome:
     """`demosearch models`."""
-    here = machine()
+    here = library.machine()
     rows = [
         {
             "name": model.name,
