@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["Demonstration", "Embedder", "Encoder", "Prompt", "UserError", "search"]
 
-# Names are imported when they are asked for: `demosearch --help` must not wait for torch.
+# Names are imported on first use, so that `demosearch --help` does not import torch.
 _HOMES = {
     "Demonstration": "demosearch.demonstration",
     "Embedder": "demosearch.embedder",

@@ -1,4 +1,4 @@
-"""`python -m demosearch` is `demosearch`."""
+"""`python -m demosearch` runs the command line."""
 
 import sys
 

@@ -56,7 +56,7 @@ class Embedder:
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | Path | DemonstrationsFile,
         options: LoadOptions | None = None,
         *,
         model: str | None = None,
@@ -67,7 +67,7 @@ class Embedder:
         """Load the model and the prompts of a demonstrations file.
 
         Args:
-            path: a `demonstrations.json`.
+            path: a `demonstrations.json`, or its contents.
             options: how the model is loaded; precision and adapter default to those of the file.
             model: name or folder of the same weights, if they have moved.
             layer: index into `hidden_states` that replaces the file's layer.
@@ -78,7 +78,10 @@ class Embedder:
             UserError: the file is not valid, or its weights or adapter are not those that were loaded.
         """
         options = LoadOptions.of(options, **keywords)
-        file = DemonstrationsFile.read(path)
+        if isinstance(path, DemonstrationsFile):
+            file, path = path, "the demonstrations file"
+        else:
+            file = DemonstrationsFile.read(path)
         name = model or file.model.name
         if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
             raise UserError(

@@ -1,8 +1,8 @@
-"""The settings of a run, and the recipes that ship."""
+"""Pipelines: the settings of a run or of a fine-tuning, in YAML files."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +12,7 @@ from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
 from demosearch.candidates.settings import CandidateSettings
 from demosearch.errors import UserError, first_error
+from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.options import LoadOptions
 from demosearch.selection.settings import SearchSettings
 
@@ -65,7 +66,7 @@ def pipeline_names() -> list[str]:
 
 
 def describe_pipelines() -> list[dict[str, Any]]:
-    """Return the name, command and description of every shipped pipeline."""
+    """Return the name, command and description of each shipped pipeline."""
     rows = []
     for name in pipeline_names():
         path = resource("pipelines", f"{name}.yaml")
@@ -76,33 +77,50 @@ def describe_pipelines() -> list[dict[str, Any]]:
 
 
 def load_pipeline(name: str, changes: Sequence[str] = (), **options: Any) -> Pipeline:
-    """Read a pipeline of `run` and apply what the user changed.
+    """Read a pipeline of `run` and apply the changes of the user.
 
     Args:
         name: a shipped pipeline or a YAML file.
-        changes: `key=value`, the key dotted for nested settings; values are YAML.
-        options: further settings; None leaves the pipeline's.
+        changes: `key=value`, with a dotted key for nested settings and a YAML value.
+        **options: fields of `Pipeline`, applied before `changes`; None keeps the value of the pipeline.
 
     Raises:
-        UserError: no such pipeline, no valid YAML, or a wrong setting (named).
+        UserError: the pipeline is unknown, it is not valid YAML, or a setting is wrong (named).
     """
     value, path = read_pipeline(name, "run")
     given = {key: option for key, option in options.items() if option is not None}
     if "dev" in given and "test" not in given:
-        # The pipeline's test set belongs to its dev set.
+        # The test set of the pipeline belongs to its dev set.
         value.pop("test", None)
-    return checked(Pipeline, changed(value | given, changes), path)
+    return validated(Pipeline, value, path, given, changes)
 
 
-def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
-    """Return the settings of a pipeline as its file has them, and the file.
+def load_finetuning(name: str, changes: Sequence[str] = (), **options: Any) -> FinetuneSettings:
+    """Read a pipeline of `finetune` and apply the changes of the user.
 
     Args:
         name: a shipped pipeline or a YAML file.
-        command: the command that asks; a pipeline that does not say is one of `run`.
+        changes: `key=value` with a YAML value.
+        **options: fields of `FinetuneSettings`, applied before `changes`; None keeps the value of the
+            pipeline.
 
     Raises:
-        UserError: no such pipeline, no valid YAML, or one of another command.
+        UserError: the pipeline is unknown, it is not valid YAML, or a setting is wrong (named).
+    """
+    value, path = read_pipeline(name, "finetune")
+    given = {key: option for key, option in options.items() if option is not None}
+    return validated(FinetuneSettings, value, path, given, changes)
+
+
+def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
+    """Return the settings in the file of a pipeline, and the path of the file.
+
+    Args:
+        name: a shipped pipeline or a YAML file.
+        command: the command of the pipeline; the default of a file without one is `run`.
+
+    Raises:
+        UserError: the pipeline is unknown, it is not valid YAML, or it belongs to another command.
     """
     path = Path(name).expanduser()
     if path.suffix not in (".yaml", ".yml"):
@@ -113,43 +131,69 @@ def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
         path = resource("pipelines", f"{name}.yaml")
     value = parse_yaml(read_text(path, "pipeline"), f"pipeline {path}")
     if not isinstance(value, dict):
-        raise UserError(f"pipeline {path} holds no settings")
-    if (found := value.pop("command", "run")) != command:
-        raise UserError(f"pipeline '{name}' is one of `demosearch {found}`, not of `{command}`")
+        raise UserError(f"pipeline {path} must hold settings by name")
+    if (owner := value.pop("command", "run")) != command:
+        raise UserError(
+            f"pipeline '{name}' is a pipeline of `demosearch {owner}`, not of `demosearch {command}`"
+        )
     return value, path
 
 
-def checked(kind: type[_Settings], value: dict[str, Any], path: Path) -> _Settings:
-    """Return settings of a kind.
+def validated(
+    kind: type[_Settings],
+    value: dict[str, Any],
+    path: Path,
+    options: Mapping[str, Any] | None = None,
+    changes: Sequence[str] = (),
+) -> _Settings:
+    """Return the settings of a file with options and changes applied.
+
+    Args:
+        kind: the class of the settings.
+        value: the contents of the file.
+        path: the file, for messages.
+        options: settings that override the file.
+        changes: `key=value`, which override the file and the options.
 
     Raises:
-        UserError: one is wrong (named).
+        UserError: a setting is wrong; the message names it and where it was set.
     """
+    options = options or {}
+    value = {**value, **options}
+    changed = [_apply(value, change) for change in changes]
+
+    def name(location: tuple[int | str, ...]) -> str:
+        key = ".".join(map(str, location))
+        for change in changed:
+            if key == change:
+                return f"--set {key}:"
+            if f"{key}.".startswith(f"{change}.") or f"{change}.".startswith(f"{key}."):
+                return f"--set {change}: {key}"
+        # The command line validates its options before; here they are keywords of Python callers.
+        return key if location and location[0] in options else f"pipeline {path}: {key}"
+
     try:
         return kind.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"pipeline {path}: {first_error(error)}") from error
+        raise UserError(first_error(error, name, model=kind)) from error
 
 
-def changed(value: dict[str, Any], changes: Sequence[str]) -> dict[str, Any]:
-    """Return settings with `key=value` changes applied; dotted keys reach nested settings.
+def _apply(value: dict[str, Any], change: str) -> str:
+    """Apply a change in place and return its dotted key.
 
     Raises:
-        UserError: a change has no `=`, its value is no YAML, or its key leads nowhere.
+        UserError: the change has no `=`, its value is not YAML, or its key leads into a value.
     """
-    for change in changes:
-        _set(value, change)
-    return value
-
-
-def _set(value: dict[str, Any], change: str) -> None:
     key, separator, text = change.partition("=")
     if not separator or not key:
-        raise UserError(f"--set {change}: write key=value, e.g. candidates.n_sentences=50")
+        raise UserError(
+            f"--set must be key=value, e.g. candidates.n_sentences=50, but got {change}"
+        )
     *parents, last = key.split(".")
     for parent in parents:
         inner = value.setdefault(parent, {})
         if not isinstance(inner, dict):
-            raise UserError(f"--set {change}: '{parent}' holds no settings")
+            raise UserError(f"--set {key}: {parent} is not a group of settings")
         value = inner
     value[last] = parse_yaml(text, f"--set {change}")
+    return key

@@ -1,4 +1,4 @@
-"""A run, from sentences to exported demonstrations."""
+"""A run: from sentences to exported demonstrations, tested and reported."""
 
 from __future__ import annotations
 
@@ -36,25 +36,57 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
     from demosearch.selection.gain import Gain
+    from demosearch.selection.pair_encoder import SentenceEncoder
+    from demosearch.selection.search import SearchResult
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The result of a run, and where it is.
+    """The result of a run.
 
     Attributes:
-        folder: the run's folder.
+        folder: the folder of the run.
         file: the contents of `demonstrations.json`.
-        test: the contents of `evaluation.json`, None without test pairs.
-        generated: the generator's report; None if the candidates existed already.
+        test: the contents of `evaluation.json`; None without test pairs.
+        generated: the report of the generator; None if the candidates existed before.
     """
 
     folder: Path
     file: DemonstrationsFile
     test: dict[str, Any] | None
     generated: Generated | None
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the result as `demosearch run --json` prints it."""
+        return {
+            "folder": str(self.folder),
+            "demonstrations": self.file.model_dump(mode="json"),
+            "test": self.test["test"] if self.test else None,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Inputs:
+    """The files that the settings of a run name, each one read once."""
+
+    dev: Pairs
+    test: Pairs | None
+    candidates: list[Candidate] | None
+    search: SearchInputs
+
+    @classmethod
+    def read(cls, pipeline: Pipeline) -> _Inputs:
+        dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
+        test = read_sets(pipeline.test, Split.TEST, pipeline.data) if pipeline.test else None
+        path = pipeline.candidates_file
+        candidates = read_candidates(path) if path else None
+        return cls(dev, test, candidates, SearchInputs.read(pipeline.search_settings, dev))
+
+    @property
+    def test_sentences(self) -> list[str]:
+        return self.test.sentences() if self.test else []
 
 
 def run(
@@ -71,10 +103,10 @@ def run(
     Args:
         model: known name, hub id or folder.
         pipeline: the settings.
-        out: the run's folder; workers on one study may share it, on one host or a shared disk.
+        out: the folder of the run; workers on one study may share it, on one host or a shared disk.
         storage: Optuna storage, its URL or a journal file (`*.log`), shared by all workers on the
             study; None is a file in the folder.
-        study_name: the study's name in the storage.
+        study_name: the name of the study in the storage.
         show_progress: draw bars on standard error.
 
     Raises:
@@ -82,15 +114,11 @@ def run(
     """
     out = Path(out)
     source = resolve(model)
-    dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
-    test = read_sets(pipeline.test, Split.TEST, pipeline.data) if pipeline.test else None
-    given = read_candidates(pipeline.candidates_file) if pipeline.candidates_file else None
-    inputs = SearchInputs.read(pipeline.search_settings, dev)
-    excluded = test.sentences() if test else []
+    inputs = _Inputs.read(pipeline)
     candidates: list[Candidate] = []
     generated = None
     if tensor_parallel.follows():
-        # All processes of a split model need the same precision.
+        # All processes of a split model use the same precision.
         precision = resolve_precision(pipeline, read_settings(out))
         pipeline = pipeline.model_copy(update={"precision": precision})
     else:
@@ -98,72 +126,50 @@ def run(
             pipeline = claim(out, source.name, pipeline)
             candidates, generated = _candidates(
                 out,
-                given,
+                inputs.candidates,
                 lambda: generate(
                     pipeline.candidates,
                     pipeline.load_options,
                     model=model,
                     data=pipeline.data,
-                    forbidden=[*dev.sentences(), *excluded],
+                    forbidden=[*inputs.dev.sentences(), *inputs.test_sentences],
                     seed=pipeline.seed,
                     show_progress=show_progress,
                 ),
             )
 
-    # Here, because all options and files are checked before torch is imported.
+    # Here, because options and files are checked before torch is imported.
     from demosearch.encoder.replicas import Replicas, open_encoder
-    from demosearch.selection.gain import gain_on
     from demosearch.selection.search import search
 
     encoder = open_encoder(model, pipeline.load_options)
-    # Replicas are closed at the end: the next model needs their memory.
+    # Replicas are closed at the end, because the next model requires their memory.
     with encoder if isinstance(encoder, Replicas) else nullcontext():
         result = search(
             encoder,
             candidates,
-            dev,
+            inputs.dev,
             pipeline.search_settings,
             folder=out,
-            inputs=inputs,
-            exclude=excluded,
+            inputs=inputs.search,
+            exclude=inputs.test_sentences,
             storage=storage,
             study_name=study_name,
             show_progress=show_progress,
         )
         with locked(out, storage):
-            result.file.write(out / DEMONSTRATIONS_FILE)
-            scores = None
-            if test is not None:
-                pairs, baseline = test, Prompt(inputs.templates[0])
-                scores = _test_once(
-                    out,
-                    result.file,
-                    test,
-                    lambda: gain_on(
-                        pairs,
-                        encoder,
-                        result.prompts,
-                        baseline,
-                        pipeline.seed,
-                        result.file.mean,
-                        inputs.metric,
-                    ),
-                )
-            # Here, because matplotlib is slow to import and is not needed before.
-            from demosearch.report import FinishedRun, write_report
-
-            write_report([FinishedRun.read(out)], out / REPORT_FILE)
+            scores = _export(out, result, encoder, inputs, pipeline.seed)
     return RunResult(out, result.file, scores, generated)
 
 
 def _candidates(
     out: Path, given: Sequence[Candidate] | None, build: Callable[[], Generated]
 ) -> tuple[list[Candidate], Generated | None]:
-    """Return the run's candidates: those in its folder, those given, or new ones."""
+    """Return the candidates of the run: those in its folder, those given, or new ones."""
     path = out / CANDIDATES_FILE
     if path.exists():
         kept = read_candidates(path)
-        if given is not None and [one.id for one in given] != [one.id for one in kept]:
+        if given is not None and [row.id for row in given] != [row.id for row in kept]:
             raise UserError(f"{path} holds other candidates; choose another --out")
         return kept, None
     generated = build() if given is None else None
@@ -172,11 +178,36 @@ def _candidates(
     return candidates, generated
 
 
+def _export(
+    out: Path, result: SearchResult, encoder: SentenceEncoder, inputs: _Inputs, seed: int
+) -> dict[str, Any] | None:
+    """Write the demonstrations, score the test pairs, and write the report."""
+    # Here, because scipy and matplotlib are slow to import and not used before.
+    from demosearch.report import FinishedRun, write_report
+    from demosearch.selection.gain import gain_on
+
+    file = result.file
+    # The demonstrations are written before the test pairs are read by the model.
+    file.write(out / DEMONSTRATIONS_FILE)
+    test, scores = inputs.test, None
+    if test is not None:
+        baseline = Prompt(inputs.search.templates[0])
+        metric = inputs.search.metric
+        scores = _test_once(
+            out,
+            file,
+            test,
+            lambda: gain_on(test, encoder, result.prompts, baseline, seed, file.mean, metric),
+        )
+    write_report([FinishedRun.read(out)], out / REPORT_FILE)
+    return scores
+
+
 def _test_once(
     out: Path, file: DemonstrationsFile, test: Pairs, score: Callable[[], Gain]
 ) -> dict[str, Any]:
-    """Score the test pairs once; a run that is started again reads what was written."""
-    # Here, because scipy is slow to import and is not needed before.
+    """Score the test pairs, or return the scores that an earlier call has written."""
+    # Here, because scipy is slow to import and not used before.
     from demosearch.selection.gain import read_evaluation
 
     path = out / EVALUATION_FILE
@@ -184,8 +215,8 @@ def _test_once(
     chosen["model"] = file.model.identity()
     if path.exists():
         kept = read_evaluation(path)
-        same = test.sha256 == kept["test"]["sha256"]
-        if same and all(kept.get(key) == value for key, value in chosen.items()):
+        same_pairs = test.sha256 == kept["test"]["sha256"]
+        if same_pairs and all(kept.get(key) == value for key, value in chosen.items()):
             return kept
     logger.info("scoring the %d test pairs", len(test))
     scores = {

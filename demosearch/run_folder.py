@@ -16,8 +16,8 @@ from demosearch._common.files import atomic_write, parse_yaml, read_text
 from demosearch.candidates.sources import resolved
 from demosearch.datasets.sources import reads_hub
 from demosearch.errors import UserError, short
-from demosearch.models.known import Precision
-from demosearch.pipeline import Pipeline, checked
+from demosearch.models.known import Precision, resolve, short_name
+from demosearch.pipeline import Pipeline, validated
 from demosearch.selection.settings import AUTO
 
 if TYPE_CHECKING:
@@ -44,13 +44,25 @@ _FREE = {
 _REMOVED = {"": ("pareto", "rounds", "round_size"), "candidates": ("batch",)}
 
 
-@contextmanager
-def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
-    """Let one worker of a shared folder at a time do what must be done only once.
+def folder_name(model: str) -> str:
+    """Return the name of the folder and of the demonstrations file of a model.
 
     Args:
-        folder: the run's folder.
-        storage: of the study; with None nobody shares the folder.
+        model: known name, hub id or folder; of a folder only the last part counts.
+
+    Raises:
+        UserError: the model is unknown.
+    """
+    return short_name(model, resolve(model).source).replace("/", "--")
+
+
+@contextmanager
+def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
+    """Hold the lock of a folder, so that workers that share it do a task only once.
+
+    Args:
+        folder: the folder of the run.
+        storage: storage of the study; None means that no other worker shares the folder.
 
     Raises:
         UserError: the folder cannot be made, or its disk does not support locks.
@@ -58,7 +70,7 @@ def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
     if storage is None:
         yield
         return
-    # The lock of a worker that is killed is released by the operating system.
+    # The operating system releases the lock of a worker that is killed.
     lock = FileLock(folder / _LOCK_FILE, fallback_to_soft=False)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,8 +81,8 @@ def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         raise UserError(
-            f"cannot lock {folder} against other workers: {error}; give each worker an --out of its"
-            " own, on a disk that supports locks"
+            f"cannot lock {folder} against other workers: {error}; give each worker its own --out, on"
+            " a disk that supports locks"
         ) from error
     try:
         yield
@@ -79,12 +91,12 @@ def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
 
 
 def read_settings(folder: Path) -> tuple[str | None, Pipeline] | None:
-    """Return the model and the settings of the run that a folder holds; None if it holds none.
+    """Return the model and the settings of the run in a folder; None if there is no run.
 
-    Settings do not matter before there are candidates.
+    Without candidates there is no run: settings alone do not restrict a later run.
 
     Raises:
-        UserError: there is a study, but not the settings that it was made with.
+        UserError: the folder holds a study without its settings.
     """
     path = folder / PIPELINE_FILE
     has_study = (folder / STUDY_FILE).exists()
@@ -96,22 +108,22 @@ def read_settings(folder: Path) -> tuple[str | None, Pipeline] | None:
         return None
     kept = parse_yaml(read_text(path, "pipeline"), str(path))
     if not isinstance(kept, dict):
-        raise UserError(f"{path} holds no settings; choose another --out")
+        raise UserError(f"{path} must hold settings by name; choose another --out")
     for group, names in _REMOVED.items():
         values = kept.get(group) if group else kept
         if isinstance(values, dict):
             for name in names:
                 values.pop(name, None)
-    # A setting that was added later is missing in an older file, where it had its default.
-    return kept.pop("model", None), checked(Pipeline, kept, path)
+    # A setting that is newer than the file had its default.
+    return kept.pop("model", None), validated(Pipeline, kept, path)
 
 
 def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
-    """Write the resolved settings into a run's folder, or compare them with those in it.
+    """Write the resolved settings into the folder of a run, or compare them with its settings.
 
     Returns:
-        The settings with every `auto` replaced: by the value the run began with, or by what is
-        available on this machine.
+        The settings with each `auto` replaced by the value that the run began with, or else by the
+        best value that is available on this machine.
 
     Raises:
         UserError: the folder holds a run with other settings.
@@ -119,11 +131,11 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
     begun = read_settings(folder)
     candidates = pipeline.candidates
     if begun:
-        # An API key that was set since, or a dictionary that was installed, must not stop the run.
+        # An API key or a dictionary that was added after the start must not stop the run.
         before = begun[1].candidates
         autos = [key for key, value in candidates if value == AUTO]
         candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
-    # The dev pairs have been read by now, so the hub is available if they are on it.
+    # The dev pairs have been read by now: if they came from the hub, it is available.
     candidates = resolved(candidates, pipeline.data, hub=reads_hub([pipeline.dev], pipeline.data))
     precision = resolve_precision(pipeline, begun)
     pipeline = pipeline.model_copy(update={"candidates": candidates, "precision": precision})
@@ -136,10 +148,10 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
 
 
 def resolve_precision(pipeline: Pipeline, begun: tuple[str | None, Pipeline] | None) -> Precision:
-    """Return the precision that is set, or that the run began with, or the devices' default."""
+    """Return the precision of the settings, or of the existing run, or the default of the devices."""
     if precision := pipeline.precision or (begun and begun[1].precision):
         return precision
-    # Here, because torch is needed to know the devices.
+    # Here, because torch, which knows the devices, must not delay the checks before.
     from demosearch.models.precision import default_device, default_precision
 
     devices = pipeline.device_names
@@ -161,7 +173,7 @@ def _compare(folder: Path, begun: tuple[str | None, Pipeline], now: tuple[str, P
 
 
 def _flat(model: str | None, pipeline: Pipeline) -> dict[str, Any]:
-    """Return settings by their dotted names."""
+    """Return the settings by dotted name."""
     settings = {"model": model, **pipeline.model_dump(mode="json")}
     candidates = settings.pop("candidates")
     return settings | {f"candidates.{key}": value for key, value in candidates.items()}

@@ -1,4 +1,4 @@
-"""The same run for several models: a folder each, the demonstrations side by side, one table."""
+"""Runs of several models: one folder per model, one table and one report of all."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import pandas as pd
 from demosearch._common.files import atomic_write
 from demosearch.demonstrations_file import score_of
 from demosearch.errors import UserError
-from demosearch.models.known import resolve, short_name
 from demosearch.pipeline import Pipeline
 from demosearch.run import RunResult, run
-from demosearch.run_folder import REPORT_FILE
+from demosearch.run_folder import REPORT_FILE, folder_name
 from demosearch.selection.settings import STUDY_NAME
 
 logger = logging.getLogger(__name__)
@@ -28,13 +27,13 @@ DEMONSTRATIONS_FOLDER = "demonstrations"
 
 @dataclass(frozen=True, slots=True)
 class Runs:
-    """What the runs of several models found.
+    """The results of the runs of several models.
 
     Attributes:
-        results: by model, in the order of the models.
-        failures: why a model's run ended without a result, by model.
-        table: a row a result: model, parameters, scores on dev and test, what was chosen.
-        files: the table, the report and the demonstrations files.
+        results: results by model, in the order of the models.
+        failures: error messages of failed runs by model.
+        table: one row per result: model, parameters, scores on dev and test, the demonstrations.
+        files: paths of the table, the report and the demonstrations files.
     """
 
     results: dict[str, RunResult]
@@ -42,17 +41,13 @@ class Runs:
     table: pd.DataFrame
     files: list[Path]
 
-
-def folder_name(model: str) -> str:
-    """Return what a model's folder and file are called.
-
-    Args:
-        model: known name, hub id or folder, of which only the last part counts.
-
-    Raises:
-        UserError: it is none of these.
-    """
-    return short_name(model, resolve(model).source).replace("/", "--")
+    def as_json(self) -> dict[str, Any]:
+        """Return the results and failures as `demosearch run --json` prints them."""
+        return {
+            "models": {model: result.as_json() for model, result in self.results.items()},
+            "failures": self.failures,
+            "files": [str(path) for path in self.files],
+        }
 
 
 def run_models(
@@ -64,30 +59,24 @@ def run_models(
     study_name: str = STUDY_NAME,
     show_progress: bool = False,
 ) -> Runs:
-    """Go all the way for one model after the other, each in a folder of its own.
+    """Run the same pipeline for several models, each one in its own folder.
 
-    A model whose run fails does not keep the others from theirs.
+    A run that fails does not stop the others.
 
     Args:
         models: known names, hub ids or folders.
-        pipeline: the settings of all.
-        out: gets a folder a model, `demonstrations/MODEL.json`, `models.csv` and `report.html`.
+        pipeline: the settings of each run.
+        out: folder for one folder per model, `demonstrations/MODEL.json`, `models.csv` and
+            `report.html`.
         storage: Optuna storage URL or journal file (`*.log`); None is a file in each folder.
-        study_name: of every folder's study; in one storage the models' names stand behind it.
+        study_name: name of the study in each folder; in a shared storage the name of the model is
+            appended.
         show_progress: draw bars on standard error.
 
     Raises:
-        UserError: a model is unknown, two would have the same folder, or no run came to a result.
+        UserError: a model is unknown, two models have the same folder, or all runs failed.
     """
-    if twice := next((model for model in models if models.count(model) > 1), None):
-        raise UserError(f"--model {twice} is given twice")
-    names = [folder_name(model) for model in models]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        alike = [model for model, name in zip(models, names, strict=True) if name == twice]
-        raise UserError(
-            f"--model {' and '.join(alike)} would be twice in the folder {twice}; run each by itself,"
-            " with an --out of its own"
-        )
+    names = _folder_names(models)
     out = Path(out)
     results: dict[str, RunResult] = {}
     failures: dict[str, str] = {}
@@ -105,25 +94,52 @@ def run_models(
         except UserError as error:
             failures[model] = str(error)
             logger.error("%s: %s", model, error)
-        # The next model needs the memory.
+        # The next model requires the memory.
         gc.collect()
     if not results:
-        raise UserError(f"no run came to a result; the first one: {next(iter(failures.values()))}")
+        raise UserError(f"all runs failed; the first one: {next(iter(failures.values()))}")
+    table = pd.DataFrame([_row(model, result) for model, result in results.items()])
+    return Runs(results, failures, table, _write(out, results, table))
+
+
+def _folder_names(models: Sequence[str]) -> list[str]:
+    """Return the name of each model's folder.
+
+    Raises:
+        UserError: a model is unknown, or two models have the same folder.
+    """
+    names: dict[str, str] = {}
+    for model in models:
+        name = folder_name(model)
+        if name in names:
+            raise UserError(
+                f"--model {model} is given twice"
+                if names[name] == model
+                else f"--model {names[name]} and {model} have the same folder name {name}; run each"
+                " model separately with its own --out"
+            )
+        names[name] = model
+    return list(names)
+
+
+def _write(out: Path, results: dict[str, RunResult], table: pd.DataFrame) -> list[Path]:
+    """Write the demonstrations files, the table and the report, and return their paths."""
     files = []
     for model, result in results.items():
         files.append(out / DEMONSTRATIONS_FOLDER / f"{folder_name(model)}.json")
         result.file.write(files[-1])
-    table = pd.DataFrame([_row(model, result) for model, result in results.items()])
     with atomic_write(out / TABLE_FILE) as file:
         table.to_csv(file, index=False)
+    # Here, because matplotlib is slow to import.
     from demosearch.report import read_runs, write_report
 
     page = out / REPORT_FILE
     write_report(read_runs([result.folder for result in results.values()]), page)
-    return Runs(results, failures, table, [out / TABLE_FILE, page, *files])
+    return [out / TABLE_FILE, page, *files]
 
 
 def _row(model: str, result: RunResult) -> dict[str, Any]:
+    """Return the row of a model in the table."""
     file = result.file
     row: dict[str, Any] = {
         "model": model,
@@ -147,8 +163,8 @@ def _row(model: str, result: RunResult) -> dict[str, Any]:
     return row | {
         "layer": file.prompts[0].layer,
         "template": file.prompts[0].template,
-        "word": " | ".join(one.word for one in file.demonstrations),
-        "sentence": " | ".join(one.sentence for one in file.demonstrations),
+        "word": " | ".join(demonstration.word for demonstration in file.demonstrations),
+        "sentence": " | ".join(demonstration.sentence for demonstration in file.demonstrations),
         "sentences_encoded": file.search.sentences_encoded,
         "seconds": file.search.seconds,
     }

@@ -1,7 +1,7 @@
-"""Running a command again and again, each time killed at another moment, until it comes to its end.
+"""Run a command repeatedly, killed at a different moment each time, until it finishes.
 
-A process is killed after a random time, or just after it has begun to open, rename or delete the nth
-file below its folder, so that the moments at which files are written are among them.
+A process is killed after a random time, or shortly after it starts to open, rename or delete the nth
+file below its folder, so that it is also killed while it writes files.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-# Forked from a process that has imported what takes long, a command starts at once.
+# A command that is forked from a process with the slow imports starts immediately.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(
     [
-        "demosearch.cli.commands",
+        "demosearch.cli.app",
+        "demosearch.cli.run",
         "demosearch.finetune.train",
         "demosearch.report.page",
         "matplotlib.pyplot",
@@ -42,13 +43,13 @@ _CONTEXT.set_forkserver_preload(
 _TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR
 SECONDS = 120
-# What a training says that was killed after its last write.
+# The error of a training that was killed after its last write.
 COMPLETE = "already holds an adapter"
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process is killed: so many seconds after its start, or after the nth touch of a file."""
+    """When a process is killed: seconds after its start, or after it touches the nth file."""
 
     seconds: float
     touch: int = 0
@@ -59,16 +60,16 @@ class Ended:
     """How a process ended.
 
     Attributes:
-        status: exit status; below zero if it was killed.
-        seconds: that it ran.
-        touches: of files below its folder.
-        said: on standard error.
+        status: exit status; negative if it was killed.
+        seconds: duration.
+        touches: number of operations on files below its folder.
+        output: standard output and standard error.
     """
 
     status: int
     seconds: float
     touches: int
-    said: str
+    output: str
 
 
 def run(
@@ -77,20 +78,20 @@ def run(
     moment: Moment | None = None,
     room: int | None = None,
 ) -> Ended:
-    """Run a command in a folder, in a process of its own.
+    """Run a command in a folder, in its own process.
 
     Args:
-        arguments: of `demosearch`.
-        folder: where it works.
-        moment: when it is killed; None is never.
-        room: bytes that a file may hold; what is written beyond fails as on a full disk.
+        arguments: arguments of `demosearch`.
+        folder: its working folder.
+        moment: when it is killed; None means never.
+        room: maximum size of a file in bytes; larger writes fail as on a full disk.
     """
     folder.mkdir(parents=True, exist_ok=True)
     notes = folder.parent / f"{folder.name}.notes"
     notes.mkdir(exist_ok=True)
     (notes / "touches").write_text("")
-    said = notes / "said"
-    said.unlink(missing_ok=True)
+    output = notes / "output"
+    output.unlink(missing_ok=True)
     process = _CONTEXT.Process(target=_call, args=(list(arguments), folder, notes, moment, room))
     started = time.monotonic()
     process.start()
@@ -105,7 +106,7 @@ def run(
         process.exitcode,
         time.monotonic() - started,
         len((notes / "touches").read_text()),
-        said.read_text() if said.exists() else "",
+        output.read_text() if output.exists() else "",
     )
 
 
@@ -127,7 +128,7 @@ def _call(
         if room is None:
             os.write(touches, b".")
         if moment and counted == moment.touch:
-            # Unlike Python, the system does not wait for a better moment.
+            # The signal kills the process at once, while Python would delay a handler.
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, moment.seconds)
 
@@ -135,16 +136,16 @@ def _call(
     from demosearch.cli.app import main
 
     _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
-    said = io.StringIO()
-    with redirect_stderr(said), redirect_stdout(said):
+    output = io.StringIO()
+    with redirect_stderr(output), redirect_stdout(output):
         if room is not None:
-            # Python takes no notice of the signal, so that writing fails with an error.
+            # Python ignores the signal, so that writing fails with an error.
             resource.setrlimit(resource.RLIMIT_FSIZE, (room, most))
         try:
             status = main(arguments)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
-            (notes / "said").write_text(said.getvalue())
+            (notes / "output").write_text(output.getvalue())
     sys.exit(status)
 
 
@@ -155,47 +156,47 @@ def survive(
     kills: int,
     seed: int = 0,
 ) -> None:
-    """Run a command undisturbed, then with so many kills, and compare what it leaves.
+    """Run a command without kills, then with kills, and compare the results.
 
     Args:
-        arguments: of the command that works in a folder.
-        folder: for all the work.
-        result: what must be the same, read from such a folder.
-        kills: how often it is killed.
-        seed: of the moments.
+        arguments: returns the arguments for a working folder.
+        folder: folder for all working folders.
+        result: returns the part of a working folder that must be the same.
+        kills: number of kills.
+        seed: random seed of the moments.
     """
-    # The process that others are forked from begins with long imports.
+    # The process that others are forked from starts with slow imports.
     run(["pipelines"], folder / "warm")
     whole = run(arguments(folder / "whole"), folder / "whole")
-    assert whole.status == 0, whole.said
+    assert whole.status == 0, whole.output
     expected = result(folder / "whole")
     generator = random.Random(seed)
-    places = (folder / f"killed-{number}" for number in itertools.count())
-    place = next(places)
+    folders = (folder / f"killed-{number}" for number in itertools.count())
+    current = next(folders)
     killed = 0
     while killed < kills:
         if killed % 2:
             moment = Moment(generator.uniform(0, whole.seconds))
         else:
-            # From hundredths of a millisecond to ten.
+            # Between 0.01 and 10 milliseconds.
             pause = 10 ** generator.uniform(-5, -2)
             moment = Moment(pause, touch=generator.randint(1, whole.touches))
-        ended = run(arguments(place), place, moment)
-        if ended.status == 0 or COMPLETE in ended.said:
-            # It came to its end before the moment; the next one is killed from its beginning.
-            assert result(place) == expected, place
-            place = next(places)
+        ended = run(arguments(current), current, moment)
+        if ended.status == 0 or COMPLETE in ended.output:
+            # It finished before the moment; the next one starts in an empty folder.
+            assert result(current) == expected, current
+            current = next(folders)
             continue
-        assert ended.status in (-signal.SIGKILL, -signal.SIGALRM), ended.said
+        assert ended.status in (-signal.SIGKILL, -signal.SIGALRM), ended.output
         killed += 1
-        check_whole(place)
-    ended = run(arguments(place), place)
-    assert ended.status == 0 or COMPLETE in ended.said, ended.said
-    assert result(place) == expected, place
+        check_whole(current)
+    ended = run(arguments(current), current)
+    assert ended.status == 0 or COMPLETE in ended.output, ended.output
+    assert result(current) == expected, current
 
 
 def check_whole(folder: Path) -> None:
-    """Check that no file is half written, but for hidden ones and a training's checkpoints."""
+    """Check that each file is complete, except hidden files and checkpoints of a training."""
     readers: dict[str, Callable[[Path], object]] = {
         ".json": lambda path: json.loads(path.read_text()),
         ".jsonl": lambda path: [json.loads(line) for line in path.read_text().splitlines()],

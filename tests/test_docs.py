@@ -1,8 +1,8 @@
-"""Every command and every block of code of the README and the docs is executed, on tiny models.
+"""Each command and each block of code in the README and the docs is executed, on tiny models.
 
-Known names stand for tiny seeded models here, `DATA` for a few pairs, a GPU for the CPU, a database
-server for a file, and the chat model for a server in the test; counts are made small. What needs
-another program is checked as far as it goes without: its own line says how.
+Here, known names mean tiny seeded models, `DATA` means a few pairs, a GPU means the CPU, a database
+server means a file, and the chat model is a server of the tests. Counts are small. Commands of other
+programs are only parsed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
 
-from demosearch.cli.app import build_parser, main
+from demosearch.cli.app import main, parse
 from demosearch.models.known import KNOWN_MODELS, Origin
 from demosearch.templates import find_template
 from tests.chat_server import running_server
@@ -37,7 +37,7 @@ PAGES = [
     "CONTRIBUTING.md",
     *sorted(f"docs/{path.name}" for path in (REPOSITORY / "docs").glob("*.md")),
 ]
-# Fetches from the hub, which no test does.
+# Downloads from the hub, which no test does.
 NOT_RUN = ("mteb.get_tasks",)
 
 
@@ -46,8 +46,8 @@ class Block:
     """A block of code.
 
     Attributes:
-        language: of a fenced block; empty for an indented one.
-        text: what stands in it.
+        language: the language of a fenced block; empty for an indented one.
+        text: its contents.
     """
 
     language: str
@@ -55,12 +55,12 @@ class Block:
 
 
 def blocks(page: str) -> Iterator[Block]:
-    """Yield a page's blocks in their order."""
+    """Yield the blocks of a page in order."""
     text = (REPOSITORY / page).read_text()
     fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     indented = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
     found = [(each.start(), Block(each[1], each[2])) for each in fenced.finditer(text)]
-    # What is fenced may itself be indented.
+    # A fenced block may contain indented lines.
     bare = fenced.sub(lambda each: re.sub(r"[^\n]", "x", each[0]), text)
     found += [
         (each.start(), Block("", re.sub("^    ", "", each[0], flags=re.MULTILINE)))
@@ -70,14 +70,14 @@ def blocks(page: str) -> Iterator[Block]:
 
 
 def commands(block: Block) -> list[str]:
-    """Return a block's command lines; none if it shows something else."""
+    """Return the command lines of a block; none if it is not a shell block."""
     lines = block.text.replace("\\\n", " ").splitlines()
     return [line for line in lines if line.strip()] if block.language in ("", "sh") else []
 
 
 @pytest.fixture(scope="module")
 def known(tiny: Callable[[str], Path]) -> Iterator[None]:
-    """Let known names stand for tiny models."""
+    """Replace known models by tiny models."""
     with pytest.MonkeyPatch.context() as patch:
         for name, row in KNOWN_MODELS.items():
             folder = str(tiny("opt" if name.startswith("opt") else "llama"))
@@ -89,7 +89,7 @@ def known(tiny: Callable[[str], Path]) -> Iterator[None]:
 def prepared(
     known: None, tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Return a folder that has what the pages speak of."""
+    """Return a folder with the files that the pages mention."""
     folder = tmp_path_factory.mktemp("prepared")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -102,7 +102,7 @@ def prepared(
 
 @pytest.fixture
 def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Be in a copy of that folder, with a chat model in reach."""
+    """Change to a copy of that folder, with a chat model available."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DEMOSEARCH_CACHE", str(tmp_path / "cache"))
@@ -114,7 +114,7 @@ def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def write_data(folder: Path) -> None:
-    """Write the files that the pages' commands read."""
+    """Write the files that the commands of the pages read."""
     tables = {}
     for seed, name in enumerate(("train", "dev", "test")):
         pairs = fake_pairs(64, seed)
@@ -159,7 +159,7 @@ def write_data(folder: Path) -> None:
 
 
 def make_results() -> None:
-    """Make the results that pages take as given: those of runs, of a search, and some candidates."""
+    """Make the results that pages start from: runs, a search, and candidates."""
     execute("demosearch candidates --labeler none --dictionary starter --out candidates.jsonl")
     for model in ("smollm2-135m", "llama-13b", "opt-125m", "opt-350m", "opt-1.3b"):
         below = "opt/" if model.startswith("opt") else ""
@@ -178,11 +178,10 @@ def make_results() -> None:
 
 
 SMALL = {
-    "run": "--set candidates.n_sentences=2 --set candidates.n_dictionary=4"
-    " --set candidates.dictionary=starter --set candidates.labeler=none",
+    "run": "--set candidates.n_sentences=2 candidates.n_dictionary=4"
+    " candidates.dictionary=starter candidates.labeler=none",
     "candidates": "--n-sentences 2 --n-dictionary 4",
-    "finetune": "--set batch_size=4 --set max_steps=2 --set eval_steps=2 --set warmup_steps=1"
-    " --precision fp32",
+    "finetune": "--set batch_size=4 max_steps=2 eval_steps=2 warmup_steps=1 --precision fp32",
 }
 HERE = (
     (r"--devices \S+", "--devices cpu"),
@@ -193,35 +192,48 @@ HERE = (
 
 
 def execute(line: str, out: str = "made") -> None:
-    """Run a `demosearch` command; a run leaves its files in `out`, whatever the line says."""
+    """Run a `demosearch` command; a run writes its files to `out` instead of the folder of the line."""
     for pattern, replacement in HERE:
         line = re.sub(pattern, replacement, line)
     words = shlex.split(line, comments=True)[1:]
-    if words[-1] == "--help":
-        with pytest.raises(SystemExit, match="0"):
-            main(words)
-        return
-    more = shlex.split(SMALL.get(words[0], ""))
+    if words and words[-1] != "--help":
+        words = with_options(words, shlex.split(SMALL.get(words[0], "")))
     if words[0] == "run":
-        # The last of several --out counts; a folder belongs to one run, and so does a study.
+        # A folder belongs to one run, and a study belongs to one run.
         shutil.rmtree(out, ignore_errors=True)
         Path("shared.db").unlink(missing_ok=True)
-        more += ["--out", out]
+        words = with_options(words, ["--out", out])
     if words[0] == "search":
-        # Nor does a study belong to two searches.
-        made = Path(words[words.index("--out") + 1])
-        shutil.rmtree(made.with_suffix(".study"), ignore_errors=True)
-    assert main([*words, *more]) == 0, line
+        # A study belongs to one search.
+        written = Path(words[words.index("--out") + 1])
+        shutil.rmtree(written.with_suffix(".study"), ignore_errors=True)
+    assert main(words) == 0, line
+
+
+def with_options(words: list[str], options: list[str]) -> list[str]:
+    """Return the words of a command with more options, which replace those of the same name."""
+    if not options or not is_building(words):
+        return words
+    for name in (word for word in options if word.startswith("--") and word != "--set"):
+        if name in words:
+            index = words.index(name)
+            words = [*words[:index], *words[index + 2 :]]
+    return [*words, *options]
+
+
+def is_building(words: list[str]) -> bool:
+    """Whether a command builds something, which `candidates --show` and `--merge` do not."""
+    return not {"--show", "--merge"} & set(words)
 
 
 def check(line: str) -> bool:
-    """Check a line that another program runs, as far as it goes; whether it was one."""
+    """Check a line of another program as far as possible; return whether it was one."""
     words = line.partition(" # ")[0].split()
     if words[0] == "make":
         targets = re.findall(r"^(\w+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
         assert set(words[1:]) <= set(targets), line
     elif words[0] == "torchrun":
-        build_parser().parse_args(words[words.index("demosearch") + 1 :])
+        parse(words[words.index("demosearch") + 1 :])
     elif words[0] == "optuna-dashboard":
         assert Path(words[1].removeprefix("sqlite:///")).is_file(), line
     elif words[0] == "pip":
@@ -238,7 +250,7 @@ def check(line: str) -> bool:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_what_a_page_shows_works(
+def test_the_commands_and_code_of_a_page_work(
     page: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for block in blocks(page):
@@ -246,7 +258,7 @@ def test_what_a_page_shows_works(
             if line.startswith("demosearch "):
                 execute(line)
             elif not check(line):
-                # Shown, not to be run: a prompt, a file, what a command prints.
+                # Not a command: a prompt, a file, or the output of a command.
                 assert not re.search(r"--\w|\bdemosearch [a-z]", line), line
         if block.language == "python":
             if any(call in block.text for call in NOT_RUN):
@@ -260,10 +272,10 @@ def test_what_a_page_shows_works(
             assert yaml.safe_load(block.text)
             assert find_template(str(place / "mine.yaml"))
         else:
-            assert block.language in ("", "sh"), f"{page}: nobody runs {block.language}"
+            assert block.language in ("", "sh"), f"{page}: {block.language} is not executed"
 
 
-def test_every_page_is_in_the_site_and_every_link_leads_somewhere(
+def test_the_site_has_all_pages_and_no_broken_links(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_MKDOCS_2_WARNING", "1")
@@ -276,7 +288,7 @@ def test_every_page_is_in_the_site_and_every_link_leads_somewhere(
 
 
 STUBS = {
-    # Runs the command behind its own options, as one task.
+    # Runs the command that follows its options, as one task.
     "srun": 'while [[ $1 == --* ]]; do shift; done; export SLURM_PROCID=0; exec "$@"',
     "torchrun": 'shift 4; exec demosearch "$@"',
     "nvidia-smi": "echo GPU 0; echo GPU 1",
@@ -294,7 +306,7 @@ STUBS = {
         ("torchrun.sh", ["finetune", "llama-13b"], ["finetune"]),
     ],
 )
-def test_the_example_scripts_call_what_there_is(
+def test_the_example_scripts_call_valid_commands(
     script: str, given: list[str], expected: list[str], tmp_path: Path
 ) -> None:
     for name, text in STUBS.items():
@@ -313,16 +325,16 @@ def test_the_example_scripts_call_what_there_is(
     called = [shlex.split(line) for line in (tmp_path / "commands").read_text().splitlines()]
     assert [words[0] for words in called] == expected
     for words in called:
-        build_parser().parse_args(words)
+        parse(words)
     if script == "slurm.sbatch":
-        # A job whose tasks all fail has failed, whatever lies there of an earlier one.
+        # A job fails if all its tasks fail, even if an earlier job has written a report.
         assert (tmp_path / "runs/llama-13b/report.html").exists()
         (tmp_path / "demosearch").write_text("#!/bin/bash\nexit 2\n")
         again = subprocess.run(["bash", str(path)], check=False, cwd=tmp_path, env=environment)
         assert again.returncode == 1
 
 
-def test_the_readmes_links_lead_to_files() -> None:
+def test_the_links_of_the_readme_point_to_files() -> None:
     for page in ("README.md", "CONTRIBUTING.md"):
         for target in re.findall(r"\]\(([^)#]+)\)", (REPOSITORY / page).read_text()):
             assert target.startswith("https://") or (REPOSITORY / target).exists(), target

@@ -1,6 +1,6 @@
-"""What is killed at random moments, or finds the disk full, goes on and comes to the same end.
+"""A command that is killed at random moments, or whose disk is full, resumes with the same result.
 
-Five kills a command here, 25 by `make soak`.
+Each command is killed five times, and 25 times by `make soak`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.killing import run, survive
 
 @dataclass(frozen=True)
 class Case:
-    """A command, given the folder it works in, and what must be the same whenever it has ended."""
+    """The arguments of a command for a working folder, and the result that must be the same."""
 
     arguments: Callable[[Path], list[str]]
     result: Callable[[Path], object]
@@ -50,14 +50,14 @@ def pairs(tmp_path: Path) -> tuple[str, str]:
 
 
 def without(value: object, *names: str) -> object:
-    """Return JSON without some keys, wherever they stand."""
+    """Return a JSON value without some keys, at any depth."""
     if isinstance(value, dict):
         return {key: without(each, *names) for key, each in value.items() if key not in names}
     return [without(each, *names) for each in value] if isinstance(value, list) else value
 
 
 def visible(folder: Path) -> set[str]:
-    """Return the names of what is no hidden file."""
+    """Return the names of files that are not hidden."""
     return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
 
 
@@ -106,7 +106,7 @@ def embed(model: str, folder: Path, ending: str) -> Case:
     lines.write_text("".join(f"Line number {row} of many.\n" for row in range(9000)))
 
     def result(folder: Path) -> object:
-        # Nothing else is left beside it.
+        # No other files remain.
         names = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
         return names, (folder / f"vectors.{ending}").read_bytes()
 
@@ -126,9 +126,9 @@ def embed_parquet(model: str, tmp_path: Path) -> Case:
 
 @pytest.fixture
 def evaluate(model: str, pairs: tuple[str, str], tmp_path: Path) -> Case:
-    found = demonstrations_file()
-    record = found.model.model_copy(update={"name": model, "source": model})
-    found.model_copy(update={"model": record}).write(tmp_path / "best.json")
+    file = demonstrations_file()
+    record = file.model.model_copy(update={"name": model, "source": model})
+    file.model_copy(update={"model": record}).write(tmp_path / "best.json")
 
     def result(folder: Path) -> object:
         details = np.load(folder / "result.npz", allow_pickle=False)
@@ -173,37 +173,37 @@ def finetune(model: str, pairs: tuple[str, str], tmp_path: Path) -> Case:
     params=["a_run", "candidates", "embed_npy", "embed_parquet", "evaluate", "finetune"]
 )
 def case(request: pytest.FixtureRequest) -> Case:
-    """Every command that works long, in turn."""
-    found = request.getfixturevalue(request.param)
-    assert isinstance(found, Case)
-    return found
+    """Each command that runs long."""
+    case = request.getfixturevalue(request.param)
+    assert isinstance(case, Case)
+    return case
 
 
-def test_what_is_killed_comes_to_the_same_end(
+def test_a_killed_command_resumes_with_the_same_result(
     case: Case, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     kills = int(request.config.getoption("--kills"))
     survive(case.arguments, tmp_path / "work", case.result, kills)
 
 
-def test_a_full_disk_is_one_line_and_loses_nothing(case: Case, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_of_one_line_and_loses_nothing(case: Case, tmp_path: Path) -> None:
     work = tmp_path / "work"
     whole = run(case.arguments(work / "whole"), work / "whole")
-    assert whole.status == 0, whole.said
+    assert whole.status == 0, whole.output
     full = work / "full"
     rooms = [0, 3_000, 12_000, 50_000, 200_000, None]
-    refused = 0
+    failures = 0
     while (ended := run(case.arguments(full), full, room=rooms.pop(0))).status:
-        assert ended.status == 2, ended.said
-        assert "Traceback" not in ended.said
-        said = [line for line in ended.said.splitlines() if line.startswith("demosearch: ")]
-        assert len(said) == 1, ended.said
-        refused += 1
-    assert refused
+        assert ended.status == 2, ended.output
+        assert "Traceback" not in ended.output
+        errors = [line for line in ended.output.splitlines() if line.startswith("demosearch: ")]
+        assert len(errors) == 1, ended.output
+        failures += 1
+    assert failures
     assert case.result(full) == case.result(work / "whole")
 
 
-def test_pressing_ctrl_c_twice_ends_it_without_a_traceback(a_run: Case, tmp_path: Path) -> None:
+def test_two_interrupts_end_a_command_without_a_traceback(a_run: Case, tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "demosearch", *a_run.arguments(tmp_path)],
         stderr=subprocess.PIPE,
@@ -217,8 +217,8 @@ def test_pressing_ctrl_c_twice_ends_it_without_a_traceback(a_run: Case, tmp_path
     for _ in range(2):
         process.send_signal(signal.SIGINT)
         time.sleep(0.05)
-    _, said = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode in (130, -signal.SIGINT)
-    assert "Traceback" not in said
+    assert "Traceback" not in errors
     ended = run(a_run.arguments(tmp_path), tmp_path)
-    assert ended.status == 0, ended.said
+    assert ended.status == 0, ended.output

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from demosearch.errors import UserError
-from demosearch.pipeline import load_pipeline, pipeline_names
+from demosearch.pipeline import load_finetuning, load_pipeline, pipeline_names
 
 
 def test_shipped_pipelines_are_valid_and_described() -> None:
@@ -12,10 +14,10 @@ def test_shipped_pipelines_are_valid_and_described() -> None:
         assert load_pipeline(name).description
     paper = load_pipeline("paper")
     assert (paper.candidates.n_sentences, paper.candidates.n_dictionary) == (100, 200)
-    assert (paper.dev, paper.test, paper.layer) == ("stsb", "stsb", None)
+    assert (paper.dev, paper.test, paper.layer) == ("stsb", "stsb", "last")
 
 
-def test_a_dev_set_of_ones_own_drops_the_pipelines_test_set() -> None:
+def test_another_dev_set_drops_the_test_set_of_the_pipeline() -> None:
     assert load_pipeline("paper", dev="mine.csv").test is None
     assert load_pipeline("paper", dev="mine.csv", test="t.csv").test == "t.csv"
 
@@ -24,17 +26,61 @@ def test_a_dev_set_of_ones_own_drops_the_pipelines_test_set() -> None:
     ("name", "changes", "message"),
     [
         ("nope", [], "unknown pipeline 'nope'; known: finetune, paper, quickstart"),
-        ("paper", ["seed"], "--set seed: write key=value"),
-        ("paper", ["candidates.n_sentences=many"], "candidates.n_sentences: Input should be"),
-        ("paper", ["no_such=1"], "no_such: Extra inputs are not permitted"),
+        (
+            "paper",
+            ["seed"],
+            "--set must be key=value, e.g. candidates.n_sentences=50, but got seed",
+        ),
+        (
+            "paper",
+            ["candidates.n_sentences=many"],
+            "--set candidates.n_sentences: must be an integer but got 'many'",
+        ),
+        ("paper", ["no_such=1"], "--set no_such: unknown setting"),
         ("paper", ["seed=[1"], "--set seed=[1 is not YAML"),
-        ("paper", ["seed.deep=1"], "'seed' holds no settings"),
-        ("paper", ["strategy=guess"], "strategy: 'guess' is not race or exhaustive"),
+        ("paper", ["seed.deep=1"], "--set seed.deep: seed is not a group of settings"),
+        ("paper", ["strategy=guess"], "--set strategy: must be race or exhaustive but got 'guess'"),
+        ("paper", ["candidates=3"], "--set candidates: must be a mapping but got 3"),
         ("none.yaml", [], "cannot read pipeline none.yaml"),
     ],
 )
-def test_wrong_settings_are_named(name: str, changes: list[str], message: str) -> None:
+def test_a_wrong_change_is_named(name: str, changes: list[str], message: str) -> None:
     with pytest.raises(UserError) as error:
         load_pipeline(name, changes)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_wrong_setting_is_named_by_where_it_was_set(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("dev: starter\nshots: 0\n")
+    rule = "must be an integer >= 1 but got"
+    for changes, options, message in (
+        ([], {}, f"pipeline {path}: shots {rule} 0"),
+        ([], {"shots": -1}, f"shots {rule} -1"),
+        (["shots=-2"], {"shots": 1}, f"--set shots: {rule} -2"),
+        (["seed=1"], {}, f"pipeline {path}: shots {rule} 0"),
+    ):
+        with pytest.raises(UserError) as error:
+            load_pipeline(str(path), changes, **options)
+        assert str(error.value) == message
+    assert load_pipeline(str(path), ["shots=3"], shots=2).shots == 3
+    assert load_pipeline(str(path), shots=2).shots == 2
+
+
+def test_the_last_layer_is_a_word_in_every_form() -> None:
+    for settings in (
+        load_pipeline("paper"),
+        load_pipeline("paper", ["layer=last"]),
+        load_pipeline("paper", ["layer=null"]),
+        load_pipeline("paper", layer="last"),
+    ):
+        assert settings.model_dump(mode="json")["layer"] == "last"
+
+
+def test_the_settings_of_a_finetuning_are_read_and_checked() -> None:
+    assert load_finetuning("finetune").precision == "nf4"
+    assert load_finetuning("finetune", precision="fp32").precision == "fp32"
+    assert load_finetuning("finetune", ["lora_r=8"]).lora_r == 8
+    with pytest.raises(UserError, match="pipeline 'paper' is a pipeline of `demosearch run`"):
+        load_finetuning("paper")

@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
@@ -25,8 +22,9 @@ from demosearch.encoder import replicas
 from demosearch.errors import UserError
 from demosearch.models import precision
 from demosearch.models.known import Precision
+from demosearch.models.options import LoadOptions
 from demosearch.pipeline import Pipeline, load_pipeline
-from demosearch.run import _alone, run
+from demosearch.run import run
 from tests.fakes import write_fake_pairs
 
 SMALL = ["candidates.n_sentences=0", "candidates.n_dictionary=6", "candidates.labeler=none"]
@@ -46,7 +44,7 @@ def settings(pairs: tuple[str, str]) -> Pipeline:
     return load_pipeline("quickstart", SMALL, dev=pairs[0], test=pairs[1])
 
 
-def test_a_run_ends_its_replicas_before_the_next_model_is_loaded(
+def test_a_run_closes_its_replicas(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     settings = settings.model_copy(update={"devices": "cpu,cpu"})
@@ -55,7 +53,7 @@ def test_a_run_ends_its_replicas_before_the_next_model_is_loaded(
     assert not [one for one in children if "spawn_main" in " ".join(one.cmdline())]
 
 
-def test_who_labels_may_read_a_pickle_as_the_encoder_may(
+def test_allow_pickle_applies_to_the_labeler_too(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     model = tmp_path / "pickled"
@@ -74,7 +72,7 @@ def test_who_labels_may_read_a_pickle_as_the_encoder_may(
     assert f"local:{model}" in (tmp_path / "run" / "candidates.jsonl").read_text()
 
 
-def test_a_run_leaves_every_file_and_they_agree(
+def test_a_run_writes_consistent_files(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -104,7 +102,7 @@ def test_a_run_leaves_every_file_and_they_agree(
     assert resolved["candidates"]["sentences"] == "starter"
 
 
-def test_the_same_command_again_changes_nothing(
+def test_running_a_finished_run_again_changes_nothing(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -116,20 +114,20 @@ def test_the_same_command_again_changes_nothing(
     assert again == kept
 
 
-def test_another_run_does_not_touch_the_folder(
+def test_a_folder_with_another_run_is_not_changed(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     run(str(tiny("opt")), settings, out)
     kept = (out / "demonstrations.json").read_bytes()
-    with pytest.raises(UserError, match=r"holds another run \(seed was 0, now 5\); choose another"):
+    with pytest.raises(UserError, match=r"another 'seed' \(0, now 5\); choose another"):
         run(str(tiny("opt")), settings.model_copy(update={"seed": 5}), out)
-    with pytest.raises(UserError, match=r"holds another run \(model was"):
+    with pytest.raises(UserError, match=r"another 'model'"):
         run(str(tiny("llama")), settings, out)
     assert (out / "demonstrations.json").read_bytes() == kept
 
 
-def test_a_run_goes_on_with_other_devices_and_where_its_data_was_moved_to(
+def test_a_run_resumes_with_other_devices_and_another_data_folder(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -139,7 +137,7 @@ def test_a_run_goes_on_with_other_devices_and_where_its_data_was_moved_to(
 
 
 @pytest.mark.parametrize("variable", ["", "hub"])
-def test_what_is_labeled_comes_from_where_the_dev_pairs_do(
+def test_sentences_to_label_come_from_the_source_of_the_dev_pairs(
     variable: str,
     tiny: Callable[[str], Path],
     pairs: tuple[str, str],
@@ -165,7 +163,7 @@ def test_what_is_labeled_comes_from_where_the_dev_pairs_do(
     assert Hub.asked[:3] == ["validation", "test", "train"]
 
 
-def test_a_run_goes_on_in_the_precision_it_began_in(
+def test_a_run_resumes_in_its_precision(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
@@ -175,15 +173,15 @@ def test_a_run_goes_on_in_the_precision_it_began_in(
     monkeypatch.setattr(precision, "default_precision", lambda device: Precision.BF16)
     assert run(str(tiny("opt")), settings, out).file == first.file
     other = settings.model_copy(update={"precision": Precision.BF16})
-    with pytest.raises(UserError, match='precision was "fp32", now "bf16"'):
+    with pytest.raises(UserError, match=r"'precision' .*fp32.* now .*bf16"):
         run(str(tiny("opt")), other, out)
 
-    # So does a process of torchrun's that holds a part of the model.
+    # A process of torchrun that holds a part of the model uses the same precision.
     class LoadedError(Exception):
         pass
 
-    def load(*_: object, precision: Precision, **__: object) -> None:
-        raise LoadedError(precision)
+    def load(_: str, options: LoadOptions) -> None:
+        raise LoadedError(options.precision)
 
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setattr(replicas, "open_encoder", load)
@@ -192,7 +190,7 @@ def test_a_run_goes_on_in_the_precision_it_began_in(
 
 
 @pytest.mark.parametrize("storage", [None, "sqlite:///x.db"])
-def test_a_file_in_the_folders_place_is_one_line(
+def test_a_file_at_the_path_of_the_folder_is_an_error(
     storage: str | None, tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     (tmp_path / "run").write_text("")
@@ -200,7 +198,7 @@ def test_a_file_in_the_folders_place_is_one_line(
         run(str(tiny("opt")), settings, tmp_path / "run", storage=storage)
 
 
-def test_the_choice_is_written_before_the_test_is_scored(
+def test_the_demonstrations_are_written_before_the_test_pairs_are_scored(
     tiny: Callable[[str], Path],
     settings: Pipeline,
     tmp_path: Path,
@@ -218,7 +216,7 @@ def test_the_choice_is_written_before_the_test_is_scored(
     assert not (out / "evaluation.json").exists()
 
 
-def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
+def test_a_run_resumes_after_a_package_was_installed(
     tiny: Callable[[str], Path],
     pairs: tuple[str, str],
     tmp_path: Path,
@@ -234,7 +232,9 @@ def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     monkeypatch.setattr("demosearch.candidates.wordnet.wordnet_is_installed", lambda: True)
     assert run(model, settings, out).file == first
-    with pytest.raises(UserError, match=r"candidates\.dictionary was \"starter\", now \"wordnet\""):
+    with pytest.raises(
+        UserError, match=r"'candidates\.dictionary' \(\"starter\", now \"wordnet\"\)"
+    ):
         run(
             model,
             load_pipeline(
@@ -244,7 +244,7 @@ def test_what_is_installed_since_a_run_began_is_no_reason_to_stop(
         )
 
 
-def test_a_run_that_made_nothing_binds_nobody(
+def test_a_run_without_candidates_does_not_restrict_the_next_one(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
@@ -256,7 +256,7 @@ def test_a_run_that_made_nothing_binds_nobody(
     assert run(str(tiny("opt")), settings, out).file.search.candidates == 6
 
 
-def test_an_address_with_a_password_is_written_nowhere(
+def test_an_address_with_a_password_is_never_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -279,26 +279,7 @@ def test_test_sentences_never_become_demonstrations(
     assert [one.word for one in result.file.ranking] == ["Fine"]
 
 
-def test_a_further_round_is_built_near_the_best(
-    tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
-) -> None:
-    changes = [*SMALL, "rounds=2", "round_size=5"]
-    settings = load_pipeline("quickstart", changes, dev=pairs[0], test=pairs[1])
-    file = run(str(tiny("opt")), settings, tmp_path / "run").file
-    first, second = (
-        [json.loads(line) for line in (tmp_path / "run" / name).read_text().splitlines()]
-        for name in ("candidates.jsonl", "candidates-2.jsonl")
-    )
-    assert (len(first), len(second)) == (6, 5)
-    assert not {row["id"] for row in first} & {row["id"] for row in second}
-    assert file.search.candidates == 11
-    assert set(pd.read_csv(tmp_path / "run" / "trials.csv").candidate) == {
-        "baseline",
-        *(row["id"] for row in (*first, *second)),
-    }
-
-
-def test_several_sets_are_given_with_commas(
+def test_several_dev_sets_are_separated_by_commas(
     tiny: Callable[[str], Path], pairs: tuple[str, str], tmp_path: Path
 ) -> None:
     settings = load_pipeline(
@@ -313,26 +294,26 @@ def test_several_sets_are_given_with_commas(
     assert test["score"] != test["spearman"]
 
 
-def test_a_run_of_an_earlier_version_goes_on(
+def test_a_run_of_an_earlier_version_resumes(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
     first = run(str(tiny("opt")), settings, out)
     kept = yaml.safe_load((out / "pipeline.yaml").read_text())
-    # Settings that an earlier version did not have.
-    for key in ("metric", "rounds", "round_size", "pareto"):
-        del kept[key]
-    del kept["candidates"]["download"]
+    # Settings that did not exist.
+    del kept["metric"], kept["candidates"]["download"]
+    # Settings that no longer exist, and the last layer as it was written.
+    kept |= {"rounds": 1, "round_size": 100, "pareto": False, "layer": None}
     kept["precision"] = None
     (out / "pipeline.yaml").write_text(yaml.safe_dump(kept))
     test = (out / "evaluation.json").read_bytes()
     assert run(str(tiny("opt")), settings, out).file == first.file
-    # The test pairs are not scored anew.
+    # The test pairs are not scored again.
     assert (out / "evaluation.json").read_bytes() == test
     other = settings.model_copy(
         update={"candidates": settings.candidates.model_copy(update={"n_dictionary": 7})}
     )
-    with pytest.raises(UserError, match=r"candidates\.n_dictionary was 6, now 7"):
+    with pytest.raises(UserError, match=r"'candidates\.n_dictionary' \(6, now 7\)"):
         run(str(tiny("opt")), other, out)
 
 
@@ -352,40 +333,14 @@ def test_workers_may_share_a_folder(
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
-    said = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], said
-    # One built the candidates, and the others took them.
-    assert sum("candidates: 4 sentences" in errors for _, errors in said) == 1
-    # And one scored the test pairs.
-    assert sum("scoring the 24 test pairs" in errors for _, errors in said) == 1
-    found = [json.loads(output) for output, _ in said]
-    assert found[0]["test"] == found[1]["test"] == found[2]["test"]
+    outputs = [worker.communicate(timeout=300) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], outputs
+    # One worker built the candidates, and the others read them.
+    assert sum("candidates: 4 sentences" in errors for _, errors in outputs) == 1
+    # One worker scored the test pairs.
+    assert sum("scoring the 24 test pairs" in errors for _, errors in outputs) == 1
+    results = [json.loads(output) for output, _ in outputs]
+    assert results[0]["test"] == results[1]["test"] == results[2]["test"]
     written = DemonstrationsFile.read(out / "demonstrations.json")
-    for one in found:
-        assert one["demonstrations"]["ranking"] == written.model_dump(mode="json")["ranking"]
-
-
-def test_who_waits_for_another_worker_says_so(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
-    entered: list[str] = []
-
-    def second() -> None:
-        with _alone(tmp_path, "sqlite:///x.db"):
-            entered.append("second")
-
-    thread = threading.Thread(target=second)
-    with _alone(tmp_path, "sqlite:///x.db"):
-        thread.start()
-        deadline = time.monotonic() + 60
-        while "another worker is busy" not in caplog.text:
-            assert thread.is_alive()
-            assert time.monotonic() < deadline
-            thread.join(0.01)
-        entered.append("first")
-    thread.join()
-    assert entered == ["first", "second"]
-    # Nobody shares a study that lies in the folder.
-    with _alone(tmp_path / "own", None):
-        assert not (tmp_path / "own").exists()
+    for result in results:
+        assert result["demonstrations"]["ranking"] == written.model_dump(mode="json")["ranking"]

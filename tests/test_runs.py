@@ -35,17 +35,17 @@ def settings(dev: str) -> Pipeline:
     return load_pipeline("quickstart", SMALL, dev=dev, test=dev)
 
 
-def test_a_folder_a_model_and_one_table(
+def test_each_model_has_a_folder_and_a_row_of_the_table(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path
 ) -> None:
     models = [str(tiny("opt")), str(tiny("llama"))]
-    found = run_models(models, settings, tmp_path / "runs")
-    assert list(found.results) == models
-    assert not found.failures
+    runs = run_models(models, settings, tmp_path / "runs")
+    assert list(runs.results) == models
+    assert not runs.failures
     table = pd.read_csv(tmp_path / "runs" / "models.csv")
     assert table["model"].tolist() == models
     for model, (_, row) in zip(models, table.iterrows(), strict=True):
-        result = found.results[model]
+        result = runs.results[model]
         name = Path(model).name
         assert result.folder == tmp_path / "runs" / name
         copied = DemonstrationsFile.read(tmp_path / "runs" / "demonstrations" / f"{name}.json")
@@ -58,7 +58,7 @@ def test_a_folder_a_model_and_one_table(
         )
 
 
-def test_one_that_fails_does_not_keep_the_others_from_theirs(
+def test_a_run_that_fails_does_not_stop_the_others(
     tiny: Callable[[str], Path], dev: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken").mkdir()
@@ -71,17 +71,17 @@ def test_one_that_fails_does_not_keep_the_others_from_theirs(
          "--quiet", "--json", *options]
     )  # fmt: skip
     assert status == 2
-    said = capsys.readouterr()
-    value = json.loads(said.out)
+    printed = capsys.readouterr()
+    value = json.loads(printed.out)
     assert list(value["models"]) == models[1:]
     assert list(value["failures"]) == models[:1]
-    assert "1 of 2 runs failed" in said.err
-    assert "Traceback" not in said.err
+    assert "1 of 2 runs failed" in printed.err
+    assert "Traceback" not in printed.err
     table = pd.read_csv(tmp_path / "runs" / "models.csv")
     assert table["model"].tolist() == models[1:]
 
 
-def test_several_models_on_the_command_line_as_json(
+def test_several_models_are_printed_as_json(
     tiny: Callable[[str], Path], dev: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = [str(tiny("opt")), str(tiny("llama"))]
@@ -95,18 +95,20 @@ def test_several_models_on_the_command_line_as_json(
     value = json.loads(capsys.readouterr().out)
     assert list(value["models"]) == models
     assert all(Path(path).exists() for path in value["files"])
-    # One storage, a study a model.
+    # All models share a storage, with one study per model.
     assert not list((tmp_path / "runs").rglob("study.db"))
 
 
-def test_a_model_named_twice_is_an_error(tmp_path: Path, settings: Pipeline) -> None:
+def test_two_models_with_the_same_folder_name_are_an_error(
+    tmp_path: Path, settings: Pipeline
+) -> None:
     with pytest.raises(UserError, match="--model smollm2-135m is given twice"):
         run_models(["smollm2-135m", "smollm2-135m"], settings, tmp_path)
     for folder in ("a", "b"):
         (tmp_path / folder / "ours").mkdir(parents=True)
         (tmp_path / folder / "ours" / "config.json").write_text("{}")
-    alike = [str(tmp_path / "a" / "ours"), str(tmp_path / "b" / "ours")]
-    with pytest.raises(UserError, match=r"a/ours and .*b/ours would be twice in the folder ours"):
-        run_models(alike, settings, tmp_path)
+    same_name = [str(tmp_path / "a" / "ours"), str(tmp_path / "b" / "ours")]
+    with pytest.raises(UserError, match=r"a/ours and .*b/ours have the same folder name ours"):
+        run_models(same_name, settings, tmp_path)
     with pytest.raises(UserError, match="nowhere"):
         run_models(["smollm2-135m", "nowhere"], settings, tmp_path)

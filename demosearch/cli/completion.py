@@ -1,48 +1,25 @@
-"""Scripts by which a shell completes commands, options, files and known names."""
+"""Scripts for shells to complete commands, options and file names."""
 
 from __future__ import annotations
 
-import argparse
+import re
 import sys
-from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Literal, TypeAlias
 
-SHELLS = ("bash", "zsh", "fish", "tcsh")
-_FILES = ("F", "F.json", "F.html", "F|dev", "INPUT", "RESULT", "D", "D[,D...]", "M", "P")
-_FOLDERS = ("DIR",)
-# Their letters stand for something else.
-_NO_FILES = ("device", "ensemble")
+from cyclopts import Parameter
+
+Shell: TypeAlias = Literal["bash", "zsh", "fish"]
 
 
-class PrintCompletion(argparse.Action):
-    """Prints a shell's script and ends."""
+def print_completion(shell: Annotated[Shell, Parameter(help="name of the shell")], /) -> None:
+    """`demosearch --print-completion`."""
+    # Here, because `app` imports this module when the command is used.
+    from demosearch.cli.app import build_app
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Print the script for the shell that `values` names."""
-        del namespace, option_string
-        import shtab
-
-        for action in _actions(parser):
-            if action.dest in _NO_FILES:
-                continue
-            if action.metavar in _FILES:
-                action.complete = shtab.FILE  # type: ignore[attr-defined]
-            elif action.metavar in _FOLDERS:
-                action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-        sys.stdout.write(shtab.complete(parser, values) + "\n")
-        parser.exit()
-
-
-def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield the options of a parser and of its commands."""
-    for action in parser._actions:
-        yield action
-        if isinstance(action, argparse._SubParsersAction):
-            for each in action.choices.values():
-                yield from _actions(each)
+    script = build_app().generate_completion(shell=shell)
+    # Where the library knows no completion, file names are completed: most of these options take a file.
+    if shell == "bash":
+        script = script.replace("complete -F", "complete -o default -F")
+    elif shell == "zsh":
+        script = re.sub(r"(\]:[\w-]+)'", r"\1:_files'", script)
+    sys.stdout.write(f"{script}\n")

