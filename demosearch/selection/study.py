@@ -185,7 +185,7 @@ class CandidateStudy:
         if difference := _difference(before, now):
             name, old, new = difference
             raise UserError(
-                f"{study} was made with another {name} ({short(repr(old))}, now"
+                f"{study} was made with other settings ({name} was {short(repr(old))}, now"
                 f" {short(repr(new))}); use another output folder or study name"
             )
 

@@ -4,9 +4,16 @@ import pytest
 
 from demosearch.metrics import statistics
 
+RESAMPLES, SPLITS = 400, 50
 
-@pytest.fixture
+
+def use_fewer_resamples() -> None:
+    """Use fewer resamples in this process; for workers that a test starts."""
+    statistics.RESAMPLES, statistics.SPLITS = RESAMPLES, SPLITS
+
+
+@pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Resample as often as is enough here; the statistics have tests of their own."""
-    monkeypatch.setattr(statistics, "RESAMPLES", 400)
-    monkeypatch.setattr(statistics, "SPLITS", 50)
+    """Use fewer resamples; the bootstrap has tests of its own."""
+    monkeypatch.setattr(statistics, "RESAMPLES", RESAMPLES)
+    monkeypatch.setattr(statistics, "SPLITS", SPLITS)
