@@ -57,6 +57,11 @@ class CandidateStudy:
         *,
         metric: str = "spearman",
     ) -> None:
+        if not isinstance(storage, str | optuna.storages.BaseStorage):
+            raise UserError(
+                "storage must be an Optuna storage, a URL, or the path of a journal file as text but got"
+                f" {short(repr(storage))}"
+            )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._owned = isinstance(storage, str)
         self._storage = open_storage(storage) if isinstance(storage, str) else storage

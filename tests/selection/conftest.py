@@ -4,16 +4,14 @@ import pytest
 
 from demosearch.metrics import statistics
 
-RESAMPLES, SPLITS = 400, 50
 
-
-def use_fewer_resamples() -> None:
-    """Use fewer resamples in this process; for workers that a test starts."""
-    statistics.RESAMPLES, statistics.SPLITS = RESAMPLES, SPLITS
+def use_fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use fewer resamples; the bootstrap has tests of its own."""
+    monkeypatch.setattr(statistics, "RESAMPLES", 400)
+    monkeypatch.setattr(statistics, "SPLITS", 50)
 
 
 @pytest.fixture(autouse=True)
 def fewer_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Use fewer resamples; the bootstrap has tests of its own."""
-    monkeypatch.setattr(statistics, "RESAMPLES", RESAMPLES)
-    monkeypatch.setattr(statistics, "SPLITS", SPLITS)
+    """Use fewer resamples in every test of the selection."""
+    use_fewer_resamples(monkeypatch)
