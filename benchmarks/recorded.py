@@ -55,7 +55,7 @@ class Recorded:
         found["dev_sha256"] = str(found["dev_sha256"])
         return cls(**found)
 
-    def pairs(self, dev: str, data: str) -> Pairs:
+    def pairs(self, dev: str, data: str | None) -> Pairs:
         """Return the dev pairs these cosines are of.
 
         Raises:
