@@ -1,11 +1,11 @@
 #!/bin/bash
-# What several GPUs of one machine do together, by torchrun.
+# Use several GPUs of one machine together with torchrun.
 #
-#   bash pipelines/torchrun.sh search llama-65b     a model that no single GPU holds, split over all
-#   bash pipelines/torchrun.sh finetune llama-13b   the paper's recipe, negatives gathered over all
+#   bash pipelines/torchrun.sh search llama-65b     a model that is too large for one GPU, split over all GPUs
+#   bash pipelines/torchrun.sh finetune llama-13b   the paper's recipe, negatives gathered over all GPUs
 #
-# DATA names the folder with stsb, TRAIN the file of triplets. BATCH is the sum over all GPUs: a multiple of
-# their number, 256 unless set; the paper has 200 for models of 13B.
+# DATA is the folder with stsb, TRAIN is the file of triplets. BATCH is the batch size over all GPUs, a multiple
+# of their number; the default is 256, and the paper uses 200 for models of 13B.
 set -euo pipefail
 
 job=$1 model=$2
@@ -20,7 +20,7 @@ finetune)
         --set batch_size="${BATCH:-256}" --set mini_batch_size=16
     ;;
 *)
-    echo "$job is neither search nor finetune" >&2
+    echo "the first argument must be search or finetune but got $job" >&2
     exit 2
     ;;
 esac
