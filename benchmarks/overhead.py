@@ -1,9 +1,10 @@
-"""What a search costs besides the encoder: milliseconds a trial, with a stub for the encoder.
+"""Measure the cost of a search without the encoder, in milliseconds per trial.
 
     python benchmarks/overhead.py [--candidates 100 1000 10000] [--storage sqlite journal postgresql://...]
 
-The stub answers at once with random similarities, so all the time there is goes into the study (one
-write a trial), the claims, the scores, and at the end reading and resampling, shown by themselves.
+A stub in place of the encoder returns random similarities at once. So the time is that of the study (one
+transaction per trial), the claims and the scores. Reading the study and resampling at the end are shown
+separately.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from demosearch.selection.storage import open_storage
 
 
 class Stub:
-    """Answers at once."""
+    """An encoder that returns random similarities at once."""
 
     record = ModelRecord(name="stub", source="benchmark", revision="1", precision="fp32")
     adapter = None
@@ -40,7 +41,7 @@ class Stub:
         return self.layers if layer is None else layer
 
     def prompt_tokens(self, prompt: Prompt) -> int:
-        """Return the words of a prompt."""
+        """Return the number of words of a prompt."""
         return len(" ".join(prompt.parts).split())
 
     def compare(
@@ -51,14 +52,14 @@ class Stub:
         first: Sequence[int],
         second: Sequence[int],
     ) -> NDArray[np.float32]:
-        """Return random similarities that depend on the prompt alone."""
+        """Return random similarities that depend on the prompt only."""
         del texts, second
         generator = np.random.default_rng(zlib.crc32(prompt.head.encode()))
         return generator.normal(size=(len(layers), len(first))).astype(np.float32)
 
 
 def main() -> None:
-    """Objective and print the table."""
+    """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--candidates", type=int, nargs="+", default=[100, 1000, 10_000])
     parser.add_argument("--pairs", type=int, default=1500)
@@ -66,7 +67,7 @@ def main() -> None:
         "--storage",
         nargs="+",
         default=["sqlite"],
-        help="sqlite, journal, or the URL of an empty database; its studies are named overhead-N",
+        help="sqlite, journal, memory, or the URL of an empty database",
     )
     arguments = parser.parse_args()
 
@@ -80,30 +81,33 @@ def main() -> None:
     )
     print(machine(), "\n")
     rows = [
-        objective(number, dev, storage)
+        measure(number, dev, storage)
         for number in arguments.candidates
         for storage in arguments.storage
     ]
-    show(("storage", "candidates", "trials", "ms a trial", "seconds at the end"), rows)
+    show(("storage", "candidates", "trials", "ms per trial", "seconds at the end"), rows)
 
 
-def objective(number: int, dev: Pairs, storage: str) -> tuple[object, ...]:
+def measure(number: int, dev: Pairs, kind: str) -> tuple[object, ...]:
     """Return a row of the table."""
     candidates = [Demonstration(sentence=f"Number {one}.", word=f"W{one}") for one in range(number)]
     name = f"overhead-{number}"
     with tempfile.TemporaryDirectory() as folder:
-        files = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"{folder}/study.log"}
-        url = files.get(storage, storage)
+        urls = {"sqlite": f"sqlite:///{folder}/study.db", "journal": f"{folder}/study.log"}
+        storage: str | optuna.storages.BaseStorage = urls.get(kind, kind)
+        if kind == "memory":
+            storage = optuna.storages.InMemoryStorage()
         seconds = []
-        # The second time nothing is left to score: what remains is reading and resampling.
+        # The second search has nothing left to score: it reads and resamples only.
         for _ in range(2):
             started = time.perf_counter()
-            search(Stub(), candidates, dev, folder=folder, storage=url, study_name=name)
+            search(Stub(), candidates, dev, folder=folder, storage=storage, study_name=name)
             seconds.append(time.perf_counter() - started)
-        trials = len(optuna.load_study(study_name=name, storage=open_storage(url)).trials)
+        opened = open_storage(storage) if isinstance(storage, str) else storage
+        trials = len(optuna.load_study(study_name=name, storage=opened).trials)
     whole, again = seconds
-    kind = storage.partition(":")[0]
-    return kind, number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
+    name = kind.partition(":")[0]
+    return name, number, trials, f"{1000 * (whole - again) / trials:.1f}", f"{again:.1f}"
 
 
 if __name__ == "__main__":

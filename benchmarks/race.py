@@ -1,16 +1,15 @@
-"""Replays strategies of searching on recorded cosines: what each costs, and how much it loses.
+"""Replay search strategies on recorded cosines, and print the cost and the regret of each.
 
-    python benchmarks/race.py [--data ../shared/data] [--seeds 200] [--candidates 300] [--layers auto]
+    python benchmarks/race.py [--data DATA] [--seeds 200] [--candidates 300] [--layers auto]
 
-A strategy is a function below; to try a new one, write it and put it into STRATEGIES. It is given the
-cosines of all candidates, may look at any of them, and says which candidate it takes and how many
-sentences the encoder would have had to encode for what it looked at. The cost is the share of an
-exhaustive search's sentences, the regret what the taken candidate's Spearman x 100 on all dev pairs is
-below the best one's.
+A strategy is a function in STRATEGIES. It gets the cosines of all candidates and returns the candidate that
+it selects and the number of sentences that would have been encoded for the cosines that it used. The cost is
+the share of an exhaustive search's sentences. The regret is the difference between the best candidate's
+Spearman x 100 on all development pairs and that of the selected candidate.
 
-Without `--candidates` the recorded candidates race as they are. With it, so many virtual ones do:
-mixtures of two recorded ones' normal scores with a little noise, drawn anew for every other seed, whose
-scores spread, and err on few pairs, about as the recorded ones' do (the script prints both).
+Without `--candidates`, the recorded candidates race. With it, a number of virtual candidates race: mixtures
+of the normal scores of two recorded candidates with some noise, drawn again for every other seed. Their
+scores vary, and their errors on few pairs are, about as those of the recorded ones; the script prints both.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Pool:
-    """Candidates to race.
+    """The candidates of a race.
 
     Attributes:
         cosines: (candidates, layers, pairs).
-        baseline: cosines without demonstration at the last layer, (pairs,).
-        dev: the pairs.
+        baseline: cosines without demonstrations at the last layer, (pairs,).
+        dev: the development pairs.
     """
 
     cosines: Array
@@ -55,11 +54,11 @@ class Pool:
 
     @cached_property
     def truth(self) -> Array:
-        """Every candidate's score on all pairs at its best layer, (candidates,)."""
+        """The score of each candidate on all pairs at its best layer, (candidates,)."""
         return ranks_score(self.cosines, self.gold)
 
     def sentences(self, rows: Sequence[int]) -> int:
-        """Return how many sentences some pairs have."""
+        """Return the number of sentences of some pairs."""
         return len(self.dev.sentences(rows))
 
 
@@ -73,7 +72,7 @@ def ranks_score(cosines: Array, gold: Array) -> Array:
 
 
 def normal_score(cosines: Array, gold: Array) -> Array:
-    """Return the correlation of normal scores at the best layer, as the race takes it."""
+    """Return the correlation of normal scores at the best layer, as the race uses it."""
     return normal_scores_correlation(cosines, gold).max(axis=1)
 
 
@@ -89,17 +88,17 @@ def rungs_of(
     pool: Pool,
     order: NDArray[np.intp],
     rungs: Sequence[int],
-    staying: Callable[[int, int], int],
+    survivors_of: Callable[[int, int], int],
     score: Score,
 ) -> tuple[int, int]:
     """Return the winner and the sentences of a race by rungs.
 
     Args:
         pool: the candidates.
-        order: of the pairs.
-        rungs: sizes, the last one all pairs.
-        staying: how many go on, of the number there were at the rung and the rung's own number.
-        score: decides who goes on; on all pairs the true score does.
+        order: indices of the pairs.
+        rungs: sizes of the rungs; the last one is all pairs.
+        survivors_of: returns how many candidates continue, from their number on a rung and its index.
+        score: compares the candidates on a rung; on all pairs the true score does.
     """
     alive = np.arange(len(pool.cosines))
     cost, before = 0, 0
@@ -108,20 +107,20 @@ def rungs_of(
         before = size
         if size == rungs[-1]:
             break
-        found = score(pool.cosines[alive][:, :, order[:size]], pool.gold[order[:size]])
-        best_first = np.argsort(-found, kind="stable")
-        alive = alive[best_first[: staying(len(alive), number)]]
+        scores = score(pool.cosines[alive][:, :, order[:size]], pool.gold[order[:size]])
+        best_first = np.argsort(-scores, kind="stable")
+        alive = alive[best_first[: survivors_of(len(alive), number)]]
     return int(alive[np.argmax(pool.truth[alive])]), cost
 
 
 def by_gold_and_baseline(pool: Pool, seed: int) -> Array:
-    """Return the order that the race takes."""
+    """Return the order of pairs that the race uses."""
     similarities = pool.baseline.astype(np.float32)
     return np.asarray(spread_order(pool.dev.scores, similarities, seed))
 
 
 def halving(first: int) -> Strategy:
-    """Successive halving: doubled rungs, the better half by Spearman goes on, four at least."""
+    """Return successive halving with doubled rungs, by Spearman, to at least four finalists."""
 
     def run(pool: Pool, seed: int) -> tuple[int, int]:
         rungs, size = [], first
@@ -143,7 +142,7 @@ def halving(first: int) -> Strategy:
 def race(
     score: Score = normal_score, order: Callable[[Pool, int], Array] | None = None
 ) -> Strategy:
-    """Race as demosearch does, or with another score or order of pairs."""
+    """Return the race of demosearch, or one with another score or order of pairs."""
 
     def run(pool: Pool, seed: int) -> tuple[int, int]:
         rows = order(pool, seed) if order else by_gold_and_baseline(pool, seed)
@@ -160,7 +159,7 @@ def race(
 
 
 def by_gold(pool: Pool, seed: int) -> Array:
-    """Return an order spread evenly over the gold scores alone."""
+    """Return an order that is spread over the gold scores only."""
     return np.asarray(gold_order(pool.dev.scores, seed))
 
 
@@ -170,7 +169,7 @@ def by_chance(pool: Pool, seed: int) -> Array:
 
 
 def with_baseline_as_control(cosines: Array, gold: Array, pool: Pool, rows: Array) -> Array:
-    """Return scores less what the baseline's own error on these pairs tells of theirs."""
+    """Return scores that are corrected by the error of the baseline's score on these pairs."""
     mine, theirs = standard(stats.rankdata(cosines, axis=-1)), standard(stats.rankdata(gold))
     plain = standard(stats.rankdata(pool.baseline[rows]))
     influence = mine * theirs - 0.5 * (mine * theirs).mean(-1, keepdims=True) * (
@@ -181,8 +180,8 @@ def with_baseline_as_control(cosines: Array, gold: Array, pool: Pool, rows: Arra
     slope = (influence * control).mean(-1) / (control**2).mean()
     whole = pearson(stats.rankdata(pool.baseline), stats.rankdata(pool.gold))
     error = pearson(stats.rankdata(pool.baseline[rows]), stats.rankdata(gold)) - whole
-    found = pearson(stats.rankdata(cosines, axis=-1), stats.rankdata(gold))
-    return np.asarray(100 * (found - slope * error).max(axis=1))
+    scores = pearson(stats.rankdata(cosines, axis=-1), stats.rankdata(gold))
+    return np.asarray(100 * (scores - slope * error).max(axis=1))
 
 
 def standard(values: Array) -> Array:
@@ -192,7 +191,7 @@ def standard(values: Array) -> Array:
 
 
 def controlled(pool: Pool, seed: int) -> tuple[int, int]:
-    """Race with the baseline's error as control variate, in an order that does not know it."""
+    """Race with the baseline's error as control variate, in an order that does not depend on it."""
     order = by_gold(pool, seed)
 
     def score(cosines: Array, gold: Array) -> Array:
@@ -209,7 +208,7 @@ def layers_mean(cosines: Array, gold: Array) -> Array:
 
 
 def tested(level: float) -> Strategy:
-    """Drop whoever is behind the leader by so many standard errors of the paired difference."""
+    """Return a race that drops candidates by the standard error of their difference to the leader."""
 
     def run(pool: Pool, seed: int) -> tuple[int, int]:
         order = by_gold_and_baseline(pool, seed)
@@ -218,14 +217,14 @@ def tested(level: float) -> Strategy:
             cost += len(alive) * pool.sentences(order[before:size].tolist())
             before = size
             rows = order[:size]
-            found = normal_score(pool.cosines[alive][:, :, rows], pool.gold[rows])
-            leader = int(np.argmax(found))
+            scores = normal_score(pool.cosines[alive][:, :, rows], pool.gold[rows])
+            leader = int(np.argmax(scores))
             # At the last layer: the products of standard scores, whose mean is the correlation.
             ranks = stats.rankdata(pool.cosines[alive][:, -1, rows], axis=-1)
             products = standard(ranks) * standard(stats.rankdata(pool.gold[rows]))
             error = 100 * (products - products[leader]).std(axis=-1) / np.sqrt(size)
             error *= np.sqrt(1 - size / len(pool.dev))
-            alive = alive[found[leader] - found <= level * error]
+            alive = alive[scores[leader] - scores <= level * error]
         return int(alive[np.argmax(pool.truth[alive])]), cost
 
     return run
@@ -236,8 +235,8 @@ STRATEGIES: dict[str, Strategy] = {
     "halving from 100 pairs": halving(100),
     "race": race(),
     "race, by ranks": race(ranks_score),
-    "race, pairs spread over gold scores alone": race(order=by_gold),
-    "race, by ranks and gold scores alone": race(ranks_score, by_gold),
+    "race, pairs spread over gold scores only": race(order=by_gold),
+    "race, by ranks and gold scores only": race(ranks_score, by_gold),
     "race, pairs in random order": race(order=by_chance),
     "race, mean over layers on few pairs": race(layers_mean),
     "race by ranks, baseline as control variate": controlled,
@@ -247,25 +246,25 @@ STRATEGIES: dict[str, Strategy] = {
 
 
 def virtual(recorded: Array, number: int, generator: np.random.Generator) -> Array:
-    """Return virtual candidates, (number, layers, pairs): mixtures of two recorded ones."""
+    """Return virtual candidates, (number, layers, pairs): mixtures of two recorded candidates."""
     first = generator.integers(0, len(recorded), number)
     second = (first + generator.integers(1, len(recorded), number)) % len(recorded)
     share = generator.uniform(0.7, 1.0, number)[:, None, None]
     mixed = share * recorded[first] + (1 - share) * recorded[second]
-    # One noise for all layers, as what a prompt does to a pair it does at every layer.
+    # The same noise at all layers, because a prompt changes a pair at every layer.
     noise = 0.3 * generator.uniform(0, 1, number) ** 2
     size = (number, 1, recorded.shape[-1])
     return np.asarray(mixed + generator.normal(size=size) * noise[:, None, None])
 
 
 def errors(pool: Pool, size: int) -> float:
-    """Return the standard deviation of scores on few pairs around those on all, less their mean."""
-    found = []
+    """Return the standard deviation of the error of scores on few pairs, less its mean."""
+    centered = []
     for seed in range(20):
         rows = gold_order(pool.dev.scores, seed)[:size]
         error = ranks_score(pool.cosines[:, :, rows], pool.gold[rows]) - pool.truth
-        found.append(error - error.mean())
-    return float(np.std(found))
+        centered.append(error - error.mean())
+    return float(np.std(centered))
 
 
 def main() -> None:
@@ -274,9 +273,9 @@ def main() -> None:
     here = Path(__file__).parent
     parser.add_argument("--recorded", type=Path, default=here / "recorded" / "smollm2-135m.npz")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", default="../shared/data")
+    parser.add_argument("--data", help="default: DEMOSEARCH_DATA")
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--candidates", type=int, help="so many virtual ones")
+    parser.add_argument("--candidates", type=int, help="number of virtual candidates")
     parser.add_argument("--layers", choices=["last", "auto"], default="last")
     arguments = parser.parse_args()
 
@@ -304,10 +303,10 @@ def main() -> None:
     print()
     rows = []
     for name, strategy in STRATEGIES.items():
-        found = [
+        outcomes = [
             outcome(pools[seed % len(pools)], strategy, seed) for seed in range(arguments.seeds)
         ]
-        cost, regret = np.array(found).T
+        cost, regret = np.array(outcomes).T
         rows.append(
             (
                 name,
@@ -323,7 +322,7 @@ def outcome(pool: Pool, strategy: Strategy, seed: int) -> tuple[float, float]:
     """Return a strategy's cost as a share of the exhaustive search's, and its regret."""
     winner, cost = strategy(pool, seed)
     exhaustive = (len(pool.cosines) + 1) * len(pool.dev.sentences())
-    # Whatever the strategy, the prompt without demonstration is scored on all pairs.
+    # Every strategy scores the prompt without demonstrations on all pairs.
     cost += len(pool.dev.sentences())
     return cost / exhaustive, float(pool.truth.max() - pool.truth[winner])
 

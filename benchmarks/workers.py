@@ -1,12 +1,12 @@
-"""Workers that share a study in a database, some of them killed: what comes out, and how fast.
+"""Measure workers that share a study, and check their result while some of them are killed.
 
     python -m benchmarks.workers --storage postgresql://USER@HOST/DATABASE [--workers 4] [--kills 5]
 
-Searches among random candidates with a tiny seeded model, first by one worker, then by several, of
-which one is killed at random moments and another one started in its place. Checks that every
-candidate was scored on its rungs once, and that the winner and all scores are the lone worker's;
-prints seconds and trials a second from the first trial to the last, when all workers have
-started. Each has one thread, so more workers than cores share the cores.
+Searches among random candidates with a tiny seeded model, first with one worker, then with several. At
+random moments one of them is killed and replaced by a new one. The benchmark checks that every candidate is
+scored once on each of its rungs, and that the result and all scores are those of the single worker. It
+prints seconds and trials per second from the first trial to the last. Each worker has one thread; if there
+are more workers than cores, they share the cores.
 """
 
 from __future__ import annotations
@@ -46,21 +46,21 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_tiny_model("llama", folder / "model")
-        found = {}
+        results = {}
         for workers, kills in ((1, 0), (arguments.workers, arguments.kills)):
             study = f"{run}-{workers}"
             target = (folder, arguments.storage, study, arguments.candidates)
             work(target, workers, kills, generator)
-            found[workers] = report(folder, arguments.storage, study, workers, kills)
-    alone, together = found.values()
-    assert together == alone, "several workers came to another result than one"
-    print("the same winner, the same scores")
+            results[workers] = report(folder, arguments.storage, study, workers, kills)
+    alone, together = results.values()
+    assert together == alone, "several workers gave another result than one"
+    print("the result and all scores are the same")
 
 
 def work(
     target: tuple[Path, str, str, int], workers: int, kills: int, generator: random.Random
 ) -> None:
-    """Let workers come to the end, after one of them was killed so many times."""
+    """Run workers to the end; kill one of them and replace it several times."""
     running = [start(target, number) for number in range(workers)]
     for kill in range(kills):
         time.sleep(generator.uniform(8, 20))
@@ -76,14 +76,14 @@ def work(
 
 
 def start(target: tuple[Path, str, str, int], number: int) -> multiprocessing.process.BaseProcess:
-    """Return a worker that has been started."""
+    """Start a worker and return it."""
     process = CONTEXT.Process(target=worker, args=(*target, number))
     process.start()
     return process
 
 
 def worker(folder: Path, storage: str, study: str, count: int, number: int) -> None:
-    """Search, and leave the result in a file of its own."""
+    """Search, and write the result to a file of the worker."""
     dev = read_pairs("starter", Split.DEV)
     result = search(
         Encoder.load(str(folder / "model"), precision="fp32"),
@@ -97,7 +97,7 @@ def worker(folder: Path, storage: str, study: str, count: int, number: int) -> N
 
 
 def candidates(count: int, dev: Pairs) -> list[Demonstration]:
-    """Return random demonstrations: words of the dev pairs in random order."""
+    """Return random demonstrations: words of the development pairs in random order."""
     words = sorted({word for text in dev.sentences() for word in text.split()})
     generator = np.random.default_rng(0)
     return [
@@ -107,7 +107,7 @@ def candidates(count: int, dev: Pairs) -> list[Demonstration]:
 
 
 def report(folder: Path, storage: str, study: str, workers: int, kills: int) -> list[object]:
-    """Print what a search took; return its ranking, which every worker that ended must share."""
+    """Print the time of a search; return the result, which must be the same for all workers."""
     trials = optuna.load_study(study_name=study, storage=storage).trials
     keys = [(trial.user_attrs["candidate"], trial.user_attrs["pairs"]) for trial in trials]
     files = [DemonstrationsFile.read(path) for path in sorted((folder / study).glob("*.json"))]
@@ -119,9 +119,9 @@ def report(folder: Path, storage: str, study: str, workers: int, kills: int) -> 
         max(t.datetime_complete for t in trials if t.datetime_complete) - begin
     ).total_seconds()
     print(
-        f"workers {workers}, kills {kills}: {len(trials)} trials, none twice,"
+        f"workers {workers}, kills {kills}: {len(trials)} trials, none repeated,"
         f" {len({key for key, _ in keys}) - 1} candidates,"
-        f" {seconds:.0f} s, {len(trials) / seconds:.1f} trials a second",
+        f" {seconds:.0f} s, {len(trials) / seconds:.1f} trials per second",
         flush=True,
     )
     return [files[0].prompts, files[0].ranking]

@@ -1,4 +1,4 @@
-"""Database servers of their own for a test, on loopback, that can be taken away and brought back."""
+"""Database servers for tests, on the loopback interface, that can be stopped and restarted."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Server(ABC):
     """A server with one empty database, used in a with statement.
 
     Attributes:
-        programs: folder of the server's programs, or None where it is not installed.
+        programs: folder of the server's programs; None if it is not installed.
     """
 
     programs: ClassVar[Path | None]
-    # Servers refuse to run as root; their packages make these accounts.
+    # Servers refuse to run as root; their packages create these accounts.
     _account: ClassVar[str]
-    # Stops it without waiting for whoever is connected.
+    # Stops the server without waiting for its connections.
     _stop: ClassVar[signal.Signals]
 
     def __init__(self) -> None:
@@ -50,19 +50,19 @@ class Server(ABC):
     @property
     @abstractmethod
     def url(self) -> str:
-        """The database, as SQLAlchemy takes it."""
+        """The URL of the database for SQLAlchemy."""
 
     @abstractmethod
     def _prepare(self) -> list[str]:
-        """Return the command that makes the folder of its data."""
+        """Return the command that creates the data folder."""
 
     @abstractmethod
     def _serve(self) -> list[str]:
-        """Return the command that serves it."""
+        """Return the command that starts the server."""
 
     @abstractmethod
     def _answers(self) -> bool:
-        """Whether it takes connections, with its database there."""
+        """Whether the server accepts connections and its database exists."""
 
     def __enter__(self) -> Server:
         subprocess.run(self._prepare(), check=True, capture_output=True, **self._as)
@@ -79,7 +79,7 @@ class Server(ABC):
         shutil.rmtree(self._folder)
 
     def start(self) -> None:
-        """Start it, and return when it answers."""
+        """Start the server, and return when it answers."""
         with (self._folder / "log").open("ab") as log:
             self._server = subprocess.Popen(self._serve(), stdout=log, stderr=log, **self._as)
         deadline = time.monotonic() + 60
@@ -88,7 +88,7 @@ class Server(ABC):
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Stop it at once; whoever is connected is cut off."""
+        """Stop the server at once; its connections are lost."""
         if self._server:
             self._server.send_signal(self._stop)
             self._server.wait(60)
@@ -99,17 +99,17 @@ class Server(ABC):
 
 
 def _folder_of(program: str, *elsewhere: Path) -> Path | None:
-    """Return the folder of a program, looked for in the path, and then among some files."""
-    if found := shutil.which(program):
-        return Path(found).parent
-    there = [path for path in elsewhere if path.is_file()]
-    return there[-1].parent if there else None
+    """Return the folder of a program, from PATH or from some other paths."""
+    if path := shutil.which(program):
+        return Path(path).parent
+    installed = [path for path in elsewhere if path.is_file()]
+    return installed[-1].parent if installed else None
 
 
 class PostgreSQL(Server):
     """PostgreSQL."""
 
-    # Debian keeps its programs out of the path, a folder a version.
+    # Debian installs the programs of each version in a folder outside PATH.
     programs = _folder_of("initdb", *sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")))
     _account = "postgres"
     _stop = signal.SIGINT
@@ -123,8 +123,8 @@ class PostgreSQL(Server):
         return [self._program("initdb"), "-D", str(self._data), *options]
 
     def _serve(self) -> list[str]:
-        place = ["-D", str(self._data), "-k", str(self._folder)]
-        return [self._program("postgres"), *place, "-h", "127.0.0.1", "-p", self._port]
+        folders = ["-D", str(self._data), "-k", str(self._folder)]
+        return [self._program("postgres"), *folders, "-h", "127.0.0.1", "-p", self._port]
 
     def _answers(self) -> bool:
         with suppress(psycopg.OperationalError):
@@ -134,9 +134,9 @@ class PostgreSQL(Server):
 
 
 class MySQL(Server):
-    """MariaDB, which is MySQL to its clients."""
+    """MariaDB, which clients use as MySQL."""
 
-    # System administrators' programs may be out of a user's path.
+    # /usr/sbin may not be in a user's PATH.
     programs = _folder_of("mariadbd", Path("/usr/sbin/mariadbd"))
     _account = "mysql"
     _stop = signal.SIGTERM
@@ -150,11 +150,11 @@ class MySQL(Server):
         return [program, "--no-defaults", f"--datadir={self._data}", "--skip-test-db"]
 
     def _serve(self) -> list[str]:
-        place = [f"--datadir={self._data}", f"--socket={self._folder / 'socket'}"]
-        place += [f"--pid-file={self._folder / 'pid'}", f"--port={self._port}"]
-        # Nobody else reaches it, so it asks nobody who he is.
+        files = [f"--datadir={self._data}", f"--socket={self._folder / 'socket'}"]
+        files += [f"--pid-file={self._folder / 'pid'}", f"--port={self._port}"]
+        # The server is reachable from this host only, so it needs no authentication.
         options = ["--no-defaults", "--bind-address=127.0.0.1", "--skip-grant-tables"]
-        return [self._program("mariadbd"), *options, *place]
+        return [self._program("mariadbd"), *options, *files]
 
     def _answers(self) -> bool:
         with suppress(pymysql.OperationalError):
@@ -167,7 +167,7 @@ class MySQL(Server):
 
 @contextmanager
 def opened(kind: str | type[Server], folder: Path) -> Iterator[str]:
-    """Yield the URL of a storage: a server's that is started, or a file's in a folder, named `{}`."""
+    """Yield the URL of a storage: of a server that is started, or of a file in a folder (`{}`)."""
     if isinstance(kind, str):
         yield kind.format(folder)
     else:
@@ -176,5 +176,5 @@ def opened(kind: str | type[Server], folder: Path) -> Iterator[str]:
 
 
 SERVERS: dict[str, type[Server]] = {"postgresql": PostgreSQL, "mysql": MySQL}
-# As parameters of a test that takes each in turn.
+# The servers as parameters of a test.
 EACH = [pytest.param(each, marks=getattr(pytest.mark, name)) for name, each in SERVERS.items()]

@@ -1,4 +1,4 @@
-"""Opening what keeps a study: a database, or a journal file on a disk that workers share."""
+"""The storage of a study: a database, or a journal file on a shared disk."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 from tenacity import wait_random_exponential as waits
 
+from demosearch._common.extras import missing_extra
 from demosearch._common.files import sweep, umask
 from demosearch.errors import UserError, reason_of
 
@@ -29,42 +30,44 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# A storage that ends so and is no URL is a journal file.
+# The suffix of a journal file.
 JOURNAL = ".log"
-# Seconds that a database which has gone away is waited for, less than the silence after which workers
-# give each other up; and seconds between two looks at most.
+# Seconds to wait for a database that does not answer; less than the seconds after which the other workers
+# take over the work of this one (`workers.GRACE`).
 PATIENCE = 90.0
+# Maximum number of seconds between two attempts.
 _PAUSE = 5.0
-# Seconds after which the lock of a journal is taken from a worker that may be dead.
+# Seconds after which the lock of a journal file is taken from a worker that may be dead.
 _GRACE = 30
-# Seconds that a worker waits for another's write before SQLite gives up.
-_PATIENCE_OF_SQLITE = 60
-# Tries to open a storage that others may be making.
-_OPENINGS = 6
+# Seconds to wait for another worker's write to a SQLite file.
+_SQLITE_TIMEOUT = 60
+# Attempts to open a database that other workers may be creating.
+_ATTEMPTS = 6
+# Drivers by module: the database and the extra that installs the driver.
 _DRIVERS = {
-    "psycopg": "'demosearch[postgresql]'",
-    "pymysql": "'demosearch[mysql]'",
-    "MySQLdb": "'demosearch[mysql]', and write mysql+pymysql://",
+    "psycopg": ("PostgreSQL", "postgresql"),
+    "pymysql": ("MySQL", "mysql"),
+    "MySQLdb": ("MySQL, as mysql+pymysql://,", "mysql"),
 }
 
 
 def open_storage(storage: str) -> optuna.storages.BaseStorage:
-    """Return an open storage, made where it is not there yet.
+    """Open a storage; create it if it does not exist.
 
-    A database that goes away later, be it for a restart, is waited for.
+    If a database server is restarted later, the storage waits for it.
 
     Args:
         storage: a URL as SQLAlchemy takes it, or the path of a journal file, `*.log`.
 
     Raises:
-        UserError: it cannot be opened; its password is not in the message.
+        UserError: the storage cannot be opened; the message does not contain its password.
     """
     with reported(storage):
         return _open_database(storage) if "://" in storage else _open_journal(storage)
 
 
 def close_storage(storage: optuna.storages.BaseStorage) -> None:
-    """Close a storage's connections."""
+    """Close the connections of a storage."""
     if isinstance(storage, optuna.storages.RDBStorage):
         storage.remove_session()
         storage.engine.dispose()
@@ -72,10 +75,10 @@ def close_storage(storage: optuna.storages.BaseStorage) -> None:
 
 @contextmanager
 def reported(storage: str | optuna.storages.BaseStorage) -> Iterator[None]:
-    """Say in one line why a storage cannot be opened, or its study not be made.
+    """Report on one line why a storage cannot be opened, or its study cannot be created.
 
     Raises:
-        UserError: in place of what the storage raises.
+        UserError: instead of the storage's own error.
     """
     try:
         yield
@@ -97,7 +100,7 @@ def hidden(storage: str | optuna.storages.BaseStorage) -> str:
         return type(storage).__name__
     scheme, separator, _ = storage.partition("://")
     if not separator:
-        # A mistyped URL may hold a password all the same.
+        # A mistyped URL may contain a password.
         return "given" if "@" in storage else storage
     try:
         url = make_url(storage)
@@ -114,17 +117,17 @@ def _cannot(storage: str | optuna.storages.BaseStorage, reason: str) -> str:
 
 def _open_journal(path: str) -> optuna.storages.BaseStorage:
     if not path.endswith(JOURNAL):
-        raise ValueError(f"no URL, and no journal file, whose name ends in {JOURNAL}")
-    # The lock is a symbolic link to the file, which only an absolute path makes a good one.
+        raise ValueError(f"it must be a URL, or the path of a journal file that ends in {JOURNAL}")
+    # The lock is a symbolic link to the file, which must be absolute to be valid.
     file = Path(path).absolute()
     file.parent.mkdir(parents=True, exist_ok=True)
     return optuna.storages.JournalStorage(JournalFileBackend(str(file), lock_obj=_WholeLines(file)))
 
 
 class _WholeLines(JournalFileSymlinkLock):
-    """A journal's lock, under which the journal never ends in half a line.
+    """The lock of a journal file, which removes an incomplete last line.
 
-    A full disk or a kill may leave one, to which the next writer's line would be glued.
+    A full disk or a kill may leave one, and the next writer would append its line to it.
     """
 
     def __init__(self, journal: Path) -> None:
@@ -132,20 +135,20 @@ class _WholeLines(JournalFileSymlinkLock):
         self._journal = journal
 
     def acquire(self) -> bool:
-        """Take the lock."""
-        taken = super().acquire()
-        self._cut()
-        return taken
+        """Acquire the lock."""
+        is_acquired = super().acquire()
+        self._truncate()
+        return is_acquired
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         try:
-            self._cut()
+            self._truncate()
         finally:
             super().release()
 
-    def _cut(self) -> None:
-        """Drop what stands behind the last line feed."""
+    def _truncate(self) -> None:
+        """Remove the text after the last line feed."""
         with self._journal.open("rb+") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - 1))
@@ -156,47 +159,47 @@ class _WholeLines(JournalFileSymlinkLock):
                 begin = max(0, start - (1 << 16))
                 file.seek(begin)
                 block = file.read(start - begin)
-                if (found := block.rfind(b"\n")) >= 0:
-                    start = begin + found + 1
+                if (line_feed := block.rfind(b"\n")) >= 0:
+                    start = begin + line_feed + 1
                     break
                 start = begin
             file.truncate(start)
 
 
 def _open_database(storage: str) -> optuna.storages.BaseStorage:
-    """Return an open database.
+    """Open a database; create its tables if they do not exist.
 
-    Of several workers that start at once more than one finds it missing and makes its tables; those
-    that come too late fail, and find them at the next try.
+    Several workers that start at once may all try to create the tables. Optuna fails in all but one of
+    them, and succeeds at the next attempt.
     """
     url = make_url(storage)
     if "@" in (url.host or ""):
-        raise ValueError("an @ in a user's name or password is written %40")
+        raise ValueError("an @ in a user name or password must be written %40")
     is_file = url.get_backend_name() == "sqlite"
     if is_file:
-        _make_sqlite(url.database)
-        options: dict[str, Any] = {"connect_args": {"timeout": _PATIENCE_OF_SQLITE}}
+        _create_sqlite(url.database)
+        options: dict[str, Any] = {"connect_args": {"timeout": _SQLITE_TIMEOUT}}
     else:
         options = {"pool_pre_ping": True}
-    for attempt in range(1, _OPENINGS + 1):
+    for attempt in range(1, _ATTEMPTS + 1):
         try:
             database = optuna.storages.RDBStorage(storage, engine_kwargs=options)
             break
         except DBAPIError:
-            if attempt == _OPENINGS:
+            if attempt == _ATTEMPTS:
                 raise
             time.sleep(attempt * random.uniform(0.1, 0.3))  # noqa: S311 - no secret
     if not is_file:
-        # Only now: a storage that cannot be opened at the start is an error.
+        # Only from now on: a database that cannot be opened at the start is an error.
         event.listen(database.engine, "do_connect", _Patience().connect)
     return database
 
 
-def _make_sqlite(name: str | None) -> None:
-    """Make the file of a SQLite database that is not there yet.
+def _create_sqlite(name: str | None) -> None:
+    """Create the file of a SQLite database if it does not exist.
 
-    Its tables are made one by one, and a kill or a full disk in between would leave some without what
-    belongs to them. So they are made elsewhere, and all are there at once.
+    Optuna creates the tables one by one, so a kill or a full disk would leave some of them. They are
+    created in a temporary file instead, which gets the name when it is complete.
     """
     path = Path(name or "")
     if not name or name.startswith(("file:", ":")) or path.exists() or not path.parent.is_dir():
@@ -206,8 +209,8 @@ def _make_sqlite(name: str | None) -> None:
     os.close(handle)
     try:
         close_storage(optuna.storages.RDBStorage(f"sqlite:///{temporary}"))
-        # Another worker may have been faster; and where a file system has no hard links, the tables
-        # are made in their place after all.
+        # Another worker may have been faster. On a file system without hard links, Optuna creates the
+        # tables in the file itself.
         with suppress(OSError):
             path.hardlink_to(temporary)
             path.chmod(0o666 & ~umask())
@@ -216,7 +219,7 @@ def _make_sqlite(name: str | None) -> None:
 
 
 class _Patience:
-    """Waits for a database that is away, all of a storage's threads until the same moment."""
+    """Waits for a database that does not answer; all threads wait until the same moment."""
 
     def __init__(self) -> None:
         self._until: float | None = None
@@ -224,31 +227,34 @@ class _Patience:
     def connect(
         self, dialect: Dialect, _configuration: ConnectionPoolEntry, arguments: Any, options: Any
     ) -> Any:
-        """Return a new connection; while there is none it is tried again and again."""
+        """Return a new connection, after several attempts if necessary."""
         until = self._until or time.monotonic() + PATIENCE
         self._until = until
-        tries = Retrying(
+        retry = Retrying(
             retry=retry_if_exception_type(dialect.loaded_dbapi.OperationalError),
             wait=waits(max=_PAUSE),
             stop=lambda _: time.monotonic() > until,
-            before_sleep=_say,
+            before_sleep=_warn,
             reraise=True,
         )
-        connection = tries(dialect.connect, *arguments, **options)
+        connection = retry(dialect.connect, *arguments, **options)
         self._until = None
         return connection
 
 
-def _say(state: RetryCallState) -> None:
+def _warn(state: RetryCallState) -> None:
     if state.attempt_number == 1 and state.outcome:
         logger.warning(
-            "the study's database is away, waiting for it: %s", reason_of(state.outcome.exception())
+            "the study's database does not answer; waiting for it: %s",
+            reason_of(state.outcome.exception()),
         )
 
 
 def _hint(error: Exception) -> str:
-    # Optuna says nothing of which module it is that is missing.
+    # Optuna does not name the missing module.
     module = getattr(error.__cause__ if isinstance(error, ImportError) else None, "name", None)
     if module is None:
         return reason_of(error)
-    return f"{module} is missing; run: pip install {_DRIVERS.get(module, module)}"
+    if module in _DRIVERS:
+        return str(missing_extra(*_DRIVERS[module]))
+    return f"{module} is not installed; run: pip install {module}"

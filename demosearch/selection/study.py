@@ -57,6 +57,11 @@ class CandidateStudy:
         *,
         metric: str = "spearman",
     ) -> None:
+        if not isinstance(storage, str | optuna.storages.BaseStorage):
+            raise UserError(
+                "storage must be an Optuna storage, a URL, or the path of a journal file as text but got"
+                f" {short(repr(storage))}"
+            )
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._owned = isinstance(storage, str)
         self._storage = open_storage(storage) if isinstance(storage, str) else storage
@@ -185,7 +190,7 @@ class CandidateStudy:
         if difference := _difference(before, now):
             name, old, new = difference
             raise UserError(
-                f"{study} was made with another {name} ({short(repr(old))}, now"
+                f"{study} was made with other settings ({name} was {short(repr(old))}, now"
                 f" {short(repr(new))}); use another output folder or study name"
             )
 

@@ -1,10 +1,20 @@
-"""Sharing a study's work among processes and hosts.
+"""Sharing a study's work among threads, processes and hosts.
 
-A worker writes what it is about to score into the study and then looks who else did: whoever meets
-another's claim steps back. So nothing is scored twice, whatever the order in which they write. A
-claim ends when the worker says so, when its process is gone from this host, or when a worker of
-another host has shown no sign of life for a while, by the observer's own clock: hosts need not agree
-on the time.
+A worker writes what it is about to score, its claims, into the study and then reads the claims of the other
+workers. If another worker has claimed the same, it withdraws its claim. So nothing is scored twice, in
+whatever order they write. A claim ends when the worker releases it, when its process has ended on this
+host, or when a worker of another host has not changed its claim for a while. The reader's own clock
+measures that time, so the clocks of the hosts need not agree.
+
+Optuna's own queue (`enqueue_trial`, `ask` and heartbeats; Optuna 5.0) was tried instead, and is not
+sufficient:
+
+- `JournalStorage` has no heartbeats, so the trials of a killed worker would stay RUNNING forever.
+- SQLite ignores `SELECT ... FOR UPDATE`: three processes that took 32 waiting trials from one SQLite file
+  took 39, so seven were taken twice.
+- `enqueue_trial(skip_if_exists=True)` is not atomic: two workers that finished a rung at the same time and
+  enqueued the same 20 configurations of the next one made 32 trials in SQLite, and 21 in a journal file.
+- Heartbeats detect a killed process only after the grace period, also on the same host.
 """
 
 from __future__ import annotations
@@ -26,57 +36,65 @@ import psutil
 logger = logging.getLogger(__name__)
 
 PREFIX = "worker:"
-# Seconds between signs of life, and without one until a worker of another host is given up.
+# Seconds between two heartbeats of a worker.
 BEAT = 20.0
+# Seconds without a heartbeat after which the claims of a worker of another host end.
 GRACE = 120.0
 
 
 class Claims:
-    """What one worker (a thread of a process) has claimed, and what the others have.
+    """The claims of one worker: a thread of a process.
 
     Args:
-        study: where claims are written.
-        lane: number of the thread in its process.
+        study: stores the claims of all workers.
+        thread: index of the thread in its process.
     """
 
-    def __init__(self, study: optuna.Study, lane: int) -> None:
+    def __init__(self, study: optuna.Study, thread: int) -> None:
         self._study = study
-        self._key = f"{PREFIX}{_host()}/{os.getpid()}/{lane}"
+        self._key = f"{PREFIX}{_host()}/{os.getpid()}/{thread}"
         self._started = _started(psutil.Process())
         self._held: list[str] = []
         self._beats = 0
         self._lock = threading.Lock()
         self._closed = threading.Event()
-        # Last sign of life of workers elsewhere, and when it was first seen here.
+        # The last heartbeat of each worker of another host, and when this worker read it first.
         self._seen: dict[str, tuple[Any, float]] = {}
         self._thread = threading.Thread(target=self._keep_beating, daemon=True)
         self._thread.start()
 
-    def claim(self, wanted: Sequence[str], most: int) -> list[str]:
-        """Claim and return some of what is wanted; nothing if others hold all of it.
+    def claim(self, wanted: Sequence[str], limit: int) -> list[str]:
+        """Claim some tasks in place of those that are held, and return them.
 
-        What is returned must be checked once more: it may have been done between looking and claiming.
+        Another worker may have finished a task before it was claimed, so the caller must check again.
+
+        Args:
+            wanted: names of the tasks.
+            limit: maximum number of tasks to claim.
+
+        Returns:
+            Names of tasks; none if the other workers hold all of them.
         """
         others = self._held_by_others()
-        free = [each for each in wanted if each not in others]
+        free = [task for task in wanted if task not in others]
         if free or self._held:
-            self._write(free[:most])
-        if met := self._held_by_others() & set(self._held):
-            # Both may step back; the next try is at different moments.
-            self._write([each for each in self._held if each not in met])
+            self._write(free[:limit])
+        if conflicts := self._held_by_others() & set(self._held):
+            # Both workers may withdraw; they try again at different moments.
+            self._write([task for task in self._held if task not in conflicts])
             time.sleep(random.uniform(0, 0.2))  # noqa: S311 - no secret
         return list(self._held)
 
     def release(self) -> None:
-        """Give back what is held."""
+        """Release all claims."""
         if self._held:
             self._write([])
 
     def close(self) -> None:
-        """Give back what is held and end the signs of life."""
+        """Release all claims and end the heartbeats."""
         self._closed.set()
         self._thread.join()
-        # A storage that is gone keeps the claim until it is found stale.
+        # Without the storage, the claims end when the other workers miss the heartbeats.
         with suppress(Exception):
             self.release()
 
@@ -93,8 +111,8 @@ class Claims:
             if self._held:
                 try:
                     self._write()
-                except Exception as error:  # the work itself will meet it and say more
-                    logger.debug("no sign of life could be written: %s", error)
+                except Exception as error:  # the worker itself will meet and report it
+                    logger.debug("a heartbeat could not be written: %s", error)
 
     def _held_by_others(self) -> set[str]:
         held: set[str] = set()
@@ -109,19 +127,19 @@ class Claims:
             return False
         if host == _host():
             return _runs(int(pid), value["started"])
-        sign = (value["started"], value["beat"])
+        heartbeat = (value["started"], value["beat"])
         now = time.monotonic()
-        before, since = self._seen.get(key, (None, now))
-        if before != sign:
+        last, since = self._seen.get(key, (None, now))
+        if last != heartbeat:
             since = now
-        self._seen[key] = (sign, since)
+        self._seen[key] = (heartbeat, since)
         return now - since < GRACE
 
 
 def _host() -> str:
-    """Return what tells apart places that number their processes separately."""
+    """Return a name of this host; containers that number their processes separately differ in it."""
     parts = [socket.gethostname()]
-    # Cloned machines share a name, and the first space of processes has one number on all of them.
+    # Cloned machines share a host name, and their first process namespaces share a number.
     with suppress(OSError):
         parts.append(str(Path("/proc/self/ns/pid").readlink()))
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -129,7 +147,7 @@ def _host() -> str:
 
 
 def _runs(pid: int, started: float) -> bool:
-    """Whether the process is there, and is not a later one of the same number."""
+    """Whether a process is running that has this id and this start time."""
     try:
         return abs(_started(psutil.Process(pid)) - started) < 1
     except psutil.Error:
@@ -137,5 +155,5 @@ def _runs(pid: int, started: float) -> bool:
 
 
 def _started(process: psutil.Process) -> float:
-    """Return the seconds from the machine's start to the process's, whatever the clock says."""
+    """Return the seconds from the start of the machine to the start of a process."""
     return float(process.create_time() - psutil.boot_time())

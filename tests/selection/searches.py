@@ -1,28 +1,60 @@
-"""What the tests of the search share."""
+"""Encoders and helpers that the tests of the search share."""
 
 from __future__ import annotations
 
 import threading
 import time
 import zlib
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 
+from demosearch import search
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile
-from tests.fakes import FakeEncoder, fake_pairs
+from demosearch.selection import SearchInputs, SearchSettings
+from demosearch.selection.pair_encoder import SentenceEncoder
+from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 
 DEV = fake_pairs(240)
 NOISES = [90, 80, 70, 10, 75, 85, 65, 95, 62, 5, 99, 88]
 
 
+def search_in_memory(
+    encoder: SentenceEncoder,
+    folder: Path,
+    candidates: Sequence[Demonstration] | None = None,
+    **options: Any,
+) -> DemonstrationsFile:
+    """Search on `DEV` with a study in memory, for tests that do not read the study's file.
+
+    Args:
+        encoder: the encoder.
+        folder: for the tables.
+        candidates: None means one candidate for each of `NOISES`.
+        **options: of `search`.
+    """
+    candidates = fake_candidates(NOISES) if candidates is None else candidates
+    options = {"storage": optuna.storages.InMemoryStorage(), **options}
+    return search(encoder, candidates, DEV, folder=folder, **options).file
+
+
+def inputs(**values: Any) -> SearchInputs:
+    """Return the inputs of a search with default settings, some of them replaced."""
+    return replace(SearchInputs.read(SearchSettings(), DEV), **values)
+
+
 def timeless(file: DemonstrationsFile) -> DemonstrationsFile:
+    """Return a file without the time that the search took."""
     return file.model_copy(update={"search": file.search.model_copy(update={"seconds": 0})})
 
 
 def open_study(folder: Path) -> optuna.Study:
+    """Return the study in a folder."""
     return optuna.load_study(study_name="demosearch", storage=f"sqlite:///{folder / 'study.db'}")
 
 
@@ -31,7 +63,7 @@ class Killed(BaseException):
 
 
 class DyingEncoder(FakeEncoder):
-    """Dies after so many calls."""
+    """An encoder that dies after a number of calls."""
 
     def __init__(self, calls: int) -> None:
         super().__init__()
@@ -44,8 +76,8 @@ class DyingEncoder(FakeEncoder):
         return super().encode(texts, prompt)
 
 
-class Lanes(FakeEncoder):
-    """Two concurrency that are asked at once, of which the second is slow."""
+class TwoThreads(FakeEncoder):
+    """An encoder that two threads may call at a time; the second one is slow."""
 
     concurrency = 2
 
@@ -56,7 +88,7 @@ class Lanes(FakeEncoder):
 
 
 class Layered(FakeEncoder):
-    """A later layer adds noise to what the demonstration does; the first one says nothing."""
+    """A later layer adds noise to the effect of the demonstration; the first layer has none of it."""
 
     layers = 4
 
@@ -66,8 +98,8 @@ class Layered(FakeEncoder):
     def compare(self, texts, prompt, layers, first, second):  # type: ignore[no-untyped-def]
         plain = super().compare(texts, prompt, [None], first, second)[0]
         noise = [
-            zlib.crc32(f"{texts[one]} {texts[two]}".encode())
-            for one, two in zip(first, second, strict=True)
+            zlib.crc32(f"{texts[row]} {texts[other]}".encode())
+            for row, other in zip(first, second, strict=True)
         ]
         noise = np.array(noise) / 2**32
         share = {1: 0.5, 2: 0.2, 3: 0.0, 4: 0.1}
@@ -75,7 +107,7 @@ class Layered(FakeEncoder):
 
 
 def long_candidates() -> list[Demonstration]:
-    """Candidates of which the longer ones are better."""
+    """Return candidates of which the longer ones are better."""
     return [
         Demonstration(sentence="word " * length + "end.", word=f"W{90 - length * 5}")
         for length in range(1, 16)

@@ -13,7 +13,7 @@ from demosearch.errors import UserError
 from demosearch.metrics.similarity import cosine
 from demosearch.selection import Center, SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
-from tests.selection.searches import DEV, NOISES, Lanes, timeless
+from tests.selection.searches import DEV, NOISES, TwoThreads, timeless
 
 pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
@@ -51,7 +51,7 @@ def test_several_demonstrations_are_found_one_after_the_other(tmp_path: Path) ->
 
 
 def test_two_lanes_look_for_several_demonstrations_too(tmp_path: Path) -> None:
-    class TogetherInLanes(Lanes, Together):
+    class TogetherInLanes(TwoThreads, Together):
         pass
 
     files = [

@@ -4,32 +4,38 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
 import pytest
-from optuna.trial import FrozenTrial
-from sqlalchemy import event
+from optuna.storages import InMemoryStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
 
 from demosearch import search
 from demosearch.errors import UserError
 from demosearch.selection import storage
 from demosearch.selection.storage import close_storage, open_storage
-from tests.databases import EACH, Server, opened
+from tests.databases import EACH, Server
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
-from tests.selection.searches import DEV, NOISES
+from tests.selection.searches import DEV, NOISES, search_in_memory, timeless
+
+
+@pytest.fixture
+def fewer_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Try to open a database twice only."""
+    monkeypatch.setattr(storage, "_ATTEMPTS", 2)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ("nosuchdb://me:secret@host/db", "cannot open the study storage nosuchdb://host/db: "),
-        ("study.txt", "storage study.txt: no URL, and no journal file, whose name ends in .log"),
+        ("study.txt", "storage study.txt: it must be a URL, or the path of a journal file"),
         ("postgresql://host/db?password=se@cret", "storage postgresql://host/db: "),
-        ("postgresql://me:sec@ret@host/db", "postgresql://...: an @ in a user's name or password"),
+        ("postgresql://me:sec@ret@host/db", "postgresql://...: an @ in a user name or password"),
         # A mistyped URL.
-        ("postgresql:/me:secret@host", "cannot open the study storage given: no URL"),
+        ("postgresql:/me:secret@host", "cannot open the study storage given: it must be a URL"),
         ("sqlite:////no/such/folder/study.db", "unable to open database file"),
         ("/proc/study.log", "No such file or directory: /proc/study.log"),
         (
@@ -38,7 +44,8 @@ from tests.selection.searches import DEV, NOISES
         ),
     ],
 )
-def test_what_cannot_be_opened_is_one_line_without_its_password(given: str, message: str) -> None:
+@pytest.mark.usefixtures("fewer_attempts")
+def test_the_error_of_a_storage_is_one_line_without_its_password(given: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         open_storage(given)
     assert message in str(error.value)
@@ -46,107 +53,66 @@ def test_what_cannot_be_opened_is_one_line_without_its_password(given: str, mess
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_extra_of_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(UserError, match=r"pip install 'demosearch\[postgresql\]'"):
         open_storage("postgresql://host/db")
 
 
-def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("fewer_attempts")
+def test_a_file_that_is_not_a_database_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "study.db").write_text("no database " * 100)
     with pytest.raises(UserError, match="file is not a database"):
         open_storage(f"sqlite:///{tmp_path / 'study.db'}")
 
 
-def statements(database: optuna.storages.RDBStorage, trial: FrozenTrial) -> tuple[FrozenTrial, int]:
-    """Return a trial as a study has it once it was added, and how many statements that took."""
-    study = optuna.create_study(storage=database)
-    said: list[object] = []
-    event.listen(database.engine, "before_cursor_execute", lambda *_: said.append(1))
-    study.add_trial(trial)
-    number = len(said)
-    (found,) = optuna.load_study(study_name=study.study_name, storage=database).trials
-    return found, number
-
-
-@pytest.fixture(params=["sqlite:///{}/study.db", *EACH])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Every kind of database in turn."""
-    with opened(request.param, tmp_path) as url:
-        yield url
-
-
-def test_a_trial_is_written_as_optuna_writes_it_in_fewer_statements(database: str) -> None:
-    trial = optuna.trial.create_trial(
-        value=79.5,
-        params={"candidate": 3},
-        distributions={"candidate": optuna.distributions.IntDistribution(0, 9)},
-        user_attrs={f"word {number}": ["'\"%", number, None] for number in range(10)},
-        system_attrs={"similarities:0": "a" * 60_000},
-        intermediate_values={100: 75.25, 1500: 79.5},
-    )
-    ours, theirs = open_storage(database), optuna.storages.RDBStorage(database)
-    assert isinstance(ours, optuna.storages.RDBStorage)
-    found, few = statements(ours, trial)
-    wanted, many = statements(theirs, trial)
-    close_storage(ours)
-    close_storage(theirs)
-    # An identity and a place in the study apart, they are the same.
-    assert found.user_attrs == wanted.user_attrs == trial.user_attrs
-    assert found.system_attrs == wanted.system_attrs == trial.system_attrs
-    assert found.intermediate_values == wanted.intermediate_values == trial.intermediate_values
-    assert (found.value, found.params, found.state) == (wanted.value, wanted.params, wanted.state)
-    assert found.datetime_complete == wanted.datetime_complete
-    # Ten attributes are one statement, and not three each.
-    assert few < many - 20
-
-
 class Interrupted(FakeEncoder):
-    """Calls something once, before its third candidate."""
+    """Calls a function once, before its third candidate."""
 
-    def __init__(self, then: object) -> None:
+    def __init__(self, interrupt: Callable[[], None]) -> None:
         super().__init__()
-        self._then = then
+        self._interrupt: Callable[[], None] | None = interrupt
 
     def compare(self, *arguments, **options):  # type: ignore[no-untyped-def]
-        if len(self.encoded) == 3 and self._then:
-            then, self._then = self._then, None
-            then()  # type: ignore[operator]
+        if len(self.encoded) == 3 and self._interrupt:
+            interrupt, self._interrupt = self._interrupt, None
+            interrupt()
         return super().compare(*arguments, **options)
 
 
-@pytest.fixture(params=EACH)
+@pytest.fixture(scope="module", params=EACH)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """Every kind of database server in turn."""
+    """A running database server, of each kind."""
     with request.param() as running:
         yield running
 
 
-def test_a_database_that_is_away_for_a_while_is_waited_for(
+def test_a_search_waits_for_a_database_that_is_restarted(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
 
-    def bring_back() -> None:
-        time.sleep(2)
+    def start_again() -> None:
+        time.sleep(1)
         server.start()
 
-    helper = threading.Thread(target=bring_back)
+    helper = threading.Thread(target=start_again)
 
-    def take_away() -> None:
+    def stop() -> None:
         server.stop()
         helper.start()
 
     candidates, dev = fake_candidates([30, 80, 5, 60, 20, 70]), fake_pairs(240)
-    encoder, alone = Interrupted(take_away), FakeEncoder()
-    found = search(encoder, candidates, dev, folder=tmp_path, storage=server.url).file
+    encoder, alone = Interrupted(stop), FakeEncoder()
+    file = search(encoder, candidates, dev, folder=tmp_path, storage=server.url).file
     helper.join()
-    assert "the study's database is away, waiting for it: " in caplog.text
-    assert found.ranking == search(alone, candidates, dev, folder=tmp_path / "alone").file.ranking
+    assert "the study's database does not answer; waiting for it: " in caplog.text
+    expected = search_in_memory(alone, tmp_path / "alone", candidates)
+    assert file.ranking == expected.ranking
     assert encoder.encoded == alone.encoded
 
 
-def test_a_kill_while_the_tables_are_made_leaves_none(
+def test_a_kill_while_the_tables_are_created_leaves_no_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
@@ -163,24 +129,24 @@ def test_a_kill_while_the_tables_are_made_leaves_none(
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 
-def test_half_a_line_of_a_journal_is_cut_off(
+def test_an_incomplete_line_of_a_journal_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     candidates, dev = fake_candidates([30, 80, 5, 60, 20, 70]), fake_pairs(240)
     encoder, again = FakeEncoder(), FakeEncoder()
-    # A relative path in a folder, whose lock a killed worker may have left.
+    # The lock is a link to the file, which a relative path would break.
     whole = search(encoder, candidates, dev, folder=tmp_path, storage="runs/study.log").file
     journal = tmp_path / "runs" / "study.log"
     with journal.open("ab") as file:
         file.write(b'{"op_code": 4, "worker_id": "x", "study_')
-    found = search(again, candidates, dev, folder=tmp_path, storage="runs/study.log").file
+    resumed = search(again, candidates, dev, folder=tmp_path, storage="runs/study.log").file
     assert not again.encoded
-    assert found.ranking == whole.ranking
+    assert resumed.ranking == whole.ranking
     assert journal.read_bytes().endswith(b"}\n")
 
 
-def test_a_lock_that_was_left_is_broken_after_a_while(
+def test_the_lock_of_a_killed_worker_is_taken_after_a_while(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -192,7 +158,7 @@ def test_a_lock_that_was_left_is_broken_after_a_while(
     assert not journal.with_name("study.log.lock").is_symlink()
 
 
-def test_a_file_system_without_hard_links_does_as_well(
+def test_a_file_system_without_hard_links_is_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -203,15 +169,61 @@ def test_a_file_system_without_hard_links_does_as_well(
     assert [path.name for path in tmp_path.iterdir()] == ["study.db"]
 
 
-@pytest.mark.usefixtures("fewer_resamples")
-def test_a_bad_storage_is_one_line_without_its_password(tmp_path: Path) -> None:
+def test_a_search_reports_a_storage_without_its_password(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
-        search(
-            FakeEncoder(),
-            fake_candidates(NOISES),
-            DEV,
-            folder=tmp_path,
-            storage="nosuchdb://me:secret@host/db",
-        )
+        search_in_memory(FakeEncoder(), tmp_path, storage="nosuchdb://me:secret@host/db")
     assert "nosuchdb://host/db" in str(error.value)
     assert "secret" not in str(error.value)
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The databases that were closed."""
+    databases: list[object] = []
+    close = RDBStorage.remove_session
+
+    def record(self: RDBStorage) -> None:
+        databases.append(self)
+        close(self)
+
+    monkeypatch.setattr(RDBStorage, "remove_session", record)
+    return databases
+
+
+@pytest.mark.parametrize(
+    "create",
+    [
+        lambda folder: InMemoryStorage(),
+        lambda folder: RDBStorage(f"sqlite:///{folder / 'theirs.db'}"),
+        lambda folder: JournalStorage(JournalFileBackend(str(folder / "theirs.log"))),
+    ],
+    ids=["memory", "sqlite", "journal"],
+)
+def test_a_search_takes_an_optuna_storage_and_does_not_close_it(
+    create: Callable[[Path], optuna.storages.BaseStorage], tmp_path: Path, closed: list[object]
+) -> None:
+    theirs, first, again = create(tmp_path), FakeEncoder(), FakeEncoder()
+    files = [
+        search_in_memory(encoder, tmp_path / "ours", storage=theirs, study_name="theirs")
+        for encoder in (first, again)
+    ]
+    assert first.encoded
+    assert not again.encoded
+    assert timeless(files[0]) == timeless(files[1])
+    assert not (tmp_path / "ours" / "study.db").exists()
+    assert theirs not in closed
+    study = optuna.load_study(study_name="theirs", storage=theirs)
+    assert study.best_trial.user_attrs["word"] == "W5"
+    with pytest.raises(UserError, match=rf"in {type(theirs).__name__} was made with other"):
+        search_in_memory(again, tmp_path, storage=theirs, study_name="theirs", seed=1)
+
+
+def test_a_search_closes_the_storage_that_it_opened(tmp_path: Path, closed: list[object]) -> None:
+    search(FakeEncoder(), fake_candidates(NOISES[:3]), DEV, folder=tmp_path)
+    # The database in which the tables are created, and the study's.
+    assert len(closed) == 2
+
+
+def test_another_value_than_a_storage_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"storage must be an Optuna storage, a URL, .* but got"):
+        search_in_memory(FakeEncoder(), tmp_path, storage=tmp_path / "study.log")
