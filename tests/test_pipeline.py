@@ -25,11 +25,11 @@ def test_a_dev_set_of_ones_own_drops_the_pipelines_test_set() -> None:
     [
         ("nope", [], "unknown pipeline 'nope'; known: finetune, paper, quickstart"),
         ("paper", ["seed"], "--set seed: write key=value"),
-        ("paper", ["candidates.n_sentences=many"], "candidates.n_sentences: Input should be"),
-        ("paper", ["no_such=1"], "no_such: Extra inputs are not permitted"),
+        ("paper", ["candidates.n_sentences=many"], "candidates.n_sentences must be an integer"),
+        ("paper", ["no_such=1"], "unknown setting 'no_such'"),
         ("paper", ["seed=[1"], "--set seed=[1 is not YAML"),
         ("paper", ["seed.deep=1"], "'seed' holds no settings"),
-        ("paper", ["strategy=guess"], "strategy: 'guess' is not race or exhaustive"),
+        ("paper", ["strategy=guess"], "strategy must be race or exhaustive but got 'guess'"),
         ("none.yaml", [], "cannot read pipeline none.yaml"),
     ],
 )

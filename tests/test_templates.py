@@ -84,7 +84,7 @@ def test_own_template_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"demonstration": "{text}{word}"}, "query: Field required"),
+        ({"demonstration": "{text}{word}"}, "query is missing"),
         ({"query": "no place"}, "'query' needs {text} exactly once, it has 0"),
         (
             {"query": "{text}", "demonstration": "{text}{word}"},
@@ -94,8 +94,8 @@ def test_own_template_is_read_from_a_file(tmp_path: Path) -> None:
             {"query": "{demonstrations}{text}", "demonstration": "{text}"},
             "'demonstration' needs {word} exactly once, it has 0",
         ),
-        ({"query": "{text}", "pooling": "first"}, "pooling: Input should be 'last' or 'mean'"),
-        ({"query": "{text}", "colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"query": "{text}", "pooling": "first"}, "pooling must be last or mean but got 'first'"),
+        ({"query": "{text}", "colour": "red"}, "unknown field 'colour'"),
     ],
 )
 def test_malformed_file_names_what_is_missing(

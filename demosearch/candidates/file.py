@@ -96,7 +96,7 @@ def _from_json(line: str, place: str) -> Candidate:
     try:
         return Candidate.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"{place}: {first_error(error)}") from error
+        raise UserError(first_error(error, f"{place}: ", noun="field")) from error
 
 
 def _from_reference(line: str, place: str) -> Candidate | None:
@@ -116,4 +116,4 @@ def _from_reference(line: str, place: str) -> Candidate | None:
     try:
         return Candidate(sentence=match[1], word=match[2], source=REFERENCE_SOURCE)
     except ValidationError as error:
-        raise UserError(f"{place}: {first_error(error)}") from error
+        raise UserError(first_error(error, f"{place}: ", noun="field")) from error

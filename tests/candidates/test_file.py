@@ -38,14 +38,14 @@ def test_the_reference_format_is_read(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "holds no candidate"),
-        ('{"sentence": "a."}\n', "line 1: word: Field required"),
+        ('{"sentence": "a."}\n', "line 1: word is missing"),
         ('{"sentence": "a.", "word": "b"}\n{"sentence"\n', "line 2 is not JSON"),
         ('{"sentence": "a \\" b", "word": "b"}\n', "line 1: sentence holds a double quote"),
         ('{"sentence": "a </s> b", "word": "b"}\n', "line 1: sentence holds </s>"),
         ('{"sentence": "a b", "word": "<|im_end|>"}\n', "line 1: word holds <|im_end|>"),
         ("just words\n", "line 1: neither a JSON object nor a template"),
         (LINE.replace("This", "X", 1) + "\n", "line 1: the template does not hold exactly one"),
-        ('{"sentence": 3, "word": "b"}\n', "line 1: sentence: Input should be a valid string"),
+        ('{"sentence": 3, "word": "b"}\n', "line 1: sentence must be a string but got 3"),
     ],
 )
 def test_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:
