@@ -136,7 +136,9 @@ class DemonstrationsFile(StrictRecord):
         try:
             file = cls.model_validate(value)
         except ValidationError as error:
-            raise UserError(f"demonstrations file {path}: {first_error(error)}") from error
+            raise UserError(
+                first_error(error, f"demonstrations file {path}: ", noun="field")
+            ) from error
         if file.postprocess is not None:
             file._mean = _read_mean(arrays_path(path), file.postprocess)
         return file

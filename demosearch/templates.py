@@ -221,7 +221,7 @@ def read_template(path: str | Path) -> Template:
     try:
         file = TemplateFile.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"template {path}: {first_error(error)}") from error
+        raise UserError(first_error(error, f"template {path}: ", noun="field")) from error
     # A custom template has to say where the demonstrations go; leaving it out is likely a mistake.
     if file.demonstration and DEMONSTRATIONS not in file.query:
         raise UserError(f"template {path}: 'query' must contain {DEMONSTRATIONS} before {TEXT}")

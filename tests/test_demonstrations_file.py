@@ -40,9 +40,9 @@ def delete(value: dict[str, Any], *path: str | int) -> None:
     ("path", "message"),
     [
         (("format",), "format must be 'demosearch.demonstrations/1' but got None"),
-        (("model",), "model: Field required"),
-        (("dev", "spearman"), "dev.spearman: Field required"),
-        (("prompts", 0, "query"), "prompts.0.query: Field required"),
+        (("model",), "model is missing"),
+        (("dev", "spearman"), "dev.spearman is missing"),
+        (("prompts", 0, "query"), "prompts.0.query is missing"),
     ],
 )
 def test_a_missing_field_is_named(

@@ -86,7 +86,7 @@ def test_a_custom_template_is_read_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"demonstration": "{text}{word}"}, "query: Field required"),
+        ({"demonstration": "{text}{word}"}, "query is missing"),
         ({"query": "no text"}, "'query' must contain {text} exactly once but contains it 0 times"),
         (
             {"query": "{text}", "demonstration": "{text}{word}"},
@@ -96,8 +96,8 @@ def test_a_custom_template_is_read_from_a_file(tmp_path: Path) -> None:
             {"query": "{demonstrations}{text}", "demonstration": "{text}"},
             "'demonstration' must contain {word} exactly once but contains it 0 times",
         ),
-        ({"query": "{text}", "pooling": "first"}, "pooling: Input should be 'last' or 'mean'"),
-        ({"query": "{text}", "colour": "red"}, "colour: Extra inputs are not permitted"),
+        ({"query": "{text}", "pooling": "first"}, "pooling must be last or mean but got 'first'"),
+        ({"query": "{text}", "colour": "red"}, "unknown field 'colour'"),
     ],
 )
 def test_an_error_of_a_template_file_names_the_field(

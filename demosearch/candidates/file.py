@@ -97,7 +97,7 @@ def _from_json(line: str, location: str) -> Candidate:
     try:
         return Candidate.model_validate(value)
     except ValidationError as error:
-        raise UserError(f"{location}: {first_error(error)}") from error
+        raise UserError(first_error(error, f"{location}: ", noun="field")) from error
 
 
 def _from_reference(line: str, location: str) -> Candidate | None:
@@ -117,4 +117,4 @@ def _from_reference(line: str, location: str) -> Candidate | None:
     try:
         return Candidate(sentence=match[1], word=match[2], source=REFERENCE_SOURCE)
     except ValidationError as error:
-        raise UserError(f"{location}: {first_error(error)}") from error
+        raise UserError(first_error(error, f"{location}: ", noun="field")) from error

@@ -147,7 +147,7 @@ class Evaluation:
         try:
             result = Result.model_validate(read_json(path, "result"))
         except ValidationError as error:
-            raise UserError(f"result {path}: {first_error(error)}") from error
+            raise UserError(first_error(error, f"result {path}: ", noun="field")) from error
         beside = path.with_suffix(".npz")
         if not beside.is_file():
             return cls(result, {})

@@ -38,7 +38,7 @@ def test_the_format_of_the_reference_implementation_is_read(tmp_path: Path) -> N
     ("text", "message"),
     [
         ("", "contains no candidates"),
-        ('{"sentence": "a."}\n', "line 1: word: Field required"),
+        ('{"sentence": "a."}\n', "line 1: word is missing"),
         ('{"sentence": "a.", "word": "b"}\n{"sentence"\n', "line 2 is not JSON"),
         (
             '{"sentence": "a \\" b", "word": "b"}\n',
@@ -48,7 +48,7 @@ def test_the_format_of_the_reference_implementation_is_read(tmp_path: Path) -> N
         ('{"sentence": "a b", "word": "<|im_end|>"}\n', "line 1: word must not contain <|im_end|>"),
         ("just words\n", "line 1: must be a JSON object, or a template"),
         (LINE.replace("This", "X", 1) + "\n", "line 1: the template must contain exactly one"),
-        ('{"sentence": 3, "word": "b"}\n', "line 1: sentence: Input should be a valid string"),
+        ('{"sentence": 3, "word": "b"}\n', "line 1: sentence must be a string but got 3"),
     ],
 )
 def test_a_malformed_line_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -114,7 +114,7 @@ sys.exit(main(sys.argv[1:]))
         ("embed --model all-minilm-l6-v2 bad.csv --out v.npy", "is no decoder: it can be"),
         ("compare none.json --resamples 0", "--resamples 0: give at least 1"),
         ("compare none.json", "cannot read result none.json"),
-        ("compare old.json", "result old.json: system: Field required"),
+        ("compare old.json", "result old.json: system is missing"),
         ("finetune --model {model} --train none.csv --out a", "no training file"),
         ("finetune --model {model} --train bad.csv --out a --set r=1", "--set r"),
         (

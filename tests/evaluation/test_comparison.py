@@ -252,7 +252,7 @@ def test_published_averages_are_the_published_ones() -> None:
 
 def test_a_file_that_is_no_result_is_named(tmp_path: Path, files: list[Path]) -> None:
     (tmp_path / "x.json").write_text("{}")
-    with pytest.raises(UserError, match=r"result .*x.json: system: Field required"):
+    with pytest.raises(UserError, match=r"result .*x.json: system is missing"):
         compare([tmp_path / "x.json"])
     (tmp_path / "x.json").write_text("no")
     with pytest.raises(UserError, match=r"x.json is not JSON"):
