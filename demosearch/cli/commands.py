@@ -491,7 +491,8 @@ def _system(arguments: Namespace) -> Embedder | Baseline:
         return _embedder(arguments)
     source = resolve(arguments.model, baselines=True)
 
-    from demosearch.evaluation.baselines import Kind, Method, kind_of, open_baseline
+    from demosearch.evaluation.baselines import Method, open_baseline
+    from demosearch.evaluation.kinds import Kind, kind_of
 
     kind = kind_of(source)
     if kind is Kind.DECODER:

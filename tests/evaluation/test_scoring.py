@@ -333,7 +333,7 @@ def test_the_same_folder_with_another_setting_is_another_system(
     folder = tmp_path / "student"
     save_tiny_encoder("bert", tmp_path / "bert")
     made = open_baseline(str(tmp_path / "bert"), method="mean", device="cpu")
-    made.student.save_pretrained(str(folder))
+    made.model.save_pretrained(str(folder))
     tasks = find_tasks("sts12")
     data = read_tasks(tasks, senteval)
     found = []
