@@ -124,7 +124,7 @@ sys.exit(main(sys.argv[1:]))
             "embed --model all-minilm-l6-v2 bad.csv --out v.npy",
             "is not a decoder-only model; it can only be used",
         ),
-        ("compare none.json --resamples 0", "--resamples 0: give at least 1"),
+        ("compare none.json --resamples 0", "--resamples must be a positive integer but got 0"),
         ("compare none.json", "cannot read result none.json"),
         ("compare old.json", "result old.json: system: Field required"),
         ("finetune --model {model} --train none.csv --out a", "no training file"),
