@@ -16,14 +16,14 @@ from demosearch._common.versions import versions
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.evaluation.cache import EvaluationCache
+from demosearch.evaluation.classifiers import Labeled
 from demosearch.evaluation.probe import (
     FOLDS,
     Classifier,
-    Labeled,
     Probed,
     probe_by_dev,
     probe_by_folds,
-    probe_every_part,
+    probe_every_fold,
 )
 from demosearch.evaluation.result import Details, Evaluation, Result, SystemRecord, TaskResult
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
@@ -212,7 +212,7 @@ def _probe(
 
     train = labeled(task.train)
     if task.test is None:
-        return probe_every_part(train, task.classes, classifier, progress.advance)
+        return probe_every_fold(train, task.classes, classifier, progress.advance)
     test = labeled(task.test)
     if task.dev is None:
         probed = probe_by_folds(train, test, task.classes, classifier)
