@@ -107,7 +107,7 @@ def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[n
     )
     if row.mean is not None:
         states = states - row.mean
-    first, second = pair_encoder.pairs.places(texts)
+    first, second = pair_encoder.pairs.sentence_rows(texts)
     return cosine(states[first], states[second])
 
 

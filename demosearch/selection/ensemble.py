@@ -130,7 +130,7 @@ def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
 
 
 def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> None:
-    sides = pair_encoder.pairs.places(pair_encoder.pairs.sentences())
+    sides = pair_encoder.pairs.sentence_rows(pair_encoder.pairs.sentences())
     loaded = [np.load(each, allow_pickle=False) for each in states]
     # (prompts, pairs, width) of either side.
     ones, twos = (np.stack([each["states"][rows] for each in loaded]) for rows in sides)

@@ -102,7 +102,7 @@ class PairEncoder:
         """
         texts = self.pairs.sentences(indices)
         wanted = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(texts, prompt, wanted, *self.pairs.places(texts, indices))
+        return self.encoder.compare(texts, prompt, wanted, *self.pairs.sentence_rows(texts, indices))
 
     def similarities_under(
         self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
@@ -123,7 +123,7 @@ class PairEncoder:
         states = self.embeddings(texts, prompts)
         if mean is not None:
             states = states - mean
-        first, second = self.pairs.places(texts)
+        first, second = self.pairs.sentence_rows(texts)
         return cosine(states[first], states[second])
 
     def key(self, prompts: Sequence[Prompt], *more: str) -> str:

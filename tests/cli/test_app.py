@@ -114,10 +114,10 @@ sys.exit(main(sys.argv[1:]))
         ("embed --model {model} bad.csv --out v.txt", "must be .npy or .parquet"),
         ("embed bad.csv --out v.npy", "give --model or --demonstrations"),
         ("embed --demonstrations old.json bad.csv --out v.npy", "format is 'demosearch.demon"),
-        ("evaluate --model {model} --tasks glue", "unknown task 'glue'"),
+        ("evaluate --model {model} --tasks glue", "--tasks must be one of sts, transfer, full"),
         ("evaluate --model {model} --data none", "no such folder"),
         ("evaluate --model {model} --tasks few.csv", "1 pairs; at least 10 are needed"),
-        ("evaluate --model {model} --tasks stsb", "give the SentEval data folder by --data"),
+        ("evaluate --model {model} --tasks stsb", "require a SentEval data folder; set --data"),
         ("evaluate --model {model} --tasks dev.csv --out r.txt", "a result file ends in .json"),
         ("evaluate --model nope --tasks dev.csv", "unknown model 'nope'"),
         (
