@@ -1,8 +1,8 @@
 """Fine-tuning on a small machine: the plain prompt, and on top of the best demonstration.
 
-    python benchmarks/finetuning.py best.json --train nli_triplets.csv [--data ../shared/data]
+    python benchmarks/finetuning.py best.json --train nli_triplets.csv [--data DATA]
 
-Trains both on the same rows with the same schedule, 200 pairs of STS-B dev choosing among the steps,
+The data folder defaults to the environment variable DEMOSEARCH_DATA. Trains both on the same rows with the same schedule, 200 pairs of STS-B dev choosing among the steps,
 and evaluates before and after on STS-B dev and test as SentEval has them. Gains come with 95% intervals
 by paired bootstrap over the pairs. It can be killed and started again: what is whole stays in --out.
 """
@@ -13,7 +13,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from measure import spread
+from measure import add_data_option, spread
 
 from demosearch.cli.app import main as demosearch
 from demosearch.datasets import Split, read_pairs
@@ -30,7 +30,7 @@ def main() -> None:
     parser.add_argument(
         "--train", type=Path, required=True, help="triplets, as `finetune` takes them"
     )
-    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    add_data_option(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--steps", type=int, default=48, help="of 16 rows each")
     parser.add_argument("--precision", default="fp32")
@@ -68,20 +68,20 @@ def main() -> None:
         run(["compare", *files[start:], "--table", "markdown"])
 
 
-def dev_pairs(data: Path, out: Path) -> Path:
+def dev_pairs(data: str, out: Path) -> Path:
     """Write pairs of STS-B dev, spread over the gold scores, and return their file."""
     path = out / "dev.csv"
     if not path.exists():
-        dev = spread(read_pairs("stsb", Split.DEV, str(data)), DEV_PAIRS)
+        dev = spread(read_pairs("stsb", Split.DEV, data), DEV_PAIRS)
         table = {"sentence1": dev.sentences1, "sentence2": dev.sentences2, "score": dev.scores}
         pd.DataFrame(table).to_csv(path, index=False)
     return path
 
 
-def evaluate(out: Path, how: list[str], data: Path) -> None:
+def evaluate(out: Path, how: list[str], data: str) -> None:
     """Evaluate on STS-B dev and test, with what intervals are computed from."""
     if not out.exists():
-        tasks = ["--data", str(data / "senteval"), "--tasks", "stsb-dev,stsb"]
+        tasks = ["--data", str(Path(data) / "senteval"), "--tasks", "stsb-dev,stsb"]
         run(["evaluate", *how, *tasks, "--details", "--out", str(out)])
 
 

@@ -1,6 +1,6 @@
 """Replays strategies of searching on recorded cosines: what each costs, and how much it loses.
 
-    python benchmarks/race.py [--data ../shared/data] [--seeds 200] [--candidates 300] [--layers auto]
+    python benchmarks/race.py [--data DATA] [--seeds 200] [--candidates 300] [--layers auto]
 
 A strategy is a function below; to try a new one, write it and put it into STRATEGIES. It is given the
 cosines of all candidates, may look at any of them, and says which candidate it takes and how many
@@ -22,7 +22,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from measure import show
+from measure import add_data_option, show
 from numpy.typing import NDArray
 from recorded import Recorded
 from scipy import stats
@@ -274,7 +274,7 @@ def main() -> None:
     here = Path(__file__).parent
     parser.add_argument("--recorded", type=Path, default=here / "recorded" / "smollm2-135m.npz")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", default="../shared/data")
+    add_data_option(parser)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--candidates", type=int, help="so many virtual ones")
     parser.add_argument("--layers", choices=["last", "auto"], default="last")

@@ -1,8 +1,8 @@
 """What each step of a search is worth on STS-B dev and test, and what it costs a sentence.
 
-    python benchmarks/steps.py layer.json template.json two.json ensemble.json --data ../shared/data
+    python benchmarks/steps.py layer.json template.json two.json ensemble.json [--data DATA]
 
-Every file is what a search wrote that was allowed one step more than the one before it. A file with
+The data folder defaults to the environment variable DEMOSEARCH_DATA. Every file is what a search wrote that was allowed one step more than the one before it. A file with
 several prompts is a row for every number of them, in the order in which they joined, and one for
 centering. The first row is the prompt without demonstration at the last layer; a gain is over the row
 before, with its 95% interval by paired bootstrap over the pairs. It can be killed and started again:
@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import kept, machine, median, medians, scored, show, spread
+from measure import add_data_option, kept, machine, median, medians, scored, show, spread
 from numpy.typing import NDArray
 
 from demosearch import Embedder, Encoder, Prompt
@@ -51,7 +51,7 @@ def main() -> None:
     """Encode what is not kept yet, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", nargs="+", type=Path)
-    parser.add_argument("--data", default="../shared/data")
+    add_data_option(parser)
     parser.add_argument("--sentences", type=int, default=100, help="to time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("runs/steps"))

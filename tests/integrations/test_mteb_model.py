@@ -37,7 +37,7 @@ def test_mteb_s_score_of_an_embedder_equals_scipy_s(
     )
 
 
-def test_prompt_mismatch_is_another_model(tiny: Callable[[str], Path]) -> None:
+def test_another_prompt_has_another_revision(tiny: Callable[[str], Path]) -> None:
     models = [
         MtebModel(
             Embedder.without_demonstrations(
