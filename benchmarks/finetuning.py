@@ -11,11 +11,10 @@ Re-run the command to resume: complete results are kept in --out.
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 import pandas as pd
-from measure import spread
+from measure import add_data_option, spread
 
 from demosearch.cli.app import main as demosearch
 from demosearch.datasets import Split, read_pairs
@@ -30,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", type=Path)
     parser.add_argument("--train", type=Path, required=True, help="training file of `finetune`")
-    parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
+    add_data_option(parser)
     parser.add_argument("--out", type=Path, default=Path("runs/finetuning"))
     parser.add_argument("--steps", type=int, default=48, help="number of steps of 16 rows")
     parser.add_argument("--precision", default="fp32")
@@ -70,7 +69,7 @@ def main() -> None:
         run(["compare", *files[start:], "--table", "markdown"])
 
 
-def dev_pairs(data: str | None, out: Path) -> Path:
+def dev_pairs(data: str, out: Path) -> Path:
     """Write pairs of STS-B dev that cover the range of gold scores, and return their file."""
     path = out / "dev.csv"
     if not path.exists():
@@ -80,11 +79,10 @@ def dev_pairs(data: str | None, out: Path) -> Path:
     return path
 
 
-def evaluate(out: Path, options: list[str], data: str | None) -> None:
+def evaluate(out: Path, options: list[str], data: str) -> None:
     """Evaluate on STS-B dev and test, with the details from which intervals are computed."""
     if not out.exists():
-        senteval = ["--data", str(Path(data) / "senteval")] if data else []
-        tasks = [*senteval, "--tasks", "stsb-dev,stsb"]
+        tasks = ["--data", str(Path(data) / "senteval"), "--tasks", "stsb-dev,stsb"]
         run(["evaluate", *options, *tasks, "--details", "--out", str(out)])
 
 

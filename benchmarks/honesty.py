@@ -1,11 +1,12 @@
-"""How far the reported gains are from the truth: as measured, and corrected for the choice.
+"""Bias and error of reported gains: as measured, and corrected for the selection.
 
-    python benchmarks/honesty.py [--data ../shared/data] [--seeds 50] [--pairs 100 300 750]
+    python benchmarks/honesty.py [--data DATA] [--seeds 50] [--pairs 100 300 750]
 
-Some pairs of the recorded dev set choose the best of the recorded candidates and layers, as a search
-does, and report its gain over the prompt without demonstration; the pairs that are left say what it is
-worth, as they had no part in the choice. A bias is the mean over the seeds of what is reported less that,
-an error its mean size. The pairs that are left err, too, so no error can be zero.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. A sample of the recorded dev pairs
+chooses the best of the recorded candidates and layers, as a search does, and its gain over the baseline is
+reported. The remaining pairs, which took no part in the selection, measure the true gain. The bias is the
+mean over the seeds of the reported minus the true gain, and the error is the mean absolute difference. The
+true gain is measured on a finite number of pairs, so that no error can be zero.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from measure import part, show
+from measure import add_data_option, part, show
 from numpy.typing import NDArray
 from recorded import Recorded
 
@@ -28,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recorded", type=Path, default=Path(__file__).parent / "recorded")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", default="../shared/data")
+    add_data_option(parser)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--pairs", type=int, nargs="+", default=[100, 300, 750])
     arguments = parser.parse_args()
@@ -39,14 +40,17 @@ def main() -> None:
     baseline = recorded.baseline[-1].astype(np.float32)
     rows = []
     for number in arguments.pairs:
-        found = np.array(
+        gains = np.array(
             [reported(systems, baseline, dev, number, seed) for seed in range(arguments.seeds)]
         )
-        truth = found[:, 0]
+        truth = gains[:, 0]
         cells = [
             cell
-            for each in found[:, 1:].T
-            for cell in (f"{np.mean(each - truth):+.2f}", f"{np.mean(abs(each - truth)):.2f}")
+            for estimate in gains[:, 1:].T
+            for cell in (
+                f"{np.mean(estimate - truth):+.2f}",
+                f"{np.mean(abs(estimate - truth)):.2f}",
+            )
         ]
         rows.append([number, f"{truth.mean():.2f}", *cells])
     print(f"{len(systems)} candidates and layers, {arguments.seeds} seeds\n")
@@ -57,16 +61,16 @@ def main() -> None:
 def reported(
     systems: NDArray[np.float32], baseline: NDArray[np.float32], dev: Pairs, number: int, seed: int
 ) -> tuple[float, float, float]:
-    """Return the true gain of what some pairs choose, their gain of it, and the corrected one."""
+    """Return the true gain of the selection, the measured gain, and the corrected gain."""
     order = np.random.default_rng(seed).permutation(len(dev))
-    chosen, left = order[:number], order[number:]
+    chosen, remaining = order[:number], order[number:]
     objective = Objective(part(dev, chosen), seed=seed)
     seen = systems[:, chosen]
     best = int(np.argmax(objective.score(seen)))
     gain = float(objective.score(seen[best]) - objective.score(baseline[chosen]))
     corrected, _ = objective.split_estimate(objective.best_of(seen), baseline[chosen])
-    scores = part(dev, left).scores
-    truth = spearman(systems[best, left], scores) - spearman(baseline[left], scores)
+    scores = part(dev, remaining).scores
+    truth = spearman(systems[best, remaining], scores) - spearman(baseline[remaining], scores)
     return truth, gain, corrected
 
 

@@ -1,7 +1,8 @@
-"""What the benchmarks share: medians, gains, a table, the machine in words, kept arrays, parts of pairs."""
+"""Helpers of the benchmarks: medians, gains, tables, a description of the machine, stored arrays, pairs."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import statistics
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from demosearch import Encoder, Prompt
 from demosearch._common.files import atomic_write
 from demosearch.datasets import Pairs
+from demosearch.datasets.sources import DATA_VARIABLE, HUB
 from demosearch.demonstration import Demonstration
 from demosearch.encoder.batching import shared_prefix
 from demosearch.encoder.tokens import PromptTokenizer
@@ -28,8 +30,27 @@ PROMPT = Prompt(
 )
 
 
+def add_data_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--data`; its default is the environment variable DEMOSEARCH_DATA."""
+    parser.add_argument(
+        "--data",
+        # argparse checks a default that is a text, too.
+        default=os.environ.get(DATA_VARIABLE, ""),
+        type=_data_folder,
+        help=f"data folder; default: the environment variable {DATA_VARIABLE}",
+    )
+
+
+def _data_folder(value: str) -> str:
+    if value != HUB and not (value and Path(value).is_dir()):
+        raise argparse.ArgumentTypeError(
+            f"must be an existing data folder but got '{value}'; use --data or set {DATA_VARIABLE}"
+        )
+    return value
+
+
 def medians(sides: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Return the seconds of each side's runs, the sides taking turns so that noise meets all."""
+    """Return the seconds of each side's runs; the sides take turns, so that noise affects all of them."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, run in sides.items():
@@ -70,9 +91,9 @@ def machine() -> str:
 
 
 def product_rate(model: torch.nn.Module, tokens: int, repeats: int = 5) -> float:
-    """Return the rate of one pass's matrix products alone, in FLOP/s: the arithmetic floor.
+    """Return the rate of the matrix products of one forward pass alone, in FLOP/s.
 
-    Every linear layer multiplies as many rows as a batch has tokens, in the model's own type.
+    Each linear layer multiplies one row per token of a batch, in the model's own type.
     """
     layers = [each for each in model.modules() if isinstance(each, torch.nn.Linear)]
     shapes = {(each.in_features, each.out_features, each.weight.dtype) for each in layers}
@@ -88,7 +109,7 @@ def product_rate(model: torch.nn.Module, tokens: int, repeats: int = 5) -> float
         for shape, number in count.items():
             width, height, dtype = shape
             rows = torch.randn(tokens, width, device=device).to(dtype)
-            # As many different weights as the model has, so that none is in the cache already.
+            # As many different weights as the model has, so that none is in the processor's cache.
             weights = [
                 torch.randn(height, width, device=device).to(dtype) for _ in range(min(number, 16))
             ]
@@ -107,11 +128,11 @@ def product_rate(model: torch.nn.Module, tokens: int, repeats: int = 5) -> float
 def arithmetic_floor(
     encoder: Encoder, texts: Sequence[str], prompt: Prompt
 ) -> tuple[int, float, float]:
-    """Return the least that encoding texts takes.
+    """Return the minimum time of encoding texts.
 
     Returns:
-        The tokens behind the shared prefix over the distinct sentences, the rate of the model's
-        matrix products alone in FLOP/s, and the seconds that the tokens take at that rate.
+        The number of tokens after the shared prefix in all distinct sentences, the rate of the model's
+        matrix products alone in FLOP/s, and the seconds that these tokens take at that rate.
     """
     distinct = list(dict.fromkeys(prompt.prepare(text) for text in texts))
     rows = PromptTokenizer(encoder.tokenizer, encoder.max_tokens)(distinct, prompt)
@@ -125,16 +146,16 @@ def arithmetic_floor(
 
 
 def kept(path: Path, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return an array from a file, which is made first where it is not there."""
+    """Return the array in a file; if the file is missing, compute and write it first."""
     if not path.exists():
-        made = make()
+        array = make()
         with atomic_write(path, "wb") as file:
-            np.save(file, made)
+            np.save(file, array)
     return np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
 
 
 def part(pairs: Pairs, rows: Sequence[int] | NDArray[np.intp]) -> Pairs:
-    """Return some of the pairs."""
+    """Return the pairs with these indices."""
     return Pairs(
         pairs.name,
         tuple(pairs.sentences1[row] for row in rows),
@@ -155,7 +176,7 @@ def spread(pairs: Pairs, number: int) -> Pairs:
 
 
 def scored(ours: NDArray[np.float32], plain: NDArray[np.float32], pairs: Pairs) -> tuple[str, str]:
-    """Return a score and its gain over another with the interval, as text."""
+    """Return a score, and its gain over another one with the 95% interval, as text."""
     gold = np.array(pairs.scores)
     score = float(rank_correlation(ours, gold))
     if np.array_equal(ours, plain):

@@ -21,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from measure import gold_order, show
+from measure import add_data_option, gold_order, show
 from numpy.typing import NDArray
 from recorded import Recorded
 from scipy import stats
@@ -273,7 +273,7 @@ def main() -> None:
     here = Path(__file__).parent
     parser.add_argument("--recorded", type=Path, default=here / "recorded" / "smollm2-135m.npz")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", help="default: DEMOSEARCH_DATA")
+    add_data_option(parser)
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--candidates", type=int, help="number of virtual candidates")
     parser.add_argument("--layers", choices=["last", "auto"], default="last")

@@ -1,11 +1,12 @@
-"""Record what every candidate makes of every dev pair, so that strategies can be replayed in seconds.
+"""Record the cosines of all candidates on all dev pairs, so that strategies can be replayed in seconds.
 
-    python benchmarks/record.py candidates.jsonl --data ../shared/data [--number 100] [--share 1/2]
+    python benchmarks/record.py candidates.jsonl [--data DATA] [--number 100] [--share 1/2]
 
-Scores candidates exhaustively at the last layers, which takes hours on two cores: it may be killed and
-started again, and several shares may run side by side into one folder. What is recorded is cosines
-(float16), ids and the numbers that are known of a candidate before any search: no text, no gold score.
-Once all are there, they are put together in --out, which `recorded.py` reads.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. Candidates are scored exhaustively at
+the last layers, which takes hours on two cores. Re-run the command to resume; several shares may run at the
+same time with the same folder. The record contains cosines (float16), ids and the candidates' quality
+scores, but no text and no gold score. When all candidates are recorded, they are joined in --out, which
+`recorded.py` reads.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from measure import add_data_option
 from recorded import FEATURES, Recorded
 
 from demosearch import Encoder, Prompt
@@ -29,16 +31,20 @@ from demosearch.selection.pair_encoder import PairEncoder
 
 
 def main() -> None:
-    """Record, and put together what is there."""
+    """Record the candidates of a share, and join all of them if they are complete."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("candidates", type=Path)
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--dev", default="stsb")
-    parser.add_argument("--data", default="../shared/data")
-    parser.add_argument("--number", type=int, default=100, help="candidates, drawn by --seed")
+    add_data_option(parser)
+    parser.add_argument(
+        "--number", type=int, default=100, help="number of candidates, sampled with --seed"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--last-layers", type=int, default=4)
-    parser.add_argument("--share", default="1/1", help="K/N: every Nth candidate, from the Kth")
+    parser.add_argument(
+        "--share", default="1/1", help="K/N: every Nth candidate, starting at the Kth"
+    )
     parser.add_argument("--folder", type=Path, default=Path("runs/record"))
     parser.add_argument("--out", type=Path, default=Path("benchmarks/recorded/smollm2-135m.npz"))
     arguments = parser.parse_args()
@@ -49,34 +55,35 @@ def main() -> None:
     share, shares = map(int, arguments.share.split("/"))
     everything = (None, *kept)
     waiting = [
-        one
-        for one in everything[share - 1 :: shares]
-        if not recorded_at(arguments.folder, one).exists()
+        candidate
+        for candidate in everything[share - 1 :: shares]
+        if not path_of(arguments.folder, candidate).exists()
     ]
     if waiting:
         encoder = Encoder.load(arguments.model)
         layers = list(range(encoder.layers + 1))[-arguments.last_layers :]
         with bar("recording", len(waiting), show=True) as progress:
-            for one in waiting:
-                record(encoder, pairs, one, layers, recorded_at(arguments.folder, one))
+            for candidate in waiting:
+                path = path_of(arguments.folder, candidate)
+                record(encoder, pairs, candidate, layers, path)
                 progress.advance(1)
-    if all(recorded_at(arguments.folder, one).exists() for one in everything):
-        together(arguments.folder, kept, pairs).save(arguments.out)
+    if all(path_of(arguments.folder, candidate).exists() for candidate in everything):
+        joined(arguments.folder, kept, pairs).save(arguments.out)
         print(f"recorded: {arguments.out}")
 
 
 def sample(candidates: list[Candidate], number: int, seed: int) -> list[Candidate]:
-    """Return so many candidates in a random order, of every source its part of the whole."""
-    table = pd.DataFrame({"source": [one.source for one in candidates]})
-    part = min(1.0, number / len(candidates))
-    drawn = table.groupby("source").sample(frac=part, random_state=seed)
-    return [candidates[row] for row in drawn.sample(frac=1, random_state=seed).index]
+    """Return a random sample of candidates in random order, with the same share of each source."""
+    table = pd.DataFrame({"source": [candidate.source for candidate in candidates]})
+    share = min(1.0, number / len(candidates))
+    sampled = table.groupby("source").sample(frac=share, random_state=seed)
+    return [candidates[row] for row in sampled.sample(frac=1, random_state=seed).index]
 
 
 def record(
     encoder: Encoder, pairs: Pairs, candidate: Candidate | None, layers: list[int], path: Path
 ) -> None:
-    """Write the cosines of all pairs at all layers, float16 (layers, pairs), and what they took."""
+    """Write the cosines of all pairs at all layers, float16 (layers, pairs), and the seconds."""
     started = time.monotonic()
     prompt = Prompt(demonstrations=() if candidate is None else (candidate,))
     cosines = PairEncoder(encoder, pairs).similarities(prompt, layers=layers)
@@ -89,24 +96,24 @@ def record(
         )
 
 
-def recorded_at(folder: Path, candidate: Candidate | None) -> Path:
-    """Return where a candidate's cosines are kept; None is the prompt without demonstration."""
+def path_of(folder: Path, candidate: Candidate | None) -> Path:
+    """Return the file of a candidate's cosines; None means the baseline."""
     return folder / f"{candidate.id if candidate else BASELINE}.npz"
 
 
-def together(folder: Path, kept: list[Candidate], pairs: Pairs) -> Recorded:
-    """Return all that was recorded as one value."""
-    files = [np.load(recorded_at(folder, one), allow_pickle=False) for one in (None, *kept)]
-    table = pd.DataFrame([one.model_dump() for one in kept])
+def joined(folder: Path, kept: list[Candidate], pairs: Pairs) -> Recorded:
+    """Return the records of all candidates as one value."""
+    files = [np.load(path_of(folder, candidate), allow_pickle=False) for candidate in (None, *kept)]
+    table = pd.DataFrame([candidate.model_dump() for candidate in kept])
     return Recorded(
         dev_sha256=pairs.sha256,
         layers=files[0]["layers"],
         baseline=files[0]["cosines"],
-        cosines=np.stack([each["cosines"] for each in files[1:]]),
-        ids=np.array([one.id for one in kept]),
-        sources=np.array([one.source for one in kept]),
+        cosines=np.stack([file["cosines"] for file in files[1:]]),
+        ids=np.array([candidate.id for candidate in kept]),
+        sources=np.array([candidate.source for candidate in kept]),
         features=table.reindex(columns=FEATURES).astype(float).to_numpy(),
-        seconds=np.array([float(each["seconds"]) for each in files[1:]]),
+        seconds=np.array([float(file["seconds"]) for file in files[1:]]),
     )
 
 

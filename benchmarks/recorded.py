@@ -1,4 +1,4 @@
-"""Recorded cosines of candidates, written by `record.py`, for benchmarks that need no model."""
+"""Recorded cosines of candidates, which `record.py` writes, for benchmarks without a model."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from demosearch._common.files import atomic_write
 from demosearch.datasets import Pairs, Split, read_pairs
 
-# What is known of a candidate before any search.
+# Quality scores, which are known before a search.
 FEATURES = ("word_log_probability", "zipf", "words", "word_in_sentence", "agreement")
 
 
 @dataclass(frozen=True)
 class Recorded:
-    """What the candidates make of all dev pairs.
+    """The cosines of the dev pairs for all candidates.
 
     Attributes:
-        dev_sha256: of the dev pairs; their sentences and gold scores are read from where they are.
+        dev_sha256: hash of the dev pairs, whose sentences and gold scores are read from the data set.
         layers: indices into `hidden_states`, (layers,).
-        baseline: cosines without demonstration, float16 (layers, pairs).
+        baseline: cosines without demonstrations, float16 (layers, pairs).
         cosines: float16 (candidates, layers, pairs).
         ids: the candidates' ids, (candidates,).
         sources: the candidates' sources, (candidates,).
-        features: float (candidates, len(FEATURES)); nan where not known.
-        seconds: that recording took, (candidates,).
+        features: float (candidates, len(FEATURES)); nan where unknown.
+        seconds: duration of recording, (candidates,).
     """
 
     dev_sha256: str
@@ -40,28 +40,28 @@ class Recorded:
     seconds: NDArray[np.float64]
 
     def save(self, path: Path) -> None:
-        """Write everything to one compressed file."""
+        """Write the record to a compressed file."""
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
             np.savez_compressed(
-                file, **{each.name: getattr(self, each.name) for each in fields(self)}
+                file, **{field.name: getattr(self, field.name) for field in fields(self)}
             )
 
     @classmethod
     def load(cls, path: Path) -> Recorded:
         """Read what `save` wrote."""
         with np.load(path, allow_pickle=False) as file:
-            found = {each.name: file[each.name] for each in fields(cls)}
-        found["dev_sha256"] = str(found["dev_sha256"])
-        return cls(**found)
+            values = {field.name: file[field.name] for field in fields(cls)}
+        values["dev_sha256"] = str(values["dev_sha256"])
+        return cls(**values)
 
-    def pairs(self, dev: str, data: str | None) -> Pairs:
-        """Return the dev pairs these cosines are of.
+    def pairs(self, dev: str, data: str) -> Pairs:
+        """Return the dev pairs of these cosines.
 
         Raises:
-            SystemExit: the pairs found are others.
+            SystemExit: the data set contains other pairs.
         """
         pairs = read_pairs(dev, Split.DEV, data)
         if pairs.sha256 != self.dev_sha256:
-            raise SystemExit(f"{dev} holds other pairs than those recorded")
+            raise SystemExit(f"{dev} must contain the recorded pairs but contains other pairs")
         return pairs

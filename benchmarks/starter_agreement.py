@@ -1,10 +1,11 @@
-"""How well candidates' scores on the starter pairs agree with their scores on STS-B dev.
+"""Agreement between candidates' scores on the starter pairs and on STS-B dev.
 
-    python benchmarks/starter_agreement.py --data ../shared/data [--candidates 32] [--pairs 1500]
+    python benchmarks/starter_agreement.py [--data DATA] [--candidates 32] [--pairs 1500]
 
-Scores the same candidates on both sets with the same model and prints Spearman's and Kendall's rank
-correlation over the candidates, and what the starter set's choice is worth on STS-B. It can be killed
-and started again: scores are kept in --folder.
+The data folder defaults to the environment variable DEMOSEARCH_DATA. The same candidates are scored on
+both sets with the same model. The output is Spearman's and Kendall's rank correlation over the candidates,
+and the scores on STS-B of the candidates that are best on the starter set. Re-run the command to resume:
+scores are stored in --folder.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 from pathlib import Path
 
 import pandas as pd
-from measure import spread
+from measure import add_data_option, spread
 from scipy import stats
 
 from demosearch import Encoder, search
@@ -22,12 +23,12 @@ from demosearch.datasets import Split, read_pairs
 
 
 def main() -> None:
-    """Run the comparison and print it."""
+    """Score the candidates, and print the agreement."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--data", default="../shared/data")
+    add_data_option(parser)
     parser.add_argument("--candidates", type=int, default=32)
-    parser.add_argument("--pairs", type=int, default=1500, help="stratified STS-B dev pairs")
+    parser.add_argument("--pairs", type=int, default=1500, help="number of STS-B dev pairs")
     parser.add_argument("--folder", type=Path, default=Path("runs/starter_agreement"))
     arguments = parser.parse_args()
 
@@ -56,11 +57,11 @@ def main() -> None:
     print(
         f"rank correlation (Kendall)         {stats.kendalltau(*both.T.to_numpy()).statistic:.2f}"
     )
-    print(f"STS-B: no demonstration            {baseline:.2f}")
+    print(f"STS-B: baseline                    {baseline:.2f}")
     print(f"STS-B: mean candidate              {both['stsb'].mean():.2f}")
-    print(f"STS-B: the starter set's choice    {chosen.iloc[0]:.2f}")
-    print(f"STS-B: mean of its first five      {chosen.iloc[:5].mean():.2f}")
-    print(f"STS-B: the best of all             {both['stsb'].max():.2f}")
+    print(f"STS-B: best on the starter set     {chosen.iloc[0]:.2f}")
+    print(f"STS-B: mean of the best five       {chosen.iloc[:5].mean():.2f}")
+    print(f"STS-B: best candidate              {both['stsb'].max():.2f}")
 
 
 if __name__ == "__main__":

@@ -12,14 +12,13 @@ command to resume: embeddings are kept in --folder.
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from measure import kept, machine, median, medians, scored, show, spread
+from measure import add_data_option, kept, machine, median, medians, scored, show, spread
 from numpy.typing import NDArray
 
 from demosearch import Embedder, Encoder, Prompt
@@ -52,7 +51,7 @@ def main() -> None:
     """Encode what is missing in --folder, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("demonstrations", nargs="+", type=Path)
-    parser.add_argument("--data", default=os.environ.get("DEMOSEARCH_DATA"))
+    add_data_option(parser)
     parser.add_argument("--sentences", type=int, default=100, help="number of sentences to time")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("runs/steps"))
@@ -110,7 +109,7 @@ def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[n
     )
     if row.mean is not None:
         states = states - row.mean
-    first, second = pair_encoder.pairs.places(texts)
+    first, second = pair_encoder.pairs.sentence_rows(texts)
     return cosine(states[first], states[second])
 
 

@@ -1,3 +1,3 @@
-"""Kept for existing imports: see `demosearch.integrations.mteb_model`."""
+"""For existing imports; see `demosearch.integrations.mteb_model`."""
 
 from demosearch.integrations.mteb_model import MtebModel as MtebModel

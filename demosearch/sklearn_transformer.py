@@ -1,3 +1,3 @@
-"""Kept for existing imports: see `demosearch.integrations.sklearn_transformer`."""
+"""For existing imports; see `demosearch.integrations.sklearn_transformer`."""
 
 from demosearch.integrations.sklearn_transformer import EmbeddingTransformer as EmbeddingTransformer

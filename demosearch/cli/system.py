@@ -10,7 +10,8 @@ from demosearch.cli import library
 from demosearch.cli.options import ModelOptions
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.evaluation.baselines import Kind, Method, kind_of
+from demosearch.evaluation.baselines import Method
+from demosearch.evaluation.kinds import Kind, kind_of
 from demosearch.finetune.training_record import prompt_mismatch
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions

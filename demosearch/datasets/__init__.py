@@ -1,4 +1,4 @@
-"""Sentence pairs and tasks, from a file, a SentEval folder, or the hub."""
+"""Sentence pairs and classification tasks from files, SentEval folders, or the hub."""
 
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.sources import Split, evaluation_sentences, read_pairs, read_sets

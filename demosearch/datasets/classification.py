@@ -1,4 +1,4 @@
-"""Labelled texts, or labelled pairs of texts."""
+"""Classification tasks: labeled texts, or labeled pairs of texts."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from functools import cached_property
 from demosearch._common.files import sha256
 from demosearch.errors import UserError
 
-# Ten folds need an example each.
-FEWEST_EXAMPLES = 10
+# Each of ten folds requires an example.
+MIN_EXAMPLES = 10
 
 
 @dataclass(frozen=True)
 class Examples:
-    """One part of a classification task.
+    """The examples of one split of a classification task.
 
     Attributes:
         texts: the texts.
-        labels: a class index each, from 0.
-        others: the second text of each example where pairs are classified, else None.
+        labels: class indices, starting at 0.
+        others: the second texts if pairs are classified, otherwise None.
     """
 
     texts: tuple[str, ...]
@@ -41,10 +41,10 @@ class Classification:
     """A classification task.
 
     Attributes:
-        name: what it is called in files and tables.
-        train: what is trained on; all there is where there is no `test`.
-        dev: decides the classifier's regularisation; None: folds of `train` do.
-        test: what is scored; None: every part of `train` in turn.
+        name: name of the task in files and tables.
+        train: training examples; all examples if the task has no test set.
+        dev: examples that choose the regularization; None means cross-validation on `train`.
+        test: test examples; None means cross-validation on `train`.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Classification:
 
     @property
     def parts(self) -> list[Examples]:
-        """The parts that there are."""
+        """The splits that the task has."""
         return [part for part in (self.train, self.dev, self.test) if part is not None]
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """The number of classes."""
         return 1 + max(max(part.labels) for part in self.parts)
 
     @cached_property
@@ -76,17 +76,20 @@ class Classification:
         """Return the task if a classifier can be trained and scored on it.
 
         Args:
-            source: names its files in errors.
+            source: the files, for errors.
 
         Raises:
-            UserError: too few examples to train on, of one class only, or a part is empty.
+            UserError: there are fewer than 10 training examples, all of them have the same class, or a
+                split is empty.
         """
-        if len(self.train) < FEWEST_EXAMPLES:
+        if len(self.train) < MIN_EXAMPLES:
             raise UserError(
-                f"{source}: {len(self.train)} examples; at least {FEWEST_EXAMPLES} are needed"
+                f"{source}: the number of examples must be at least {MIN_EXAMPLES} but got {len(self.train)}"
             )
         if len(set(self.train.labels)) == 1:
-            raise UserError(f"{source}: all examples are of one class")
+            raise UserError(
+                f"{source}: the examples must have at least two classes but all have the same one"
+            )
         if not all(len(part) for part in self.parts):
-            raise UserError(f"{source}: one of its parts holds no example")
+            raise UserError(f"{source}: each split must contain an example but one is empty")
         return self

@@ -10,19 +10,20 @@ from functools import cached_property
 from demosearch._common.files import sha256
 from demosearch.errors import UserError
 
-FEWEST_PAIRS = 10
+MIN_PAIRS = 10
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Sentence pairs with gold scores, of one set or of several.
+    """Sentence pairs with gold scores, from one set or from several.
 
     Attributes:
-        name: what the data is called in files and tables.
-        sentences1: first sentences, as they stand in the source.
-        sentences2: second sentences, same length.
-        scores: gold similarity, any scale on which more is more alike; each set may have its own.
-        sets: the sets that were joined, one after the other; empty: it is one.
+        name: name of the data in files and tables.
+        sentences1: first sentences, exactly as in the source.
+        sentences2: second sentences.
+        scores: gold similarities on any scale on which higher means more similar; sets may have
+            different scales.
+        sets: the sets that were joined, in order; empty for a single set.
     """
 
     name: str
@@ -36,58 +37,70 @@ class Pairs:
 
     @cached_property
     def sha256(self) -> str:
-        """Hash of all sentences and scores in order, and of where sets end."""
+        """Hash of all sentences and scores in order, and of the sizes of joined sets."""
         rows = zip(self.sentences1, self.sentences2, self.scores, strict=True)
         lines = [f"{first}\x1f{second}\x1f{score!r}" for first, second, score in rows]
-        return sha256([*lines, *(str(len(each)) for each in self.sets)])
+        return sha256([*lines, *(str(len(pairs)) for pairs in self.sets)])
 
     @property
     def set_sizes(self) -> tuple[int, ...]:
-        """How many pairs each set has."""
-        return tuple(len(each) for each in self.sets) or (len(self),)
+        """The number of pairs in each set."""
+        return tuple(len(pairs) for pairs in self.sets) or (len(self),)
 
     @classmethod
     def joined(cls, sets: Sequence[Pairs]) -> Pairs:
-        """Return several sets as one value; one by itself is what it is."""
+        """Return several sets as one value; a single set is returned unchanged."""
         if len(sets) == 1:
             return sets[0]
         return cls(
-            "+".join(each.name for each in sets),
-            tuple(text for each in sets for text in each.sentences1),
-            tuple(text for each in sets for text in each.sentences2),
-            tuple(score for each in sets for score in each.scores),
+            "+".join(pairs.name for pairs in sets),
+            tuple(text for pairs in sets for text in pairs.sentences1),
+            tuple(text for pairs in sets for text in pairs.sentences2),
+            tuple(score for pairs in sets for score in pairs.scores),
             tuple(sets),
         )
 
     def sentences(self, indices: Sequence[int] | None = None) -> list[str]:
-        """Return the distinct sentences of the pairs at `indices` (all when None), in order."""
+        """Return the distinct sentences of the pairs at `indices` (None: all pairs), in order."""
         chosen = range(len(self)) if indices is None else indices
         both = [text for i in chosen for text in (self.sentences1[i], self.sentences2[i])]
         return list(dict.fromkeys(both))
 
-    def places(
+    def sentence_rows(
         self, texts: Sequence[str], indices: Sequence[int] | None = None
     ) -> tuple[list[int], list[int]]:
-        """Return where the first and the second sentences of some pairs (None: all) are in `texts`."""
-        place = {text: row for row, text in enumerate(texts)}
+        """Return the rows in `texts` of the first and of the second sentences of pairs.
+
+        Args:
+            texts: contains the sentences of the pairs.
+            indices: of the pairs; None means all pairs.
+        """
+        rows = {text: row for row, text in enumerate(texts)}
         chosen = range(len(self)) if indices is None else indices
-        first = [place[self.sentences1[index]] for index in chosen]
-        return first, [place[self.sentences2[index]] for index in chosen]
+        first = [rows[self.sentences1[index]] for index in chosen]
+        return first, [rows[self.sentences2[index]] for index in chosen]
 
     def check(self, source: str) -> Pairs:
-        """Return the pairs if they can rank anything.
+        """Return the pairs if a rank correlation can be computed on them.
+
+        Args:
+            source: the file or data set, for errors.
 
         Raises:
-            UserError: fewer than 10 pairs, a score that is not finite, or all scores equal.
+            UserError: there are fewer than 10 pairs, a score is not finite, or all scores are equal.
         """
         for row, score in enumerate(self.scores, start=1):
             if not math.isfinite(score):
-                raise UserError(f"{source}: the score of pair {row} is {score}; remove the pair")
-        if len(self) < FEWEST_PAIRS:
-            raise UserError(f"{source}: {len(self)} pairs; at least {FEWEST_PAIRS} are needed")
+                raise UserError(
+                    f"{source}: the score of pair {row} must be finite but got {score}; remove the pair"
+                )
+        if len(self) < MIN_PAIRS:
+            raise UserError(
+                f"{source}: the number of pairs must be at least {MIN_PAIRS} but got {len(self)}"
+            )
         if len(set(self.scores)) == 1:
             raise UserError(
-                f"{source}: every score is {self.scores[0]:g}; a rank correlation needs"
-                " scores that differ"
+                f"{source}: the scores must differ, because they are ranked, but all are"
+                f" {self.scores[0]:g}"
             )
         return self

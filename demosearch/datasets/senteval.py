@@ -1,8 +1,8 @@
-"""SentEval's folder layout, with its quirks.
+"""SentEval's data folder.
 
-Source of the layouts: the SentEval toolkit (arXiv 1803.05449) and the files themselves. As there, a
-text's words are joined by single blanks, and the examples of a classification task are sorted by length
-and label, which decides what falls into which fold.
+Source of the layouts: the SentEval toolkit (arXiv 1803.05449) and the files. As in the toolkit, the
+words of a text are joined by single spaces, and the examples of a classification task are sorted by
+length and label, because their order determines the folds.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, short
 
-# genre, file, year, id, score, sentence1, sentence2; some rows carry licence columns after these.
+# genre, file, year, id, score, sentence1, sentence2; some rows have license columns after these.
 _STSB_SCORE, _STSB_FIRST, _STSB_SECOND = 4, 5, 6
 # Coarse question types, in the order of their class indices.
 _TREC_TYPES = ("ABBR", "DESC", "ENTY", "HUM", "LOC", "NUM")
-# As SentEval has them. STS13's SMT is left out as everywhere: its licence keeps it out.
+# SentEval's subsets. STS13's SMT is excluded because of its license, as in all published results.
 STS_SUBSETS = {
     "STS12": ("MSRpar", "MSRvid", "SMTeuroparl", "surprise.OnWN", "surprise.SMTnews"),
     "STS13": ("FNWN", "OnWN", "headlines"),
@@ -37,21 +37,21 @@ STS_SUBSETS = {
 }
 # label, id, id, text, text
 _MRPC_LABEL, _MRPC_FIRST, _MRPC_SECOND = 0, 3, 4
-# Text, second text (empty where there is one only), class index.
+# Text, second text (empty if an example has only one), class index.
 _Row: TypeAlias = tuple[str, str, int]
 
 
 def find_stsb(folder: Path, split: str) -> Path | None:
     """Return the STS-B file of a split in a SentEval tree, or None."""
     name = f"sts-{split}.csv"
-    for place in ("STS/STSBenchmark", "STSBenchmark", "senteval/STS/STSBenchmark", "."):
-        if (path := folder / place / name).is_file():
+    for parent in ("STS/STSBenchmark", "STSBenchmark", "senteval/STS/STSBenchmark", "."):
+        if (path := folder / parent / name).is_file():
             return path
     return None
 
 
 def looks_like_stsb(path: Path) -> bool:
-    """Whether a file named .csv is SentEval's tab-separated STS-B without header."""
+    """Whether a .csv file is SentEval's STS-B, which is tab-separated and has no header."""
     try:
         with path.open(encoding="utf-8-sig") as file:
             first = file.readline().split("\t")
@@ -61,26 +61,28 @@ def looks_like_stsb(path: Path) -> bool:
 
 
 def read_stsb(path: Path, name: str) -> Pairs:
-    """Read STS-B as SentEval has it: tab-separated, no header, no quoting.
+    """Read SentEval's STS-B: tab-separated, without header and quoting.
 
     Raises:
-        UserError: a row has too few fields or a score that is no number.
+        UserError: a row has too few fields or a score that is not a number.
     """
     rows = []
     for number, line in _lines(path):
         fields = line.split("\t")
         if len(fields) <= _STSB_SECOND:
-            raise UserError(f"{path}, line {number}: {len(fields)} fields, at least 7 are needed")
+            raise UserError(
+                f"{path}, line {number}: the number of fields must be at least 7 but got {len(fields)}"
+            )
         score = _number(fields[_STSB_SCORE], path, number)
         rows.append((fields[_STSB_FIRST], fields[_STSB_SECOND], score))
     return _pairs(name, rows)
 
 
-def lacking_sts_files(folder: Path, year: str) -> list[str]:
-    """Return the files of STS12..STS16 that are not there, as paths in the folder."""
-    place = Path("STS") / f"{year}-en-test"
+def missing_sts_files(folder: Path, year: str) -> list[str]:
+    """Return the paths of the files of STS12 to STS16 that are missing in a SentEval folder."""
+    parent = Path("STS") / f"{year}-en-test"
     files = [
-        place / f"STS.{kind}.{subset}.txt"
+        parent / f"STS.{kind}.{subset}.txt"
         for subset in STS_SUBSETS[year]
         for kind in ("input", "gs")
     ]
@@ -88,32 +90,35 @@ def lacking_sts_files(folder: Path, year: str) -> list[str]:
 
 
 def read_sts_subset(folder: Path, year: str, subset: str) -> Pairs:
-    """Read one subset of STS12..STS16; pairs without a gold score are left out.
+    """Read one subset of STS12 to STS16; pairs without a gold score are skipped.
 
     Raises:
-        UserError: the score file is missing, or has another number of lines.
+        UserError: a file is missing, or the numbers of lines differ.
     """
-    place = folder / "STS" / f"{year}-en-test"
-    inputs = [line.split("\t") for _, line in _lines(place / f"STS.input.{subset}.txt")]
-    gold_file = place / f"STS.gs.{subset}.txt"
+    parent = folder / "STS" / f"{year}-en-test"
+    input_file = parent / f"STS.input.{subset}.txt"
+    inputs = [line.split("\t") for _, line in _lines(input_file)]
+    gold_file = parent / f"STS.gs.{subset}.txt"
     golds = [line for _, line in _lines(gold_file)]
     if len(inputs) != len(golds):
-        raise UserError(f"{gold_file}: {len(golds)} scores for {len(inputs)} pairs")
+        raise UserError(
+            f"{gold_file}: the number of scores must be {len(inputs)} but got {len(golds)}"
+        )
     rows = []
     for number, (fields, gold) in enumerate(zip(inputs, golds, strict=True), start=1):
         if not gold.strip():
             continue
         if len(fields) < 2:
-            raise UserError(f"{place}/STS.input.{subset}.txt, line {number}: one sentence only")
+            raise UserError(f"{input_file}, line {number}: must contain two sentences but has one")
         rows.append((fields[0], fields[1], _number(gold, gold_file, number)))
     return _pairs(f"{year}.{subset}", rows)
 
 
 def read_sick(folder: Path) -> Pairs | None:
-    """Read SICK's relatedness test set, or return None if the folder has none.
+    """Read SICK's relatedness test set; None if the folder does not contain it.
 
     Raises:
-        UserError: a row has too few fields or a score that is no number, or the pairs rank nothing.
+        UserError: a row has too few fields or a score that is not a number, or the pairs cannot be ranked.
     """
     path = folder / "SICK" / "SICK_test_annotated.txt"
     if not path.is_file():
@@ -124,24 +129,26 @@ def read_sick(folder: Path) -> Pairs | None:
             continue
         fields = line.split("\t")
         if len(fields) < 4:
-            raise UserError(f"{path}, line {number}: {len(fields)} fields, at least 4 are needed")
+            raise UserError(
+                f"{path}, line {number}: the number of fields must be at least 4 but got {len(fields)}"
+            )
         rows.append((fields[1], fields[2], _number(fields[3], path, number)))
     return _pairs("sickr", rows).check(str(path))
 
 
 def read_opposites(folder: Path, name: str, files: Sequence[str]) -> Classification | None:
-    """Read a task of two files, one a class, one text a line: MR, CR, SUBJ, MPQA.
+    """Read a task with one file per class and one text per line: MR, CR, SUBJ, MPQA.
 
     Args:
         folder: the SentEval folder.
-        name: the task's folder in it.
+        name: the task's folder.
         files: the files of class 0 and of class 1.
 
     Returns:
-        The task, whose every part is tested on in turn; None if a file is not there.
+        The task, which has no test set; None if a file is missing.
 
     Raises:
-        UserError: there are too few examples, or all are of one class.
+        UserError: there are too few examples, or all have the same class.
     """
     paths = [folder / name / file for file in files]
     if not all(path.is_file() for path in paths):
@@ -151,7 +158,7 @@ def read_opposites(folder: Path, name: str, files: Sequence[str]) -> Classificat
 
 
 def read_sst(folder: Path) -> Classification | None:
-    """Read SST with two classes: a text and its label a line, tab-separated.
+    """Read SST with two classes: a text and its label per line, separated by a tab.
 
     Raises:
         UserError: a line is malformed, or the task is too small.
@@ -160,7 +167,7 @@ def read_sst(folder: Path) -> Classification | None:
     def parse(line: str) -> _Row:
         text, _, label = line.rpartition("\t")
         if label not in ("0", "1"):
-            raise ValueError(f"label {label!r} is neither 0 nor 1")
+            raise ValueError(f"the label must be 0 or 1 but got {label!r}")
         return text, "", int(label)
 
     files = [f"SST/binary/sentiment-{part}" for part in ("train", "dev", "test")]
@@ -169,7 +176,7 @@ def read_sst(folder: Path) -> Classification | None:
 
 
 def read_trec(folder: Path) -> Classification | None:
-    """Read TREC: lines of `TYPE:subtype question`; the coarse types are the classes.
+    """Read TREC: lines of `TYPE:subtype question`, whose types are the classes.
 
     Raises:
         UserError: a type is unknown, or the task is too small.
@@ -178,7 +185,9 @@ def read_trec(folder: Path) -> Classification | None:
     def parse(line: str) -> _Row:
         kind = line.partition(":")[0]
         if kind not in _TREC_TYPES:
-            raise ValueError(f"unknown question type {short(kind)!r}")
+            raise ValueError(
+                f"the question type must be one of {', '.join(_TREC_TYPES)} but got {short(kind)!r}"
+            )
         return line.partition(" ")[2], "", _TREC_TYPES.index(kind)
 
     parts = _parts(folder, ["TREC/train_5500.label", "TREC/TREC_10.label"], parse)
@@ -190,7 +199,7 @@ def read_trec(folder: Path) -> Classification | None:
 
 
 def read_mrpc(folder: Path) -> Classification | None:
-    """Read MRPC: a header, then label, two ids and two texts, tab-separated.
+    """Read MRPC: a header, then label, two ids and two texts, separated by tabs.
 
     Raises:
         UserError: a line is malformed, or the task is too small.
@@ -199,7 +208,7 @@ def read_mrpc(folder: Path) -> Classification | None:
     def parse(line: str) -> _Row:
         fields = line.split("\t")
         if len(fields) <= _MRPC_SECOND or fields[_MRPC_LABEL] not in ("0", "1"):
-            raise ValueError("not label, id, id, text, text")
+            raise ValueError("the fields must be label (0 or 1), id, id, text and text")
         return fields[_MRPC_FIRST], fields[_MRPC_SECOND], int(fields[_MRPC_LABEL])
 
     files = [f"MRPC/msr_paraphrase_{part}.txt" for part in ("train", "test")]
@@ -219,13 +228,13 @@ def _parts(
     header: bool = False,
     pairs: bool = False,
 ) -> list[Examples] | None:
-    """Return the examples of each file, or None if one is not there.
+    """Return the examples of each file, or None if a file is missing.
 
     Args:
         folder: the SentEval folder.
-        files: the parts' files in it.
-        parse: makes texts and label of a line; a ValueError says what is wrong with it.
-        header: the first line is none of them.
+        files: paths of the splits in it.
+        parse: returns the texts and the label of a line, or raises a ValueError with the reason.
+        header: the first line is a header.
         pairs: an example has two texts.
     """
     paths = [folder / file for file in files]
@@ -255,7 +264,7 @@ def _examples(rows: list[_Row], *, pairs: bool = False) -> Examples:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines; only line feeds end a line, as some texts hold other separators."""
+    """Yield numbered lines; only line feeds end a line, because texts contain other separators."""
     text = read_text(path, "SentEval file", fallback="latin-1")
     lines = text.split("\n")
     if lines and not lines[-1]:
@@ -270,7 +279,9 @@ def _number(value: str, path: Path, number: int) -> float:
         if not math.isfinite(score):
             raise ValueError
     except ValueError:
-        raise UserError(f"{path}, line {number}: score {value!r} is not a number") from None
+        raise UserError(
+            f"{path}, line {number}: the score must be a number but got {value!r}"
+        ) from None
     return score
 
 

@@ -1,4 +1,4 @@
-"""Reading texts, one after the other, from a file or from standard input."""
+"""Texts from a file or from standard input."""
 
 from __future__ import annotations
 
@@ -7,38 +7,41 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from demosearch._common.tables import SUFFIXES, read_rows
-from demosearch.errors import UserError
+from demosearch.errors import UserError, short
 
 STDIN = "-"
 TEXT_COLUMNS = ("text", "sentence")
 
 
 def check_input(source: str) -> None:
-    """Find out whether there is anything to read.
+    """Check that an input file exists.
 
     Raises:
-        UserError: the file is not there.
+        UserError: it does not exist.
     """
     if source != STDIN and not Path(source).expanduser().is_file():
-        raise UserError(f"no input file {source}; give a file, or - for standard input")
+        raise UserError(
+            f"the input must be an existing file, or - for standard input, but got '{source}'"
+        )
 
 
 def read_texts(source: str, column: str | None = None) -> Iterator[str]:
     """Yield the texts of a file or of standard input, one after the other.
 
     Args:
-        source: `-` or a file: CSV, TSV, JSONL, parquet, else plain text with one text a line.
-        column: the column that holds the text; None is `text` or `sentence`.
+        source: `-`, or a CSV, TSV, JSONL or parquet file; other files are plain text with one text per
+            line.
+        column: the column of the text; None means `text` or `sentence`.
 
     Raises:
-        UserError: the file cannot be read or is empty, or a row has no such column.
+        UserError: the file cannot be read or is empty, or a row does not have the column.
     """
     empty = True
     for text in _texts(source, column):
         empty = False
         yield text
     if empty:
-        raise UserError(f"{source} holds no text to embed")
+        raise UserError(f"{source} must contain at least one text but is empty")
 
 
 def _texts(source: str, column: str | None) -> Iterator[str]:
@@ -52,16 +55,18 @@ def _texts(source: str, column: str | None) -> Iterator[str]:
         return
     path = Path(source).expanduser()
     if path.suffix.lower() in SUFFIXES:
-        for place, row in read_rows(path):
+        for location, row in read_rows(path):
             names = [column] if column else TEXT_COLUMNS
             name = next((name for name in names if name in row), None)
             if name is None:
                 raise UserError(
-                    f"{place}: no column {' or '.join(map(repr, names))}; found"
-                    f" {', '.join(row) or 'none'}; name it by --column"
+                    f"{location}: the columns must include {' or '.join(map(repr, names))} but got"
+                    f" {', '.join(row) or 'none'}; use --column to name the column of the text"
                 )
             if not isinstance(row[name], str):
-                raise UserError(f"{place}: '{name}' is no text")
+                raise UserError(
+                    f"{location}: '{name}' must be a text but got {short(repr(row[name]))}"
+                )
             yield row[name]
         return
     try:

@@ -31,8 +31,8 @@ __all__ = [
     "read_tasks",
 ]
 
-# Tasks are found and read before torch is imported, scores are computed after.
-_HOMES = {
+# Tasks are found and read before torch is loaded, and scores are computed afterwards.
+_MODULES = {
     "TASKS": "demosearch.evaluation.tasks",
     "Classifier": "demosearch.evaluation.probe",
     "Comparison": "demosearch.evaluation.comparison",
@@ -48,4 +48,4 @@ _HOMES = {
     "read_tasks": "demosearch.evaluation.tasks",
 }
 
-__getattr__ = lazily(__name__, _HOMES)
+__getattr__ = lazily(__name__, _MODULES)

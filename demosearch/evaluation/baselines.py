@@ -1,28 +1,30 @@
-"""What the paper compares with: models that read in both directions, and sentence-transformers models.
+"""The paper's baselines: bidirectional models, and sentence-transformers models.
 
-BERT, RoBERTa and T5's encoder by the mean of their states, by the first token's, or by that of a mask
-in a prompt; and anything that sentence-transformers saved, as it is. sentence-transformers runs them:
-only the search's own model needs the fast encoder.
+BERT, RoBERTa and T5's encoder are pooled by the mean of their states, by the first token's state, or by
+the state of a mask token in a prompt; models that sentence-transformers saved are used unchanged. All of
+them run in sentence-transformers, because only the searched model requires the fast encoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demosearch._common.extras import missing_extra
 from demosearch._common.progress import bar, quiet_transformers
 from demosearch.errors import UserError, one_line
-from demosearch.models.known import KNOWN_BASELINES, ModelSource, Origin, Precision, resolve
+from demosearch.evaluation.kinds import MODULES_FILE, Kind, kind_of
+from demosearch.evaluation.mask_templates import MaskTemplate, find_mask_template
+from demosearch.models.known import ModelSource, Origin, resolve
+from demosearch.models.options import LoadOptions
 from demosearch.models.packaged import describe_package, package_file
-from demosearch.models.precision import arithmetic_of, default_device, dtype_of
+from demosearch.models.precision import Precision, arithmetic_of, default_device, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import folder_hash, revision_of
-from demosearch.models.source import load_errors
 from demosearch.models.transformer_module import transformer_module
 
 if TYPE_CHECKING:
@@ -31,16 +33,16 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Transformer
 
-TEXT, MASK = "{text}", "{mask}"
+# Texts per update of the progress bar.
 CHUNK = 2048
 
 
 class Method(StrEnum):
-    """How a model's states become an embedding.
+    """How the states of a model become an embedding.
 
-    `prompt` is the last token's state in a prompt for a decoder, the mask's for the others. `pooler`
-    is the first token's state after the layer that BERT was pretrained with on top of it: what
-    supervised SimCSE was trained with.
+    `prompt` is the state of the last token of a prompt for a decoder, and of the mask token for other
+    models. `pooler` applies BERT's pretrained pooler to the first token's state; supervised SimCSE was
+    trained with it.
     """
 
     PROMPT = "prompt"
@@ -49,65 +51,24 @@ class Method(StrEnum):
     POOLER = "pooler"
 
 
-class Kind(StrEnum):
-    """What a model is."""
-
-    DECODER = "decoder"
-    BIDIRECTIONAL = "bidirectional"
-    SENTENCE_TRANSFORMER = "sentence-transformer"
-
-
-@dataclass(frozen=True, slots=True)
-class MaskTemplate:
-    """A prompt whose mask's state is the embedding.
-
-    Attributes:
-        name: how commands and files call it.
-        query: with `{text}` and `{mask}`.
-        source: where the wording comes from.
-    """
-
-    name: str
-    query: str
-    source: str
-
-    def render(self, text: str, mask: str) -> str:
-        """Return the prompt; a full stop ends the text as the authors' code has it."""
-        if text and text[-1] not in ".?\"'":
-            text += "."
-        head, _, tail = self.query.partition(TEXT)
-        return head + text + tail.replace(MASK, mask)
-
-
-_PROMPTBERT = "arXiv 2201.04337, and its authors' code"
-MASK_TEMPLATES: dict[str, MaskTemplate] = {
-    template.name: template
-    for template in (
-        MaskTemplate("bert-prompt", 'This sentence : "{text}" means{mask}.', _PROMPTBERT),
-        MaskTemplate("promptbert", 'This sentence of "{text}" means{mask}.', _PROMPTBERT),
-        MaskTemplate("promptroberta", "This sentence : ' {text} ' means{mask}.", _PROMPTBERT),
-    )
-}
-
-
 class Baseline:
-    """A sentence-transformers model with the interface of an `Embedder`.
+    """A SentenceTransformer with the interface of an `Embedder`.
 
     Args:
-        student: the model; its modules end in a sentence embedding.
-        record: what its weights are.
-        method: how its states become an embedding; empty where its own folder says that.
-        template: what texts are put into, if anything.
+        model: ends in a module that computes sentence embeddings.
+        record: identifies the weights.
+        method: how states become an embedding; empty if the model's own modules define it.
+        template: the prompt that texts are inserted into; None means no prompt.
     """
 
     def __init__(
         self,
-        student: SentenceTransformer,
+        model: SentenceTransformer,
         record: ModelRecord,
         method: str = "",
         template: MaskTemplate | None = None,
     ) -> None:
-        self.student = student
+        self.model = model
         self.record = record
         self.method = method
         self.template = template
@@ -115,10 +76,10 @@ class Baseline:
     @property
     def arithmetic(self) -> str:
         """The kind of device and the number format in which states are computed."""
-        return arithmetic_of(self.student.device, self.student.dtype)
+        return arithmetic_of(self.model.device, self.model.dtype)
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides an embedding, as JSON takes it."""
+        """Return everything that determines an embedding, as a JSON object."""
         template = self.template
         return {
             "model": self.record.identity(),
@@ -135,189 +96,142 @@ class Baseline:
         texts = list(sentences)
         if self.template is not None:
             texts = [self._prompt(text, self.template) for text in texts]
-        done = []
+        if not texts:
+            return np.zeros((0, self.model.get_embedding_dimension() or 0), dtype=np.float32)
+        parts = []
         with bar("encoding", len(texts), show=show_progress_bar) as progress, quiet_transformers():
             for start in range(0, len(texts), CHUNK):
-                part = texts[start : start + CHUNK]
-                done.append(np.asarray(self.student.encode(part, show_progress_bar=False)))
-                progress.advance(len(part))
-        if not done:
-            return np.zeros((0, self.student.get_embedding_dimension() or 0), dtype=np.float32)
-        return np.concatenate(done).astype(np.float32)
+                chunk = texts[start : start + CHUNK]
+                parts.append(np.asarray(self.model.encode(chunk, show_progress_bar=False)))
+                progress.advance(len(chunk))
+        return np.concatenate(parts).astype(np.float32)
 
     def _prompt(self, text: str, template: MaskTemplate) -> str:
-        """Return the text in the prompt; a text too long for both is cut, so that the mask stays."""
-        tokenizer = self.student.tokenizer
-        whole = template.render(text, tokenizer.mask_token)
-        excess = len(tokenizer(whole)["input_ids"]) - int(self.student.max_seq_length or 1 << 30)
+        """Return the prompt for a text; a text that is too long is cut, so that the mask remains."""
+        tokenizer = self.model.tokenizer
+        prompt = template.render(text, tokenizer.mask_token)
+        excess = len(tokenizer(prompt)["input_ids"]) - int(self.model.max_seq_length or 1 << 30)
         if excess <= 0:
-            return whole
+            return prompt
         ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-        # One more, as a cut text may gain a full stop.
+        # One token more, because a full stop may be added to the cut text.
         return template.render(tokenizer.decode(ids[: -excess - 1]), tokenizer.mask_token)
 
 
-def kind_of(source: ModelSource) -> Kind:
-    """Find out what a model is from its files, without its weights.
-
-    Raises:
-        UserError: its configuration cannot be read.
-    """
-    if source.name in KNOWN_BASELINES:
-        return Kind.SENTENCE_TRANSFORMER
-    if source.origin is Origin.PACKAGE:
-        return Kind.DECODER
-    if _has_modules(source):
-        return Kind.SENTENCE_TRANSFORMER
-    from transformers import AutoConfig
-    from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
-
-    with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(source.source)
-    both = config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
-    return Kind.BIDIRECTIONAL if both else Kind.DECODER
-
-
 def open_baseline(
-    model: str,
+    name: str,
+    options: LoadOptions | None = None,
     *,
     method: Method | str | None = None,
     template: str | None = None,
-    precision: Precision | str | None = None,
-    device: str | None = None,
-    allow_pickle: bool = False,
+    **keywords: Any,
 ) -> Baseline:
-    """Load a model that reads in both directions, or a sentence-transformers model.
+    """Load a bidirectional model or a sentence-transformers model.
 
     Args:
-        model: hub id or folder.
-        method: how states become an embedding; None only for a sentence-transformers model, which
-            says it itself.
-        template: for the method `prompt`: one of `MASK_TEMPLATES`; None is the one for its type.
-        precision: None is float32, in which these models are published.
-        device: None chooses a GPU where there is one.
-        allow_pickle: also read weights that are no safetensors.
+        name: known name, hub id or folder.
+        options: precision, device and pickle format; the default precision is float32, in which these
+            models are published. `token_budget` has no effect: sentence-transformers batches texts.
+        method: how states become an embedding; None is allowed only for sentence-transformers models,
+            which define it.
+        template: a key of `MASK_TEMPLATES`, for the method `prompt`; None means the template for the
+            model's type.
+        **keywords: fields of `LoadOptions`.
 
     Raises:
-        UserError: sentence-transformers is missing, the weights cannot be loaded, or the method does
-            not fit the model.
+        UserError: sentence-transformers is not installed, the weights cannot be loaded, or an option
+            does not apply to the model.
     """
-    source = resolve(model, baselines=True)
-    kind = kind_of(source)
-    place = str(package_file(source.source) if source.origin is Origin.PACKAGE else source.source)
-    if kind is Kind.BIDIRECTIONAL and method is None:
-        raise UserError(f"'{model}' reads in both directions; say --method {' or '.join(Method)}")
-    if template is not None and method != Method.PROMPT:
-        raise UserError("--template: for a model that is no decoder it goes with --method prompt")
-    device = device or default_device()
-    precision = Precision(precision or Precision.FP32)
-    if precision.quantized:
-        raise UserError(f"--precision {precision}: '{model}' takes fp32, bf16 or fp16")
-    options = {"dtype": dtype_of(precision, device), "use_safetensors": not allow_pickle or None}
+    options = LoadOptions.of(options, **keywords)
+    source = resolve(name, baselines=True)
+    method = _checked_method(method, name)
+    _check_options(name, options, method, template)
+    if method is None and kind_of(source) is Kind.BIDIRECTIONAL:
+        raise UserError(
+            f"'{name}' is a bidirectional model and requires --method {' or '.join(Method)}"
+        )
+    path = str(package_file(source.source) if source.origin is Origin.PACKAGE else source.source)
+    model, mask_template = _load(path, name, options, method, template)
+    record = ModelRecord(
+        name=source.name,
+        source=describe_package(source.source) if source.origin is Origin.PACKAGE else path,
+        revision=_revision(source, path, model),
+        precision=(options.precision or Precision.FP32).value,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+    )
+    return Baseline(model, record, method or "", mask_template)
+
+
+def _load(
+    path: str, name: str, options: LoadOptions, method: Method | None, template: str | None
+) -> tuple[SentenceTransformer, MaskTemplate | None]:
+    """Return the model in `path`, and the template for the method `prompt`."""
     try:
+        # Imported here: it loads torch, and options are checked before that.
         from sentence_transformers import SentenceTransformer
     except ImportError:
-        raise UserError(
-            f"'{model}' needs sentence-transformers; run: pip install 'demosearch[evaluate]'"
-        ) from None
-    chosen: MaskTemplate | None = None
+        raise missing_extra(f"'{name}'", "evaluate") from None
+    device = options.device or default_device()
+    settings = {
+        "dtype": dtype_of(options.precision or Precision.FP32, device),
+        "use_safetensors": not options.allow_pickle or None,
+    }
+    mask_template = None
     try:
         with quiet_transformers():
             if method is None:
-                student = SentenceTransformer(place, device=device, model_kwargs=options)
-            else:
-                method = Method(method)
-                transformer = transformer_module(place, options)
-                if method is Method.PROMPT:
-                    chosen = _mask_template(transformer, template, model)
-                pooling = _pooling(transformer, method, model)
-                student = SentenceTransformer(modules=[transformer, pooling], device=device)
+                return SentenceTransformer(path, device=device, model_kwargs=settings), None
+            transformer = transformer_module(path, settings)
+            if method is Method.PROMPT:
+                mask_template = find_mask_template(template, transformer, name)
+            modules = [transformer, _pooling(transformer, method, name)]
+            return SentenceTransformer(modules=modules, device=device), mask_template
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"cannot load '{model}': {one_line(error, 300)}") from error
-    record = ModelRecord(
-        name=source.name,
-        source=describe_package(source.source) if source.origin is Origin.PACKAGE else place,
-        revision=_revision(source, place, student),
-        precision=precision.value,
-        parameters=sum(parameter.numel() for parameter in student.parameters()),
-    )
-    return Baseline(student, record, method or "", chosen)
+        raise UserError(f"cannot load '{name}': {one_line(error, 300)}") from error
 
 
-def _pooling(transformer: Transformer, method: Method, model: str) -> torch.nn.Module:
+def _checked_method(method: Method | str | None, name: str) -> Method | None:
+    try:
+        return None if method is None else Method(method)
+    except ValueError:
+        known = ", ".join(Method)
+        raise UserError(f"method must be one of {known} for '{name}' but got '{method}'") from None
+
+
+def _check_options(
+    name: str, options: LoadOptions, method: Method | None, template: str | None
+) -> None:
+    for field in ("adapter", "devices"):
+        if getattr(options, field) is not None:
+            raise UserError(f"{field} requires a decoder-only model, and '{name}' is not one")
+    if options.precision is not None and options.precision.quantized:
+        raise UserError(
+            f"precision must be fp32, bf16 or fp16 for '{name}' but got {options.precision}"
+        )
+    if template is not None and method is not Method.PROMPT:
+        raise UserError(f"template requires --method prompt for '{name}'")
+
+
+def _pooling(transformer: Transformer, method: Method, name: str) -> torch.nn.Module:
+    # Imported here: they load torch.
     from sentence_transformers.sentence_transformer.modules import Pooling
 
-    if method in (Method.MEAN, Method.CLS):
-        pooling: torch.nn.Module = Pooling(transformer.get_embedding_dimension(), method.value)
-        return pooling
+    from demosearch.evaluation.pooling_modules import MaskPooling, PretrainedPooling
+
     if method is Method.PROMPT:
-        return _at_mask(transformer.tokenizer.mask_token_id)
-    pooler = getattr(transformer.auto_model, "pooler", None)
-    if pooler is None:
-        raise UserError(f"--method {method}: '{model}' has no pooler; take cls or mean")
-    return _through(pooler)
+        return MaskPooling(transformer.tokenizer.mask_token_id)
+    if method is Method.POOLER:
+        pooler = getattr(transformer.auto_model, "pooler", None)
+        if pooler is None:
+            raise UserError(
+                f"method pooler requires a pooler, and '{name}' has none; use cls or mean"
+            )
+        return PretrainedPooling(pooler)
+    pooling: torch.nn.Module = Pooling(transformer.get_embedding_dimension(), method.value)
+    return pooling
 
 
-def _at_mask(mask: int) -> torch.nn.Module:
-    import torch
-
-    class MaskPooling(torch.nn.Module):
-        """Takes the state of each text's last mask: a mask in the text itself stands before it."""
-
-        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            ids, states = features["input_ids"], features["token_embeddings"]
-            places = torch.arange(ids.shape[1], device=ids.device) * (ids == mask)
-            rows = torch.arange(len(ids), device=ids.device)
-            features["sentence_embedding"] = states[rows, places.argmax(dim=1)]
-            return features
-
-    return MaskPooling()
-
-
-def _through(pooler: torch.nn.Module) -> torch.nn.Module:
-    import torch
-
-    class PretrainedPooler(torch.nn.Module):
-        """Puts the first token's state through the layer the model was pretrained with."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.pooler = pooler
-
-        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-            features["sentence_embedding"] = self.pooler(features["token_embeddings"])
-            return features
-
-    return PretrainedPooler()
-
-
-def _mask_template(transformer: Transformer, name: str | None, model: str) -> MaskTemplate:
-    if transformer.tokenizer.mask_token is None:
-        raise UserError(f"--method prompt: '{model}' has no mask token; take mean")
-    if name is None:
-        roberta = "roberta" in transformer.auto_model.config.model_type
-        return MASK_TEMPLATES["promptroberta" if roberta else "bert-prompt"]
-    if name not in MASK_TEMPLATES:
-        raise UserError(f"unknown mask template '{name}'; known: {', '.join(MASK_TEMPLATES)}")
-    return MASK_TEMPLATES[name]
-
-
-def _has_modules(source: ModelSource) -> bool:
-    """Whether there is a modules.json, which sentence-transformers writes."""
-    if source.origin is Origin.FOLDER:
-        return (Path(source.source) / "modules.json").is_file()
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError
-
-    try:
-        hf_hub_download(source.source, "modules.json")
-    except (OSError, ValueError, HfHubHTTPError):
-        # Offline, or none there: reading the configuration says which.
-        return False
-    return True
-
-
-def _revision(source: ModelSource, place: str, student: SentenceTransformer) -> str:
-    if source.origin is not Origin.HUB and (Path(place) / "modules.json").is_file():
-        return folder_hash(Path(place), "modules.json", deep=True)
-    return revision_of(source, student[0].auto_model.config)
+def _revision(source: ModelSource, path: str, model: SentenceTransformer) -> str:
+    if source.origin is not Origin.HUB and (Path(path) / MODULES_FILE).is_file():
+        return folder_hash(Path(path), MODULES_FILE, deep=True)
+    return revision_of(source, model[0].auto_model.config)

@@ -1,4 +1,4 @@
-"""Whether a task had a part in choosing the demonstrations that it is to judge."""
+"""Overlaps between an evaluation's tasks and the data that chose the demonstrations."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from demosearch.evaluation.tasks import TaskData
 from demosearch.prompt import prepare
 
 _OTHER_SPELLING = "-senteval"
-# STS-B's own parts share four pairs; so few change nothing.
-_FEW = 0.01
-# Only of these does a name say what is in them.
+# STS-B's own splits share four pairs, which do not change a score.
+_NEGLIGIBLE = 0.01
+# The only data sets that are recognized by name.
 _STSB = tuple(f"stsb-{split}{spelling}" for split in Split for spelling in ("", _OTHER_SPELLING))
 
 
 def find_overlaps(
     file: DemonstrationsFile, data: dict[str, TaskData], folder: str | None = None
 ) -> list[str]:
-    """Return a line for each task that chose the demonstrations or that they are taken from.
+    """Return a line for each task that contains dev pairs or demonstrations of a file.
 
-    A dev set is recognised by its hash. STS-B, whose pairs are also in STS12 to STS16, is recognised by
-    its name, in either spelling, and pair by pair where `folder` has it. A demonstration is
-    recognised by its prepared text.
+    A dev set is recognized by its hash. STS-B, whose pairs are also in STS12 to STS16, is recognized by
+    its name, in either spelling, and pair by pair if `folder` contains it. A demonstration is
+    recognized by its prepared text.
 
     Args:
-        file: what chose them and what they are.
+        file: the demonstrations and the data that chose them.
         data: the tasks.
-        folder: where STS-B is looked for.
+        folder: the folder of STS-B.
     """
     chosen_on = [
         (dev.name, dev.sha256, _pairs_of(dev.name, folder)) for dev in file.dev.sets or [file.dev]
     ]
     return [
-        f"{name}: {what}"
+        f"{name}: {overlap}"
         for name, task in data.items()
-        for what in _overlaps(file, task, chosen_on)
+        for overlap in _overlaps(file, task, chosen_on)
     ]
 
 
 def _pairs_of(name: str, folder: str | None) -> set[frozenset[str]]:
-    """Return the pairs of STS-B's part of this name, if it is one and the folder has it."""
+    """Return the pairs of the STS-B split with this name; empty if it is another set or not available."""
     if name not in _STSB or folder is None:
         return set()
     split = Split(name.removesuffix(_OTHER_SPELLING).removeprefix("stsb-"))
@@ -55,7 +55,7 @@ def _pairs_of(name: str, folder: str | None) -> set[frozenset[str]]:
 
 
 def _keys(pairs: Pairs) -> Iterator[frozenset[str]]:
-    """Yield what is alike for a pair in every spelling, casing and order."""
+    """Yield a key for each pair that is the same for every spelling, casing and order."""
     for pair in zip(pairs.sentences1, pairs.sentences2, strict=True):
         yield frozenset("".join(filter(str.isalnum, text)).lower() for text in pair)
 
@@ -67,22 +67,22 @@ def _overlaps(
 ) -> Iterator[str]:
     if not isinstance(task, Classification):
         for name, digest, known in chosen_on:
-            if any(pairs.sha256 == digest or _same_part(pairs.name, name) for pairs in task):
+            if any(pairs.sha256 == digest or _same_split(pairs.name, name) for pairs in task):
                 yield f"the demonstrations were chosen on it ({name})"
                 continue
             shared = sum(key in known for pairs in task for key in _keys(pairs))
             count = sum(map(len, task))
-            if shared > _FEW * count:
+            if shared > _NEGLIGIBLE * count:
                 yield f"the demonstrations were chosen on {shared} of its {count} pairs ({name})"
     parts = [task] if isinstance(task, Classification) else task
     texts = {prepare(text).lower() for part in parts for text in part.sentences()}
     for prompt in file.prompts:
-        for one in prompt.demonstrations:
-            if prepare(one.sentence).lower() in texts:
-                yield f"holds the demonstration '{one.sentence}'"
+        for demonstration in prompt.demonstrations:
+            if prepare(demonstration.sentence).lower() in texts:
+                yield f"contains the demonstration '{demonstration.sentence}'"
 
 
-def _same_part(one: str, other: str) -> bool:
-    """Whether two names stand for the same part of STS-B, in one spelling or the other."""
-    names = {one.removesuffix(_OTHER_SPELLING), other.removesuffix(_OTHER_SPELLING)}
-    return one in _STSB and len(names) == 1
+def _same_split(first: str, second: str) -> bool:
+    """Whether two names mean the same split of STS-B, in either spelling."""
+    names = {first.removesuffix(_OTHER_SPELLING), second.removesuffix(_OTHER_SPELLING)}
+    return first in _STSB and len(names) == 1

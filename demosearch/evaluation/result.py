@@ -1,4 +1,4 @@
-"""The contents of `result.json`: what ran, on what, and what came out."""
+"""The contents of `result.json`: the system, the tasks, and their scores."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-# A label names so many templates.
-MOST_NAMED = 3
+# The maximum number of templates in a label.
+MAX_TEMPLATES = 3
 _ROUNDING = 0.01
 
 
@@ -30,25 +30,27 @@ class _Strict(BaseModel):
 
 
 class SystemRecord(_Strict):
-    """What was evaluated."""
+    """The evaluated system."""
 
     model: ModelRecord
     prompts: list[PromptRecord]
-    adapter: AdapterRecord | None = Field(None, description="the LoRA, if any")
+    adapter: AdapterRecord | None = Field(None, description="the LoRA adapter, if any")
     method: str = Field("prompt", description="how states become an embedding")
-    template: str | None = Field(None, description="of a model that reads in both directions")
-    mean: str | None = Field(None, description="sha256 of what is subtracted from every embedding")
+    template: str | None = Field(None, description="prompt of a bidirectional model")
+    mean: str | None = Field(
+        None, description="sha256 of the mean that is subtracted from each embedding"
+    )
 
     @property
     def label(self) -> str:
-        """What tables call the system."""
+        """The name of the system in tables."""
         if not self.prompts:
             wording = f" ({self.template})" if self.template else ""
             return f"{self.model.name}, {self.method}{wording}"
         names = list(dict.fromkeys(prompt.template for prompt in self.prompts))
-        if len(names) > MOST_NAMED:
+        if len(names) > MAX_TEMPLATES:
             names = [f"{names[0]} and {len(names) - 1} more"]
-        words = [", ".join(one.word for one in prompt.demonstrations) for prompt in self.prompts]
+        words = [", ".join(each.word for each in prompt.demonstrations) for prompt in self.prompts]
         shown = " | ".join(word for word in words if word)
         layers = sorted({prompt.layer for prompt in self.prompts})
         parts = [
@@ -64,7 +66,7 @@ class SystemRecord(_Strict):
 
 
 class TaskResult(_Strict):
-    """One task's score."""
+    """The score of one task."""
 
     metric: str = Field(description="spearman or accuracy")
     score: float = Field(description="x 100")
@@ -73,28 +75,32 @@ class TaskResult(_Strict):
     classifier: str | None = Field(None, description="of a transfer task")
     sha256: str = Field(description="of all sentences and scores or labels")
     subsets: dict[str, float] = Field(description="score of each subset, x 100")
-    other: dict[str, float] = Field(description="further figures, x 100")
+    other: dict[str, float] = Field(description="other measures, x 100")
 
 
 class Result(_Strict):
-    """One system's scores."""
+    """The scores of one system."""
 
     system: SystemRecord
     tasks: dict[str, TaskResult]
-    average: dict[str, float] = Field(description="by group (sts, transfer), where it is complete")
-    missing: list[str] = Field(description="tasks that there was no data for")
-    overlaps: list[str] = Field(description="tasks that had a part in choosing, and how")
-    sentences_encoded: int = Field(description="the others were in the cache")
+    average: dict[str, float] = Field(
+        description="by group (sts, transfer), if all its tasks were scored"
+    )
+    missing: list[str] = Field(description="requested tasks without data")
+    overlaps: list[str] = Field(
+        description="tasks that contain dev pairs or demonstrations, and how many"
+    )
+    sentences_encoded: int = Field(description="without those that were in the cache")
     seconds: float
     versions: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What a task's score is made of, for comparing systems example by example.
+    """The values that a task's score is computed from, for comparing systems example by example.
 
     Attributes:
-        values: similarities of the pairs, or whether each example was classified right.
+        values: similarities of the pairs, or whether each example was classified correctly.
         gold: gold scores of the pairs; empty for a transfer task.
     """
 
@@ -102,8 +108,8 @@ class Details:
     gold: NDArray[np.float32]
 
 
-def _fits(result: TaskResult, details: Details) -> bool:
-    """Whether details are those of a score: the two files are not written at one moment."""
+def _belong(result: TaskResult, details: Details) -> bool:
+    """Whether details belong to a score: the two files are not written in one transaction."""
     if len(details.values) != (result.pairs or result.examples):
         return False
     if not len(details.gold):
@@ -114,7 +120,7 @@ def _fits(result: TaskResult, details: Details) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One system's scores with what they are made of.
+    """The scores of one system with their details.
 
     Attributes:
         result: the scores.
@@ -125,7 +131,7 @@ class Evaluation:
     details: dict[str, Details]
 
     def write(self, path: str | Path) -> None:
-        """Write `result.json`, and what `compare` needs beside it as `.npz`."""
+        """Write `result.json` and, for `compare`, the details to an `.npz` file beside it."""
         path = Path(path)
         arrays = {
             f"{name}/{part}": getattr(details, part)
@@ -138,27 +144,29 @@ class Evaluation:
 
     @classmethod
     def read(cls, path: str | Path) -> Evaluation:
-        """Read what `write` wrote; without the `.npz` there are no details.
+        """Read what `write` wrote; if the `.npz` file is missing, there are no details.
 
         Raises:
-            UserError: the file is unreadable or no result.
+            UserError: the file cannot be read or is not a result, or the details belong to another one.
         """
         path = Path(path)
         try:
             result = Result.model_validate(read_json(path, "result"))
         except ValidationError as error:
             raise UserError(first_error(error, f"result {path}: ", noun="field")) from error
-        beside = path.with_suffix(".npz")
-        if not beside.is_file():
+        details_path = path.with_suffix(".npz")
+        if not details_path.is_file():
             return cls(result, {})
         try:
-            with beside.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            with details_path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 details = {
                     name: Details(*(arrays[f"{name}/{part}"] for part in Details.__slots__))
                     for name in result.tasks
                 }
-            if not all(_fits(result.tasks[name], each) for name, each in details.items()):
+            if not all(_belong(result.tasks[name], values) for name, values in details.items()):
                 raise ValueError("scores and details differ")
         except (OSError, EOFError, ValueError, KeyError, BadZipFile) as error:
-            raise UserError(f"{beside} does not belong to {path}; evaluate again") from error
+            raise UserError(
+                f"{details_path} does not belong to {path}; run the evaluation again"
+            ) from error
         return cls(result, details)

@@ -1,10 +1,11 @@
-"""Scoring a system on tasks."""
+"""Evaluation of a system on tasks."""
 
 from __future__ import annotations
 
 import tempfile
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,14 +17,14 @@ from demosearch._common.versions import versions
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.evaluation.cache import EvaluationCache
+from demosearch.evaluation.classifiers import Labeled
 from demosearch.evaluation.probe import (
     FOLDS,
     Classifier,
-    Labeled,
     Probed,
     probe_by_dev,
     probe_by_folds,
-    probe_every_part,
+    probe_every_fold,
 )
 from demosearch.evaluation.result import Details, Evaluation, Result, SystemRecord, TaskResult
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
@@ -33,20 +34,20 @@ from demosearch.metrics.similarity import cosine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# So many sentences are lost to a kill at most.
+# Sentences per write to the cache: at most so many embeddings are lost if the process is killed.
 CHUNK = 2048
 
 
 class System(Protocol):
-    """What can be evaluated: an `Embedder`, or a `Baseline`."""
+    """What can be evaluated: an `Embedder` or a `Baseline`."""
 
     @property
     def arithmetic(self) -> str:
-        """What else decides an embedding's last digits: the kind of device, the number format."""
+        """The kind of device and the number format, which also determine an embedding's last digits."""
         ...
 
     def describe(self) -> dict[str, Any]:
-        """Return all that decides an embedding, as JSON takes it."""
+        """Return everything else that determines an embedding, as a JSON object."""
         ...
 
     def encode(self, sentences: Sequence[str]) -> NDArray[np.float32]:
@@ -64,37 +65,31 @@ def evaluate(
     cache: str | Path | None = None,
     show_progress: bool = False,
 ) -> Evaluation:
-    """Score a system; every distinct sentence is encoded once over all tasks.
+    """Score a system on tasks; each distinct sentence is encoded once for all tasks.
 
     Args:
-        system: what is evaluated.
+        system: the system to evaluate.
         data: what `read_tasks` returned.
-        tasks: what was asked for; tasks without data are listed as missing.
+        tasks: the requested tasks; those without data are listed as missing.
         classifier: of the transfer tasks.
         overlaps: what `find_overlaps` returned.
-        cache: folder in which embeddings and scores are kept, so that an evaluation that was killed
-            goes on where it was, and another one of the same system shares them; None keeps none.
-        show_progress: draw bars on standard error.
+        cache: folder of the cache of embeddings and predictions. A repeated evaluation of the same
+            system reuses them, also after the process was killed. None means no cache.
+        show_progress: show progress bars on standard error.
     """
     started = time.monotonic()
     classifier = Classifier(classifier)
     described = system.describe()
     record = SystemRecord.model_validate(described)
-    details: dict[str, Details] = {}
-    results: dict[str, TaskResult] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        kept = EvaluationCache(cache or folder, {**described, "arithmetic": system.arithmetic})
-        encoded = _encode(system, data.values(), kept, show_progress=show_progress)
-        probed = [one for one in data.values() if isinstance(one, Classification)]
-        # A task whose every tenth is tested on takes ten times as long as one with a test set.
-        steps = sum(FOLDS if one.test is None else 1 for one in probed)
-        with bar("classifying", steps, show=show_progress and bool(steps)) as progress:
-            for name, one in data.items():
-                if isinstance(one, Classification):
-                    results[name], details[name] = _classify(one, kept, classifier, progress)
-                else:
-                    results[name], details[name] = _correlate(one, kept)
-        kept.close()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        closing(
+            EvaluationCache(cache or folder, {**described, "arithmetic": system.arithmetic})
+        ) as states,
+    ):
+        encoded = _encode(system, data.values(), states, show_progress=show_progress)
+        scored = _score(data, states, classifier, show_progress=show_progress)
+    results = {name: result for name, (result, _) in scored.items()}
     result = Result(
         system=record,
         tasks=results,
@@ -109,22 +104,42 @@ def evaluate(
         seconds=round(time.monotonic() - started, 1),
         versions=versions(),
     )
-    return Evaluation(result, details)
+    return Evaluation(result, {name: details for name, (_, details) in scored.items()})
 
 
 def _encode(
-    system: System, data: Iterable[TaskData], kept: EvaluationCache, *, show_progress: bool
+    system: System, data: Iterable[TaskData], cache: EvaluationCache, *, show_progress: bool
 ) -> int:
-    """Encode what is not kept yet, and return how many sentences that were."""
-    every = dict.fromkeys(text for one in data for text in _sentences(one))
-    # Long ones first: neighbours in length share a batch, and memory runs out at once if it does.
-    missing = sorted(kept.missing(list(every)), key=len, reverse=True)
+    """Encode the sentences that are not cached, and return their number."""
+    sentences = dict.fromkeys(text for task in data for text in _sentences(task))
+    # Long ones first: a batch contains texts of similar length, and a lack of memory shows at once.
+    missing = sorted(cache.missing(list(sentences)), key=len, reverse=True)
     with bar("encoding", len(missing), show=show_progress and bool(missing)) as progress:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            kept.keep(chunk, system.encode(chunk))
+            cache.put_states(chunk, system.encode(chunk))
             progress.advance(len(chunk))
     return len(missing)
+
+
+def _score(
+    data: dict[str, TaskData],
+    cache: EvaluationCache,
+    classifier: Classifier,
+    *,
+    show_progress: bool,
+) -> dict[str, tuple[TaskResult, Details]]:
+    """Return the score of each task, from cached embeddings."""
+    transfer = [task for task in data.values() if isinstance(task, Classification)]
+    # A task without a test set trains one classifier per fold.
+    steps = sum(FOLDS if task.test is None else 1 for task in transfer)
+    with bar("classifying", steps, show=show_progress and bool(steps)) as progress:
+        return {
+            name: _classify(task, cache, classifier, progress)
+            if isinstance(task, Classification)
+            else _correlate(task, cache)
+            for name, task in data.items()
+        }
 
 
 def _sentences(data: TaskData) -> list[str]:
@@ -133,24 +148,26 @@ def _sentences(data: TaskData) -> list[str]:
     return list(dict.fromkeys(text for pairs in data for text in pairs.sentences()))
 
 
-def _correlate(subsets: list[Pairs], kept: EvaluationCache) -> tuple[TaskResult, Details]:
+def _correlate(subsets: list[Pairs], cache: EvaluationCache) -> tuple[TaskResult, Details]:
     similarities = [
-        cosine(kept.states(pairs.sentences1), kept.states(pairs.sentences2)) for pairs in subsets
+        cosine(cache.states(pairs.sentences1), cache.states(pairs.sentences2)) for pairs in subsets
     ]
-    together = np.concatenate(similarities)
-    gold = np.concatenate([np.asarray(pairs.scores, dtype=np.float32) for pairs in subsets])
+    all_similarities = np.concatenate(similarities)
+    gold = [score for pairs in subsets for score in pairs.scores]
+    details = Details(all_similarities, np.asarray(gold, dtype=np.float32))
     by_subset = {
-        pairs.name: spearman(each, pairs.scores)
-        for pairs, each in zip(subsets, similarities, strict=True)
+        pairs.name: spearman(values, pairs.scores)
+        for pairs, values in zip(subsets, similarities, strict=True)
     }
-    linear = [
-        pearson(each, pairs.scores) for pairs, each in zip(subsets, similarities, strict=True)
-    ]
-    ranked = list(by_subset.values())
-    sizes = [len(pairs) for pairs in subsets]
-    other: dict[str, Any] = {"pearson": pearson(together, gold.tolist())}
+    other: dict[str, Any] = {"pearson": pearson(all_similarities, details.gold.tolist())}
     if len(subsets) > 1:
-        # SentEval's two other ways of putting subsets together.
+        # SentEval's two other aggregations over subsets.
+        sizes = [len(pairs) for pairs in subsets]
+        ranked = list(by_subset.values())
+        linear = [
+            pearson(values, pairs.scores)
+            for pairs, values in zip(subsets, similarities, strict=True)
+        ]
         other |= {
             "spearman_mean": np.mean(ranked),
             "spearman_weighted_mean": np.average(ranked, weights=sizes),
@@ -159,64 +176,67 @@ def _correlate(subsets: list[Pairs], kept: EvaluationCache) -> tuple[TaskResult,
         }
     result = TaskResult(
         metric="spearman",
-        score=spearman(together, [score for pairs in subsets for score in pairs.scores]),
-        pairs=len(together),
+        score=spearman(all_similarities, gold),
+        pairs=len(all_similarities),
         sha256=sha256(pairs.sha256 for pairs in subsets),
         subsets=by_subset,
         other={name: round(float(value), 6) for name, value in other.items()},
     )
-    return result, Details(together, gold)
+    return result, details
 
 
 def _classify(
-    task: Classification, kept: EvaluationCache, classifier: Classifier, progress: Bar
+    task: Classification, cache: EvaluationCache, classifier: Classifier, progress: Bar
 ) -> tuple[TaskResult, Details]:
     tested = task.test or task.train
     key = sha256([task.sha256, classifier])
-    if (known := kept.score(key)) is None:
-        probed = _probe(task, kept, classifier, progress)
-        known = {"predicted": probed.predicted.tolist(), "dev_accuracy": probed.dev_accuracy}
-        kept.keep_score(key, known)
+    if (predictions := cache.value(key)) is None:
+        probed = _probe(task, cache, classifier, progress)
+        predictions = {"predicted": probed.predicted.tolist(), "dev_accuracy": probed.dev_accuracy}
+        cache.put_value(key, predictions)
     else:
         progress.advance(FOLDS if task.test is None else 1)
     labels = np.asarray(tested.labels)
-    predicted = np.asarray(known["predicted"])
-    right = predicted == labels
-    other = {"dev_accuracy": known["dev_accuracy"]}
+    predicted = np.asarray(predictions["predicted"])
+    correct = predicted == labels
+    other = {"dev_accuracy": predictions["dev_accuracy"]}
     if tested.others is not None:
+        # Imported here: scikit-learn is installed by the extra `evaluate`.
         from sklearn.metrics import f1_score
 
         other["f1"] = 100 * float(f1_score(labels, predicted))
     result = TaskResult(
         metric="accuracy",
-        score=round(100 * float(right.mean()), 6),
-        examples=len(right),
+        score=round(100 * float(correct.mean()), 6),
+        examples=len(correct),
         classifier=classifier.value,
         sha256=task.sha256,
         subsets={},
         other={name: round(value, 6) for name, value in other.items()},
     )
-    return result, Details(right.astype(np.float32), np.zeros(0, dtype=np.float32))
+    return result, Details(correct.astype(np.float32), np.zeros(0, dtype=np.float32))
 
 
 def _probe(
-    task: Classification, kept: EvaluationCache, classifier: Classifier, progress: Bar
+    task: Classification, cache: EvaluationCache, classifier: Classifier, progress: Bar
 ) -> Probed:
-    def labeled(part: Examples) -> Labeled:
-        features = kept.states(part.texts)
-        if part.others is not None:
-            # Pairs are classified by how their embeddings differ and agree (SentEval).
-            others = kept.states(part.others)
-            features = np.hstack([np.abs(features - others), features * others])
-        return Labeled(features, np.asarray(part.labels, dtype=np.int64))
-
-    train = labeled(task.train)
+    train = _labeled(task.train, cache)
     if task.test is None:
-        return probe_every_part(train, task.classes, classifier, progress.advance)
-    test = labeled(task.test)
+        return probe_every_fold(train, task.classes, classifier, progress.advance)
+    test = _labeled(task.test, cache)
     if task.dev is None:
         probed = probe_by_folds(train, test, task.classes, classifier)
     else:
-        probed = probe_by_dev(train, labeled(task.dev), test, task.classes, classifier)
+        dev = _labeled(task.dev, cache)
+        probed = probe_by_dev(train, dev, test, task.classes, classifier)
     progress.advance(1)
     return probed
+
+
+def _labeled(examples: Examples, cache: EvaluationCache) -> Labeled:
+    features = cache.states(examples.texts)
+    if examples.others is not None:
+        # The features of a pair are the absolute difference and the product of its embeddings (SentEval).
+        others = cache.states(examples.others)
+        features = np.hstack([np.abs(features - others), features * others])
+    return Labeled(features, np.asarray(examples.labels, dtype=np.int64))

@@ -1,7 +1,7 @@
-"""The tasks: a row each, with where its data lies in a SentEval folder, and on the hub.
+"""The table of tasks, with the location of their data in a SentEval folder and on the hub.
 
-An STS task is one or more subsets of pairs; its score is Spearman's correlation over all of them
-together ('all' in SentEval), as in the paper. A transfer task classifies texts by their embeddings.
+An STS task has one or more subsets of pairs; its score is Spearman's correlation over all pairs of all
+subsets ('all' in SentEval), as in the paper. A transfer task classifies texts by their embeddings.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import TypeAlias
 
 from demosearch.datasets import senteval
 from demosearch.datasets.classification import Classification
+from demosearch.datasets.hub import read_hub_pairs
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.sources import DATA_VARIABLE, HUB, Split, read_hub_pairs, read_pairs
+from demosearch.datasets.sources import DATA_VARIABLE, HUB, Split, read_pairs
 from demosearch.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,12 @@ TaskData: TypeAlias = list[Pairs] | Classification
 
 @dataclass(frozen=True, slots=True)
 class HubData:
-    """A data set of scored pairs on the hub: the columns `sentence1, sentence2, score`.
+    """A data set of scored pairs on the hub, with the columns `sentence1`, `sentence2` and `score`.
 
     Attributes:
-        name: its id.
-        revision: its commit.
-        split: which part.
+        name: id of the data set.
+        revision: commit.
+        split: name of the split.
     """
 
     name: str
@@ -43,20 +44,20 @@ class HubData:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One evaluation.
+    """A row of the table of tasks.
 
     Attributes:
-        name: what `--tasks` takes.
-        title: what the paper's tables call it.
-        place: where its data lies below a SentEval folder.
-        read: returns its data, or nothing if the folder does not have it.
-        group: the table of the paper it stands in; None outside of them.
-        hub: where it lies on the hub, if it does in the same form.
+        name: the name that `--tasks` accepts.
+        title: the name in the paper's tables.
+        path: path of the data in a SentEval folder.
+        read: returns the data in a SentEval folder, or None or an empty list if there is none.
+        group: the table of the paper that contains the task; None if there is none.
+        hub: the same data on the hub; None if the hub has no copy with the same pairs.
     """
 
     name: str
     title: str
-    place: str
+    path: str
     read: Callable[[Path], TaskData | None]
     group: str | None
     hub: HubData | None = None
@@ -64,15 +65,15 @@ class Task:
 
 def _yearly(year: str) -> Callable[[Path], list[Pairs]]:
     def read(folder: Path) -> list[Pairs]:
-        if lacking := senteval.lacking_sts_files(folder, year):
-            if len(lacking) < 2 * len(senteval.STS_SUBSETS[year]):
-                logger.warning("%s is not whole, there is no %s", year, ", ".join(lacking))
+        names = senteval.STS_SUBSETS[year]
+        if missing := senteval.missing_sts_files(folder, year):
+            if len(missing) < 2 * len(names):
+                logger.warning("%s is incomplete: %s missing", year, ", ".join(missing))
             return []
-        subsets = senteval.STS_SUBSETS[year]
-        found = [senteval.read_sts_subset(folder, year, subset) for subset in subsets]
-        if found and not any(map(len, found)):
+        subsets = [senteval.read_sts_subset(folder, year, name) for name in names]
+        if not any(map(len, subsets)):
             raise UserError(f"{folder / 'STS' / f'{year}-en-test'}: no pair has a gold score")
-        return found
+        return subsets
 
     return read
 
@@ -113,7 +114,7 @@ TASKS: dict[str, Task] = {
         _yearly_sts(15, "ae752c7c21bf194d8b67fd573edf7ae58183cbe3"),
         _yearly_sts(16, "4d8694f8f0e0100860b497b999b3dbed754a0513"),
         Task("stsb", "STS-B", "STS/STSBenchmark/sts-test.csv", _stsb("test"), STS, hub=_STSB_HUB),
-        # The hub's copies hold the training and trial pairs, too.
+        # The hub's copies also contain the training and trial pairs.
         Task("sickr", "SICK-R", "SICK/SICK_test_annotated.txt", _sick, STS),
         _opposites("MR", "rt-polarity.neg", "rt-polarity.pos"),
         _opposites("CR", "custrev.neg", "custrev.pos"),
@@ -139,73 +140,69 @@ GROUPS: dict[str, tuple[str, ...]] = {
 
 
 def find_tasks(names: str) -> list[Task]:
-    """Return the tasks that a comma-separated list of tasks, groups and files stands for.
-
-    A file holds pairs of the user's own.
+    """Return the tasks of a comma-separated list of tasks, groups, and files of the user's pairs.
 
     Raises:
-        UserError: a name is unknown, or a file holds no pairs.
+        UserError: a name is unknown, or a file contains no valid pairs.
     """
-    found: dict[str, Task] = {}
+    tasks: dict[str, Task] = {}
     for name in (part.strip() for part in names.split(",")):
         for task in _named(name):
-            found.setdefault(task.name, task)
-    return list(found.values())
+            tasks.setdefault(task.name, task)
+    return list(tasks.values())
 
 
 def _named(name: str) -> list[Task]:
     lower = name.lower()
     if lower == FULL:
-        return [TASKS[each] for group in GROUPS.values() for each in group]
+        return [TASKS[task] for group in GROUPS.values() for task in group]
     if lower in GROUPS:
-        return [TASKS[each] for each in GROUPS[lower]]
+        return [TASKS[task] for task in GROUPS[lower]]
     if lower in TASKS:
         return [TASKS[lower]]
     if Path(name).is_file():
         pairs = read_pairs(name, Split.TEST)
-        # A whole path is nobody else's name, and nobody takes it for a known task.
+        # The path is the name, so that it cannot be the name of a known task or of another file.
         return [Task(name, name, name, lambda _: [pairs], None)]
     known = ", ".join([*GROUPS, FULL, *TASKS])
-    raise UserError(f"unknown task '{name}'; known: {known}; or a file of pairs")
+    raise UserError(f"--tasks must be one of {known}, or a file of pairs, but got '{name}'")
 
 
 def read_tasks(tasks: Sequence[Task], folder: str | Path | None) -> dict[str, TaskData]:
-    """Read the tasks that there is data for; those there is none for are named in the log.
+    """Return the data of the tasks by name; a warning is logged for each task without data.
 
     Args:
-        tasks: what is wanted.
-        folder: a SentEval folder; `hub` is the hub's copies; None serves tasks that are files.
+        tasks: the requested tasks.
+        folder: a SentEval folder, or `hub` for the hub's copies; None is enough for tasks that are
+            files.
 
     Raises:
-        UserError: the folder is not there, or has none of the tasks.
+        UserError: the folder does not exist, or has no data of any task.
     """
     root = _senteval_folder(folder) if folder not in (None, HUB) else None
-    found: dict[str, TaskData] = {}
-    left_out: list[Task] = []
+    data: dict[str, TaskData] = {}
     for task in tasks:
-        if data := _data(task, root, hub=folder == HUB):
-            found[task.name] = data
-        else:
-            left_out.append(task)
-    if not found and root is None:
-        raise UserError(f"give the SentEval data folder by --data or {DATA_VARIABLE}")
-    if not found:
-        wanted = ", ".join(task.place for task in tasks)
-        raise UserError(f"{folder} has none of the tasks' data: {wanted}")
-    for task in left_out:
-        where = task.place if root is None else root / task.place
-        logger.warning(
-            "%s is left out, its data is not there: %s (SentEval's get_transfer_data.bash fetches it)",
-            task.title,
-            where,
-        )
-    return found
+        if task_data := _data(task, root, hub=folder == HUB):
+            data[task.name] = task_data
+    if not data and root is None:
+        raise UserError(f"the tasks require a SentEval data folder; set --data or {DATA_VARIABLE}")
+    if not data:
+        wanted = ", ".join(task.path for task in tasks)
+        raise UserError(f"--data {folder} must contain at least one of {wanted}")
+    for task in tasks:
+        if task.name not in data:
+            logger.warning(
+                "%s is skipped because its data are missing: %s (SentEval's"
+                " get_transfer_data.bash downloads them)",
+                task.title,
+                task.path if root is None else root / task.path,
+            )
+    return data
 
 
 def _data(task: Task, root: Path | None, *, hub: bool) -> TaskData | None:
     if hub and task.hub is not None:
-        there = task.hub
-        return [read_hub_pairs(there.name, there.split, task.name, there.revision)]
+        return [read_hub_pairs(task.hub.name, task.hub.split, task.name, task.hub.revision)]
     if root is None:
         return None if task in TASKS.values() else task.read(Path())
     return task.read(root)
@@ -214,9 +211,9 @@ def _data(task: Task, root: Path | None, *, hub: bool) -> TaskData | None:
 def _senteval_folder(folder: str | Path) -> Path:
     root = Path(folder).expanduser()
     if not root.is_dir():
-        raise UserError(f"--data {folder}: no such folder; give a SentEval data folder")
-    # The toolkit's own scripts put everything below downstream/.
-    for below in ("senteval", "downstream"):
-        if not (root / "STS").is_dir() and (root / below).is_dir():
-            root /= below
+        raise UserError(f"--data must be an existing SentEval data folder but got {folder}")
+    # The toolkit's own scripts write to the folder downstream/.
+    for name in ("senteval", "downstream"):
+        if not (root / "STS").is_dir() and (root / name).is_dir():
+            root /= name
     return root

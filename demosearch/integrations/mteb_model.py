@@ -1,4 +1,4 @@
-"""An embedder, or a baseline, as a model that `mteb.evaluate` takes.
+"""An embedder or a baseline as a model for `mteb.evaluate`.
 
     import mteb
     from demosearch import Embedder
@@ -7,7 +7,7 @@
     model = MtebModel(Embedder.load("demonstrations.json"))
     results = mteb.evaluate(model, mteb.get_tasks(tasks=["STSBenchmark"]))
 
-Needs the extra `mteb`.
+Requires the extra `mteb`.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ OWNER = "demosearch"
 
 
 class MtebModel(AbsEncoder):
-    """Wraps what `demosearch evaluate` scores.
+    """An mteb model that computes embeddings with an embedder or a baseline.
 
-    mteb keeps results by a model's name and revision: the revision is a hash of all that decides an
-    embedding, so that two prompts of one model are two models to it. mteb's own prompts are not used,
-    as the embedder has its own.
+    mteb stores results by a model's name and revision. The revision is a hash of everything that
+    determines an embedding, so that two prompts of one model have separate results. mteb's prompts are
+    not used, because the embedder has its own.
 
     Args:
         system: an `Embedder` or a `Baseline`.
@@ -50,7 +50,7 @@ class MtebModel(AbsEncoder):
         text = json.dumps(described, sort_keys=True).encode()
         self.mteb_model_meta = ModelMeta(
             loader=None,
-            # mteb wants owner/name; a hub id has its own slash.
+            # mteb requires owner/name, and a hub id contains a slash of its own.
             name=f"{OWNER}/{record.model.name.replace('/', '__')}",
             revision=hashlib.sha256(text).hexdigest()[:16],
             release_date=None,
@@ -80,7 +80,7 @@ class MtebModel(AbsEncoder):
         prompt_type: PromptType | None = None,
         **kwargs: Any,
     ) -> NDArray[np.float32]:
-        """Return the embeddings of all texts of mteb's batches, float32 (texts, width)."""
+        """Return the embeddings of all texts in mteb's batches, float32 (texts, width)."""
         del task_metadata, hf_split, hf_subset, prompt_type, kwargs
         texts = [text for batch in inputs for text in batch["text"]]
         embeddings: NDArray[np.float32] = self.model.encode(texts)

@@ -1,4 +1,4 @@
-"""Embeddings as a step of a scikit-learn pipeline.
+"""Embeddings as a step in a scikit-learn pipeline.
 
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -6,7 +6,7 @@
 
     classifier = make_pipeline(EmbeddingTransformer("demonstrations.json"), LogisticRegression())
 
-Needs the extra `evaluate`.
+Requires the extra `evaluate`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from demosearch.embedder import Embedder
 from demosearch.errors import UserError
+from demosearch.models.options import LoadOptions
 from demosearch.templates import DEFAULT_TEMPLATE
 
 if TYPE_CHECKING:
@@ -27,17 +28,18 @@ if TYPE_CHECKING:
 
 
 class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Turns texts into embeddings; there is nothing to fit but to load the model.
+    """Transforms texts to embeddings; `fit` only loads the model.
 
     Args:
-        demonstrations: a `demonstrations.json`; None embeds under a plain template.
-        model: known name, hub id or folder; with demonstrations, where the weights are if elsewhere.
-        template: without demonstrations, the template's name or YAML file.
-        layer: index into `hidden_states`; None is the file's, or the last.
-        adapter: folder or hub id of a LoRA.
-        precision: None is the file's, or the fastest for the device.
-        device: a torch device; None chooses a GPU where there is one.
-        normalize: scale every embedding to length 1.
+        demonstrations: a `demonstrations.json`; None means a template without demonstrations.
+        model: known name, hub id or folder. With demonstrations, the location of the same weights if it
+            differs from the file's.
+        template: name or YAML file of a template; not used with demonstrations.
+        layer: index into `hidden_states`; None means the file's layer, or the last one.
+        adapter: folder or hub id of a LoRA adapter.
+        precision: None means the file's precision, or the fastest one on the device.
+        device: a torch device; None means a GPU if there is one.
+        normalize: scale each embedding to length 1.
     """
 
     def __init__(
@@ -62,26 +64,25 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self.normalize = normalize
 
     def fit(self, texts: Iterable[str], labels: Any = None) -> Self:
-        """Load the model; texts and labels are not looked at.
+        """Load the model; texts and labels are not used.
 
         Raises:
-            UserError: neither demonstrations nor model, or they cannot be loaded.
+            UserError: neither demonstrations nor a model is set, or loading fails.
         """
         del texts, labels
-        options: dict[str, Any] = {
-            "layer": self.layer,
-            "adapter": self.adapter,
-            "precision": self.precision,
-            "device": self.device,
-        }
+        options = LoadOptions.of(adapter=self.adapter, precision=self.precision, device=self.device)
         if self.demonstrations is not None:
-            self.embedder_ = Embedder.load(self.demonstrations, model=self.model, **options)
+            self.embedder_ = Embedder.load(
+                self.demonstrations, options, model=self.model, layer=self.layer
+            )
         elif self.model is not None:
             self.embedder_ = Embedder.without_demonstrations(
-                self.model, template=self.template, **options
+                self.model, options, template=self.template, layer=self.layer
             )
         else:
-            raise UserError("give demonstrations or a model")
+            raise UserError(
+                "EmbeddingTransformer requires demonstrations or a model; set one of them"
+            )
         return self
 
     def transform(self, texts: Iterable[str]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""Reports of finished runs: one HTML file that needs no network, and pictures."""
+"""Reports of finished runs: one HTML file that works offline, and figures as PNG files."""
 
 from demosearch.report.page import write_report
 from demosearch.report.runs import FinishedRun, read_runs

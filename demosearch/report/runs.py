@@ -1,4 +1,4 @@
-"""What a report is about: the files of finished runs, read into tables."""
+"""Finished runs: their files, read into tables."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from demosearch.run_folder import (
 from demosearch.selection.configurations import BASELINE, ConfigurationKey
 from demosearch.selection.gain import read_evaluation
 
-# What every table of a run has.
+# The columns of every table of a run.
 COLUMNS = ("candidate", "word", "state", "pairs", "layer", "sentences_encoded", "seconds")
-# All other columns hold numbers, an empty cell none.
-TEXTS = ("candidate", "sentence", "word", "source", "template", "failure", "state", "ended")
+# The columns with texts. All other columns contain numbers; an empty cell is a missing number.
+TEXT_COLUMNS = ("candidate", "sentence", "word", "source", "template", "failure", "state", "ended")
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,12 @@ class FinishedRun:
     """The files of one run.
 
     Attributes:
-        folder: where they lie.
+        folder: the run folder.
         file: `demonstrations.json`.
-        trials: `trials.csv`, a row a candidate, with what `candidates.jsonl` knows of it.
-        history: `history.csv`, a row a trial, in the order in which they ended.
-        test: the test scores, None where there were no test pairs.
-        settings: `pipeline.yaml`, empty for a search by itself.
+        trials: `trials.csv`, a row per candidate, with its fields in `candidates.jsonl`.
+        history: `history.csv`, a row per trial, in the order in which the trials ended.
+        test: the test scores; None if the run has no test pairs.
+        settings: `pipeline.yaml`; empty for the result of `demosearch search`.
     """
 
     folder: Path
@@ -54,30 +54,29 @@ class FinishedRun:
     settings: dict[str, Any]
 
     @classmethod
-    def read(cls, place: str | Path) -> FinishedRun:
-        """Read a run's folder, or what `demosearch search` wrote.
+    def read(cls, path: str | Path) -> FinishedRun:
+        """Read a run folder, or the result of `demosearch search`.
 
         Args:
-            place: a run's folder, or a demonstrations file with its study's folder beside it.
+            path: a run folder, or a demonstrations file with the folder of its study beside it.
 
         Raises:
-            UserError: it holds no finished run, or a file of it is malformed.
+            UserError: the run is not finished, or one of its files is malformed.
         """
-        place = Path(place)
-        is_file = place.suffix == ".json"
-        folder = place.with_suffix(".study") if is_file else place
-        if is_file and place.name == DEMONSTRATIONS_FILE and not folder.is_dir():
-            folder = place.parent
-        file = place if is_file else folder / DEMONSTRATIONS_FILE
+        path = Path(path)
+        is_file = path.suffix == ".json"
+        folder = path.with_suffix(".study") if is_file else path
+        if is_file and path.name == DEMONSTRATIONS_FILE and not folder.is_dir():
+            folder = path.parent
+        file = path if is_file else folder / DEMONSTRATIONS_FILE
         if not file.is_file():
             raise UserError(
-                f"{folder} holds no finished run: no {DEMONSTRATIONS_FILE} (a run that was ended goes"
-                " on by its command)"
+                f"{folder} must contain a finished run but has no {DEMONSTRATIONS_FILE}; re-run the"
+                " command to resume the run"
             )
         trials = read_table(folder / TRIALS_FILE)
-        known = folder / CANDIDATES_FILE
-        if known.is_file():
-            trials = _with_what_is_known(trials, folder)
+        if (folder / CANDIDATES_FILE).is_file():
+            trials = _with_candidate_fields(trials, folder)
         evaluation = folder / EVALUATION_FILE
         settings = folder / PIPELINE_FILE
         return cls(
@@ -91,41 +90,41 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """The model's name; of a folder what it is called, without the way to it."""
+        """The model's name; for a local folder, the last part of its path."""
         return short_name(self.file.model.name, self.file.model.source)
 
     @property
     def metric(self) -> str:
-        """What scores are, in words."""
+        """The metric of the scores, in words."""
         metric = self.file.search.metric
         return "Spearman × 100" if metric == "spearman" else metric
 
     @property
     def parameters(self) -> int | None:
-        """The model's size, where it was counted, or is known."""
+        """The model's number of parameters; None if it is unknown."""
         known = KNOWN_MODELS.get(self.file.model.name)
         return self.file.model.parameters or (round(known.parameters * 1e6) if known else None)
 
     @cached_property
     def rungs(self) -> list[int]:
-        """How many pairs each rung has."""
+        """The number of dev pairs of each rung."""
         pattern = re.compile(rf"{re.escape(self.file.search.metric)}_(\d+)")
         return sorted(
-            int(found[1]) for name in self.trials if (found := pattern.fullmatch(str(name)))
+            int(match[1]) for name in self.trials if (match := pattern.fullmatch(str(name)))
         )
 
     @cached_property
     def by_rung(self) -> pd.DataFrame:
-        """Scores, a row a candidate and a column a rung; nan where it was not scored."""
+        """Scores, a row per candidate and a column per rung; nan where it was not scored."""
         columns = {f"{self.file.search.metric}_{rung}": rung for rung in self.rungs}
         table = self.trials.set_index("candidate")[list(columns)]
         return table.rename(columns=columns)
 
     @property
     def first_scores(self) -> pd.DataFrame:
-        """The candidates with `score`, theirs on the first rung, where all of them meet.
+        """The candidates with `score`, their score on the first rung, which scores all candidates.
 
-        Each is one demonstration under the search's own template.
+        Only single demonstrations with the search's own template are included.
         """
         own = self.trials.set_index("candidate")["template"].get(BASELINE)
         is_single = [
@@ -139,20 +138,20 @@ class FinishedRun:
 
     @property
     def gains(self) -> list[tuple[str, float, tuple[float, float]]]:
-        """What was gained, by whose account, with the 95% interval."""
+        """The estimates of the gain over the baseline: name, gain, and 95% interval."""
         dev = self.file.dev
-        found = [(f"dev, {dev.pairs} pairs", dev.gain, dev.gain_ci95)]
+        gains = [(f"dev, {dev.pairs} pairs", dev.gain, dev.gain_ci95)]
         if self.file.estimate:
             estimate = self.file.estimate
-            found.append(("dev, corrected for the choice", estimate.gain, estimate.ci95))
+            gains.append(("dev, corrected for the selection", estimate.gain, estimate.ci95))
         if self.test:
             low, high = self.test["gain_ci95"]
-            found.append((f"test, {self.test['pairs']} pairs", self.test["gain"], (low, high)))
-        return found
+            gains.append((f"test, {self.test['pairs']} pairs", self.test["gain"], (low, high)))
+        return gains
 
     @property
     def scores(self) -> dict[str, tuple[float, float]]:
-        """Scores without demonstration and with what was chosen, on dev and test."""
+        """Scores of the baseline and of the result, on dev and test pairs."""
         records: dict[str, Any] = {"dev": self.file.dev}
         if self.test:
             records["test"] = self.test
@@ -163,76 +162,80 @@ class FinishedRun:
 
 
 def read_runs(folders: Sequence[str | Path]) -> list[FinishedRun]:
-    """Read finished runs, the smallest model first where the sizes are known.
+    """Read finished runs, ordered by the size of the model where it is known.
 
-    A folder that holds runs of several models stands for all of them.
+    A folder with runs of several models means all of these runs.
+
+    Args:
+        folders: run folders, folders of run folders, and demonstrations files.
 
     Raises:
-        UserError: a folder holds none, or they were not chosen on the same pairs by one metric.
+        UserError: a folder contains no finished run, or the runs differ in dev pairs or metric.
     """
-    found: dict[Path, FinishedRun] = {}
+    by_path: dict[Path, FinishedRun] = {}
     for folder in map(Path, folders):
-        for place in _places(folder):
-            found[place.resolve()] = FinishedRun.read(place)
-    runs = sorted(found.values(), key=lambda run: run.parameters or 0)
+        for path in _paths(folder):
+            by_path[path.resolve()] = FinishedRun.read(path)
+    runs = sorted(by_path.values(), key=lambda run: run.parameters or 0)
     for run in runs:
         if (run.file.search.metric, run.file.dev.sha256) != (
             runs[0].file.search.metric,
             runs[0].file.dev.sha256,
         ):
             raise UserError(
-                f"{runs[0].folder} and {run.folder} were chosen on other pairs or by another metric;"
-                " their scores do not belong on one page"
+                f"the runs of a report must have the same dev pairs and the same metric, but"
+                f" {runs[0].folder} and {run.folder} differ; write separate reports"
             )
     return runs
 
 
-def _places(folder: Path) -> list[Path]:
+def _paths(folder: Path) -> list[Path]:
     if not folder.exists():
-        raise UserError(f"no such folder: {folder}")
+        raise UserError(f"a report requires existing run folders but got {folder}")
     if folder.is_file() or (folder / DEMONSTRATIONS_FILE).is_file():
         return [folder]
-    below = sorted(path.parent for path in folder.glob(f"*/{DEMONSTRATIONS_FILE}"))
-    return below or [folder]
+    runs = sorted(path.parent for path in folder.glob(f"*/{DEMONSTRATIONS_FILE}"))
+    return runs or [folder]
 
 
-def _with_what_is_known(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
+def _with_candidate_fields(trials: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """Return the table of trials with the candidates' fields as additional columns."""
     files = sorted(folder.glob(f"{Path(CANDIDATES_FILE).stem}*.jsonl"))
-    rows = [one.model_dump() for file in files for one in read_candidates(file)]
-    known = pd.DataFrame(rows).rename(columns={"id": "candidate"}).drop_duplicates("candidate")
-    # A person may have added columns, of any name.
-    ours = [name for name in Candidate.model_fields if name in known and name not in trials]
-    return trials.merge(known[["candidate", *ours]], on="candidate", how="left")
+    rows = [candidate.model_dump() for file in files for candidate in read_candidates(file)]
+    table = pd.DataFrame(rows).rename(columns={"id": "candidate"}).drop_duplicates("candidate")
+    # Users may have added fields with any name.
+    fields = [name for name in Candidate.model_fields if name in table and name not in trials]
+    return trials.merge(table[["candidate", *fields]], on="candidate", how="left")
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    found = parse_yaml(read_text(path, "pipeline"), str(path))
-    if not isinstance(found, dict):
-        raise UserError(f"pipeline {path} holds no settings")
-    return found
+    settings = parse_yaml(read_text(path, "pipeline"), str(path))
+    if not isinstance(settings, dict):
+        raise UserError(f"pipeline {path} must be a mapping but got {type(settings).__name__}")
+    return settings
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table of a run: `trials.csv` or `history.csv`.
 
     Raises:
-        UserError: it is missing, no table, or lacks a column.
+        UserError: it is missing, is not a table, or has no column of `COLUMNS`.
     """
     try:
-        # Texts as they stand: a word may be "None" or "NA".
+        # Without conversion, because a word may be "None" or "NA".
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
     except FileNotFoundError:
         raise UserError(
-            f"{path} is missing; give the run's command again, which writes it without computing"
-            " anything"
+            f"{path} is missing; re-run the command, which writes it without computing scores again"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no table: {error}") from error
+        raise UserError(f"{path} must be a CSV table: {error}") from error
     missing = [name for name in COLUMNS if name not in table]
     if missing:
         raise UserError(
-            f"{path} has no column '{missing[0]}'; delete it, and the run's command writes it anew"
+            f"{path} must have the column '{missing[0]}'; delete the file and re-run the command to"
+            " write it again"
         )
-    for name in table.columns.difference(list(TEXTS)):
+    for name in table.columns.difference(list(TEXT_COLUMNS)):
         table[name] = pd.to_numeric(table[name], errors="coerce")
     return table

@@ -135,7 +135,7 @@ def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
 
 
 def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> None:
-    rows = pair_encoder.pairs.places(pair_encoder.pairs.sentences())
+    rows = pair_encoder.pairs.sentence_rows(pair_encoder.pairs.sentences())
     files = [np.load(state, allow_pickle=False) for state in states]
     # The embeddings of the pairs' first and second sentences, each (prompts, pairs, width).
     first, second = (np.stack([file["states"][side] for file in files]) for side in rows)

@@ -102,7 +102,9 @@ class PairEncoder:
         """
         texts = self.pairs.sentences(indices)
         scored = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(texts, prompt, scored, *self.pairs.places(texts, indices))
+        return self.encoder.compare(
+            texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
+        )
 
     def ensemble_similarities(
         self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
@@ -123,7 +125,7 @@ class PairEncoder:
         states = self.embeddings(texts, prompts)
         if mean is not None:
             states = states - mean
-        first, second = self.pairs.places(texts)
+        first, second = self.pairs.sentence_rows(texts)
         return cosine(states[first], states[second])
 
     def cache_key(self, prompts: Sequence[Prompt], *texts: str) -> str:

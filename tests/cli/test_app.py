@@ -90,7 +90,7 @@ sys.exit(main(sys.argv[1:]))
         ("run --model {model} --dev bad.csv", "bad.csv, line 3: score 'x' is not a number"),
         ("run --model {model} --dev few.csv", "1 pairs; at least 10 are needed"),
         ("run --model {model} --dev flat.csv", "every score is 2"),
-        ("run --model {model} --dev starter --candidates empty.jsonl", "holds no candidate"),
+        ("run --model {model} --dev starter --candidates empty.jsonl", "contains no candidates"),
         ("run --model {model} --dev starter --set x=1", "--set x"),
         ("run --model {model} --dev starter --budget soon", "--budget"),
         ("run --model {model} --dev starter --patience 0", "--patience must be an integer >= 1"),
@@ -111,10 +111,13 @@ sys.exit(main(sys.argv[1:]))
             "must be a file that ends in .json",
         ),
         ("evaluate --model nope --tasks dev.csv", "unknown model 'nope'"),
-        ("embed --model all-minilm-l6-v2 bad.csv --out v.npy", "is no decoder: it can be"),
+        (
+            "embed --model all-minilm-l6-v2 bad.csv --out v.npy",
+            "is not a decoder-only model; it can only be used",
+        ),
         ("compare none.json --resamples 0", "--resamples 0: give at least 1"),
         ("compare none.json", "cannot read result none.json"),
-        ("compare old.json", "result old.json: system is missing"),
+        ("compare old.json", "result old.json: system"),
         ("finetune --model {model} --train none.csv --out a", "no training file"),
         ("finetune --model {model} --train bad.csv --out a --set r=1", "--set r"),
         (
@@ -128,14 +131,17 @@ sys.exit(main(sys.argv[1:]))
         ("candidates --model nope --out c.jsonl", "unknown model 'nope'"),
         ("candidates --labeler none", "--out is required"),
         ("candidates --show none.jsonl", "cannot read candidates file none.jsonl"),
-        ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl holds no candidate"),
+        ("candidates --merge empty.jsonl --out c.jsonl", "empty.jsonl contains no candidates"),
         ("candidates --out c.jsonl --votes 0", "--votes must be an integer >= 1"),
         (
             "embed --model {model} --devices 0,,1 bad.csv --out v.npy",
             "--devices must be device names",
         ),
         ("embed --model {model} --template x bad.csv --out v.npy", "unknown template 'x'"),
-        ("candidates --out c.jsonl --labeler none --dictionary x", "no dictionary 'x'"),
+        (
+            "candidates --out c.jsonl --labeler none --dictionary x",
+            "the dictionary must be wordnet, starter, none or an existing file but got 'x'",
+        ),
     ],
 )
 def test_an_error_is_one_line_and_is_found_before_torch_is_imported(
@@ -302,7 +308,7 @@ def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:
         assert built.returncode == 0, built.stderr
     lines = (tmp_path / "a.refused.jsonl").read_text().splitlines()
     assert lines
-    assert {json.loads(line)["reason"] for line in lines} == {"a word of the offensive words"}
+    assert {json.loads(line)["reason"] for line in lines} == {"contains an offensive word"}
     merged = demosearch(
         "candidates", "--merge", tmp_path / "a.jsonl", tmp_path / "b.jsonl", tmp_path / "a.jsonl",
         "--out", tmp_path / "both.jsonl", "--json",

@@ -38,7 +38,7 @@ def test_every_file_format_gives_the_same_pairs(tmp_path: Path, frame: pd.DataFr
     assert len(hashes) == 1
 
 
-def test_extra_columns_are_passed_over(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_extra_columns_are_ignored(tmp_path: Path, frame: pd.DataFrame) -> None:
     path = write(tmp_path / "p.csv", frame.assign(genre="news"))
     assert len(read_pairs(str(path), Split.DEV)) == 12
 
@@ -46,22 +46,34 @@ def test_extra_columns_are_passed_over(tmp_path: Path, frame: pd.DataFrame) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("sentence1,sentence2\na,b\n", "p.csv, line 2: no column 'score'"),
-        ("sentence1,sentence2,score\na,b,high\n", "p.csv, line 2: score 'high' is not a number"),
+        (
+            "sentence1,sentence2\na,b\n",
+            "p.csv, line 2: the columns must include sentence1, sentence2, score",
+        ),
+        (
+            "sentence1,sentence2,score\na,b,high\n",
+            "p.csv, line 2: the score must be a number but got 'high'",
+        ),
         (
             "sentence1,sentence2,score\na,b,1\na,b\n",
             "p.csv, line 3: there is no field for column 'score'",
         ),
         ("sentence1,sentence2,score\na,b,c,1\n", "p.csv, line 2: more fields than columns"),
-        ("sentence1,sentence2,score\n ,b,1\n", "p.csv, line 2: 'sentence1' is empty"),
-        ("sentence1,sentence2,score\na,b,nan\n", "the score of pair 1 is nan"),
-        ("sentence1,sentence2,score\na,b,1\n", "1 pairs; at least 10 are needed"),
-        ("sentence1,sentence2,score\n" + "a,b,3\n" * 12, "every score is 3"),
-        ("", "0 pairs"),
+        (
+            "sentence1,sentence2,score\n ,b,1\n",
+            "p.csv, line 2: 'sentence1' must be a non-empty text but got ' '",
+        ),
+        ("sentence1,sentence2,score\na,b,nan\n", "the score of pair 1 must be finite but got nan"),
+        ("sentence1,sentence2,score\na,b,1\n", "the number of pairs must be at least 10 but got 1"),
+        (
+            "sentence1,sentence2,score\n" + "a,b,3\n" * 12,
+            "the scores must differ, because they are ranked, but all are 3",
+        ),
+        ("", "the number of pairs must be at least 10 but got 0"),
         ('sentence1,sentence2,score\n"a,b,1\n', "p.csv, line"),
     ],
 )
-def test_malformed_file_names_the_row(tmp_path: Path, text: str, message: str) -> None:
+def test_an_error_names_the_malformed_row(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "p.csv").write_text(text)
     with pytest.raises(UserError) as error:
         read_pairs(str(tmp_path / "p.csv"), Split.DEV)
@@ -69,13 +81,13 @@ def test_malformed_file_names_the_row(tmp_path: Path, text: str, message: str) -
     assert "\n" not in str(error.value)
 
 
-def test_bytes_that_are_no_text_are_named(tmp_path: Path) -> None:
+def test_an_error_names_a_file_that_is_not_text(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"sentence1,sentence2,score\na\xff,b,1\n")
     with pytest.raises(UserError, match=r"p\.csv is not UTF-8"):
         read_pairs(str(tmp_path / "p.csv"), Split.DEV)
 
 
-def test_broken_parquet_and_json_are_named(tmp_path: Path) -> None:
+def test_an_error_names_broken_parquet_and_json(tmp_path: Path) -> None:
     (tmp_path / "p.parquet").write_bytes(b"PAR1 no")
     (tmp_path / "p.jsonl").write_text('{"sentence1": "a"\n')
     with pytest.raises(UserError, match=r"p\.parquet as parquet"):
@@ -84,22 +96,22 @@ def test_broken_parquet_and_json_are_named(tmp_path: Path) -> None:
         read_pairs(str(tmp_path / "p.jsonl"), Split.DEV)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file or folder"):
+def test_an_error_names_what_is_missing(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be stsb, starter, or an existing file or folder"):
         read_pairs(str(tmp_path / "none.csv"), Split.DEV)
-    with pytest.raises(UserError, match="holds no STS-B dev set"):
+    with pytest.raises(UserError, match=r"must contain dev.csv or STS/STSBenchmark/sts-dev.csv"):
         read_pairs(str(tmp_path), Split.DEV)
     (tmp_path / "p.doc").write_text("x")
     with pytest.raises(UserError, match=r"the suffix must be one of \.csv.* but got '\.doc'"):
         read_pairs(str(tmp_path / "p.doc"), Split.DEV)
 
 
-def test_a_folder_holds_a_file_for_each_split(tmp_path: Path) -> None:
+def test_a_folder_contains_a_file_for_each_split(tmp_path: Path) -> None:
     dev = write_fake_pairs(tmp_path / "dev.csv", 20)
     write_fake_pairs(tmp_path / "test.csv", 12)
     assert read_pairs(str(tmp_path), Split.DEV) == read_pairs(str(dev), Split.DEV)
     assert len(read_pairs(str(tmp_path), Split.TEST)) == 12
-    # Below a folder of this name it is STS-B, however it is asked for.
+    # In a folder of this name it is STS-B, under any path.
     (tmp_path / "stsb").mkdir()
     inner = write_fake_pairs(tmp_path / "stsb" / "dev.csv", 15)
     for source, data in [(inner, None), (Path(inner).parent, None), ("stsb", str(tmp_path))]:
@@ -107,12 +119,12 @@ def test_a_folder_holds_a_file_for_each_split(tmp_path: Path) -> None:
         assert (pairs.name, len(pairs)) == ("stsb-dev", 15)
 
 
-def test_stsb_offline_says_where_to_put_it() -> None:
-    with pytest.raises(UserError, match=r"give a folder by --data or DEMOSEARCH_DATA"):
+def test_stsb_offline_asks_for_a_folder() -> None:
+    with pytest.raises(UserError, match=r"set --data or DEMOSEARCH_DATA to a folder"):
         read_pairs("stsb", Split.DEV)
 
 
-def test_starter_fills_every_grade_and_repeats_nothing() -> None:
+def test_the_starter_set_has_every_grade_and_no_pair_twice() -> None:
     pairs = read_pairs("starter", Split.DEV)
     assert len(pairs) >= 300
     assert all(0 <= score <= 5 for score in pairs.scores)
@@ -123,12 +135,12 @@ def test_starter_fills_every_grade_and_repeats_nothing() -> None:
     assert all(
         first != second for first, second in zip(pairs.sentences1, pairs.sentences2, strict=True)
     )
-    with pytest.raises(UserError, match="dev pairs only"):
+    with pytest.raises(UserError, match="only development pairs"):
         read_pairs("starter", Split.TEST)
 
 
 @pytest.mark.data
-def test_stsb_in_both_layouts(data: Path) -> None:
+def test_stsb_has_the_same_scores_in_both_layouts(data: Path) -> None:
     ours = read_pairs("stsb", Split.DEV, str(data))
     senteval = read_pairs(str(data / "senteval"), Split.DEV)
     assert len(ours) == len(senteval) == 1500
@@ -141,18 +153,18 @@ def test_stsb_in_both_layouts(data: Path) -> None:
 
 
 @pytest.mark.data
-def test_starter_and_stsb_share_next_to_nothing(data: Path) -> None:
+def test_the_starter_set_and_stsb_share_no_sentence(data: Path) -> None:
     starter = {text.lower() for text in read_pairs("starter", Split.DEV).sentences()}
     for split in Split:
         stsb = {text.lower() for text in read_pairs("stsb", split, str(data)).sentences()}
         assert not starter & stsb, split
 
 
-def test_several_sets_are_one_value_with_its_parts(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_several_sets_are_joined_into_one_value(tmp_path: Path, frame: pd.DataFrame) -> None:
     one, two = write(tmp_path / "one.csv", frame), write(tmp_path / "two.tsv", frame.iloc[:11])
     pairs = read_sets(f"{one}, {two}", Split.DEV)
     assert (pairs.name, pairs.set_sizes) == ("one+two", (12, 11))
-    assert [each.sha256 for each in pairs.sets] == [
+    assert [part.sha256 for part in pairs.sets] == [
         read_pairs(str(path), Split.DEV).sha256 for path in (one, two)
     ]
     with_comma = write(tmp_path / "a,b.csv", frame)
@@ -162,23 +174,23 @@ def test_several_sets_are_one_value_with_its_parts(tmp_path: Path, frame: pd.Dat
 @pytest.mark.parametrize(
     ("sources", "message"),
     [
-        ("starter,", "names no set at one of its commas"),
-        ("", "names no set"),
-        ("starter,starter", "a set is given twice"),
-        ("starter,nothing.csv", "no such file or folder: nothing.csv"),
+        ("starter,", "must be names separated by commas but got 'starter,'"),
+        ("", "must be names separated by commas but got ''"),
+        ("starter,starter", "sets of pairs must be different but got 'starter,starter'"),
+        ("starter,nothing.csv", "existing file or folder but got 'nothing.csv'"),
     ],
 )
-def test_a_list_of_sets_that_makes_no_sense_is_an_error(sources: str, message: str) -> None:
+def test_an_invalid_list_of_sets_is_refused(sources: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         read_sets(sources, Split.DEV)
 
 
-def test_sentences_of_the_test_set_are_kept_out_too(tmp_path: Path, frame: pd.DataFrame) -> None:
+def test_the_evaluation_sentences_include_the_test_set(tmp_path: Path, frame: pd.DataFrame) -> None:
     (tmp_path / "stsb").mkdir()
     for name in ("dev", "test"):
         write(
             tmp_path / "stsb" / f"{name}.csv", frame.assign(sentence1=f"{name} " + frame.sentence1)
         )
-    found = evaluation_sentences("stsb", str(tmp_path))
-    assert {"dev first 0", "test first 0"} <= set(found)
+    sentences = evaluation_sentences("stsb", str(tmp_path))
+    assert {"dev first 0", "test first 0"} <= set(sentences)
     assert evaluation_sentences("starter") == read_pairs("starter", Split.DEV).sentences()

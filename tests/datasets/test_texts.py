@@ -45,6 +45,7 @@ def test_a_missing_column_is_reported_with_its_row(tmp_path: Path) -> None:
     path.write_text(json.dumps({"body": "Hello"}) + "\n")
     assert list(read_texts(str(path), "body")) == ["Hello"]
     with pytest.raises(
-        UserError, match=r"a\.jsonl, line 1: no column 'text' or 'sentence'; found body"
+        UserError,
+        match=r"a\.jsonl, line 1: the columns must include 'text' or 'sentence' but got body",
     ):
         list(read_texts(str(path)))

@@ -1,4 +1,4 @@
-"""The paper's baselines against plain transformers, on tiny seeded models."""
+"""The paper's baselines are compared with plain transformers, on tiny seeded models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from sentence_transformers import SentenceTransformer
 from transformers import AutoModel, AutoTokenizer, T5EncoderModel
 
 from demosearch.errors import UserError
-from demosearch.evaluation.baselines import MASK_TEMPLATES, Kind, Method, kind_of, open_baseline
+from demosearch.evaluation.baselines import Method, open_baseline
+from demosearch.evaluation.kinds import Kind, kind_of
+from demosearch.evaluation.mask_templates import MASK_TEMPLATES
 from demosearch.models.known import resolve
+from demosearch.models.options import LoadOptions
 from tests.tiny import CONTEXT, ENCODERS, save_tiny_encoder
 
 TEXTS = [
@@ -27,12 +30,12 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    made = {}
+    paths = {}
     for kind in ENCODERS:
         folder = tmp_path_factory.mktemp(kind)
         save_tiny_encoder(kind, folder)
-        made[kind] = str(folder)
-    return made
+        paths[kind] = str(folder)
+    return paths
 
 
 def plain_states(folder: str, text: str) -> tuple[torch.Tensor, list[int], torch.nn.Module]:
@@ -53,19 +56,19 @@ def plain_states(folder: str, text: str) -> tuple[torch.Tensor, list[int], torch
     ("kind", "method"),
     [("bert", "mean"), ("roberta", "mean"), ("t5", "mean"), ("bert", "cls"), ("roberta", "cls")],
 )
-def test_mean_and_first_token_equal_a_plain_forward(
+def test_mean_and_first_token_equal_transformers_states(
     folders: dict[str, str], kind: str, method: str
 ) -> None:
-    found = open_baseline(folders[kind], method=method, device="cpu").encode(TEXTS)
-    for text, row in zip(TEXTS, found, strict=True):
+    embeddings = open_baseline(folders[kind], method=method, device="cpu").encode(TEXTS)
+    for text, row in zip(TEXTS, embeddings, strict=True):
         states, _, _ = plain_states(folders[kind], text)
         expected = states.mean(dim=0) if method == "mean" else states[0]
         assert row == pytest.approx(expected.numpy(), abs=1e-4)
 
 
-def test_pooler_is_the_layer_on_the_first_token(folders: dict[str, str]) -> None:
-    found = open_baseline(folders["bert"], method="pooler", device="cpu").encode(TEXTS)
-    for text, row in zip(TEXTS, found, strict=True):
+def test_pooler_is_applied_to_the_first_token(folders: dict[str, str]) -> None:
+    embeddings = open_baseline(folders["bert"], method="pooler", device="cpu").encode(TEXTS)
+    for text, row in zip(TEXTS, embeddings, strict=True):
         states, _, model = plain_states(folders["bert"], text)
         with torch.inference_mode():
             expected = torch.tanh(model.pooler.dense(states[0]))
@@ -80,7 +83,7 @@ def test_pooler_is_the_layer_on_the_first_token(folders: dict[str, str]) -> None
         ("roberta", None, "This sentence : ' {} ' means<mask>."),
     ],
 )
-def test_prompt_is_the_state_of_the_mask(
+def test_prompt_returns_the_state_of_the_mask(
     folders: dict[str, str], kind: str, template: str | None, wording: str
 ) -> None:
     baseline = open_baseline(folders[kind], method="prompt", template=template, device="cpu")
@@ -88,15 +91,15 @@ def test_prompt_is_the_state_of_the_mask(
     ends = ["A man plays a guitar.", "", "Dogs bark at night. Cats sleep by day.", TEXTS[3]]
     for text, row in zip(ends, baseline.encode(TEXTS), strict=True):
         states, ids, _ = plain_states(folders[kind], wording.format(text))
-        mask = max(place for place, token in enumerate(ids) if token == 600)
+        mask = max(index for index, token in enumerate(ids) if token == 600)
         assert row == pytest.approx(states[mask].numpy(), abs=1e-4)
 
 
-def test_a_text_that_is_too_long_keeps_its_mask(folders: dict[str, str]) -> None:
+def test_the_prompt_of_a_text_that_is_too_long_keeps_its_mask(folders: dict[str, str]) -> None:
     baseline = open_baseline(folders["bert"], method="prompt", device="cpu")
     long = "many words " * CONTEXT
     row = baseline.encode([long])[0]
-    tokenizer = baseline.student.tokenizer
+    tokenizer = baseline.model.tokenizer
     cut = baseline._prompt(long, MASK_TEMPLATES["bert-prompt"])
     assert cut.endswith('" means<mask>.')
     assert CONTEXT - 4 <= len(tokenizer(cut)["input_ids"]) <= CONTEXT
@@ -104,11 +107,11 @@ def test_a_text_that_is_too_long_keeps_its_mask(folders: dict[str, str]) -> None
     assert row == pytest.approx(states[ids.index(600)].numpy(), abs=1e-4)
 
 
-def test_a_sentence_transformers_folder_runs_as_it_is(
+def test_a_sentence_transformers_folder_is_used_unchanged(
     folders: dict[str, str], tmp_path: Path
 ) -> None:
-    made = open_baseline(folders["bert"], method="mean", device="cpu")
-    made.student.save_pretrained(str(tmp_path / "saved"))
+    saved = open_baseline(folders["bert"], method="mean", device="cpu")
+    saved.model.save_pretrained(str(tmp_path / "saved"))
     baseline = open_baseline(str(tmp_path / "saved"), device="cpu")
     expected: NDArray[np.float32] = SentenceTransformer(
         str(tmp_path / "saved"), device="cpu"
@@ -118,20 +121,32 @@ def test_a_sentence_transformers_folder_runs_as_it_is(
     assert baseline.record.revision.startswith("sha256:")
 
 
-def test_kinds(folders: dict[str, str], tiny: Callable[[str], Path]) -> None:
+def test_the_kind_of_a_model_is_found_without_its_weights(
+    folders: dict[str, str], tiny: Callable[[str], Path]
+) -> None:
     assert {kind_of(resolve(folders[kind])) for kind in folders} == {Kind.BIDIRECTIONAL}
     assert kind_of(resolve(str(tiny("opt")))) is Kind.DECODER
     assert kind_of(resolve("smollm2-135m")) is Kind.DECODER
 
 
-def test_what_does_not_fit_is_refused(folders: dict[str, str]) -> None:
-    with pytest.raises(UserError, match="say --method prompt or mean or cls or pooler"):
+def test_options_that_do_not_apply_are_refused(folders: dict[str, str]) -> None:
+    with pytest.raises(UserError, match="requires --method prompt or mean or cls or pooler"):
         open_baseline(folders["bert"])
-    with pytest.raises(UserError, match="has no pooler; take cls or mean"):
+    with pytest.raises(UserError, match="method must be one of prompt, mean, cls, pooler"):
+        open_baseline(folders["bert"], method="max")
+    with pytest.raises(UserError, match="has none; use cls or mean"):
         open_baseline(folders["t5"], method=Method.POOLER)
-    with pytest.raises(UserError, match="unknown mask template 'x'; known: bert-prompt"):
+    with pytest.raises(UserError, match=r"template must be one of bert-prompt, .* but got 'x'"):
         open_baseline(folders["bert"], method="prompt", template="x")
-    with pytest.raises(UserError, match="goes with --method prompt"):
+    with pytest.raises(UserError, match="template requires --method prompt"):
         open_baseline(folders["bert"], method="mean", template="promptbert")
-    with pytest.raises(UserError, match="--precision nf4"):
+    with pytest.raises(UserError, match=r"precision must be fp32, bf16 or fp16 .* but got nf4"):
         open_baseline(folders["bert"], method="mean", precision="nf4")
+    with pytest.raises(UserError, match="adapter requires a decoder-only model"):
+        open_baseline(folders["bert"], LoadOptions(adapter="lora"), method="mean")
+
+
+def test_options_may_be_a_value(folders: dict[str, str]) -> None:
+    options = LoadOptions(precision="bf16", device="cpu")
+    baseline = open_baseline(folders["bert"], options, method="mean")
+    assert (baseline.record.precision, baseline.arithmetic) == ("bf16", "cpu, bfloat16")

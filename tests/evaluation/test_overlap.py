@@ -22,7 +22,7 @@ def renamed(pairs: Pairs, name: str) -> Pairs:
     return Pairs(name, pairs.sentences1, pairs.sentences2, pairs.scores)
 
 
-def test_the_pairs_that_chose_are_found_under_any_name() -> None:
+def test_the_dev_pairs_are_recognized_under_any_name() -> None:
     pairs = renamed(fake_pairs(20), "mine")
     data = {"a": [renamed(pairs, "other")], "b": [renamed(fake_pairs(21), "mine")]}
     assert find_overlaps(chosen_on(pairs), data) == [
@@ -30,7 +30,7 @@ def test_the_pairs_that_chose_are_found_under_any_name() -> None:
     ]
 
 
-def test_stsb_in_senteval_s_spelling_is_the_same_pairs() -> None:
+def test_stsb_in_senteval_s_spelling_is_recognized() -> None:
     file = chosen_on(renamed(fake_pairs(20), "stsb-dev"))
     data = {
         "stsb-dev": [renamed(fake_pairs(21), "stsb-dev-senteval")],
@@ -42,9 +42,9 @@ def test_stsb_in_senteval_s_spelling_is_the_same_pairs() -> None:
     assert [line.partition(":")[0] for line in find_overlaps(other, data)] == ["a"]
 
 
-def test_pairs_of_stsb_are_found_in_other_tasks(tmp_path: Path) -> None:
+def test_pairs_of_stsb_are_recognized_in_other_tasks(tmp_path: Path) -> None:
     dev = read_pairs(write_fake_pairs(tmp_path / "dev.csv", 20), Split.DEV)
-    # In another casing, the other way round, and one that is not among them.
+    # In another casing, in the other order, and a pair that is not in the dev set.
     same = Pairs(
         "STS12.x",
         (dev.sentences1[0].upper(), dev.sentences2[1], "something"),
@@ -61,7 +61,7 @@ def test_pairs_of_stsb_are_found_in_other_tasks(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_stsb_was_drawn_from_earlier_years(data: Path) -> None:
+def test_stsb_overlaps_with_sts12_and_sts13(data: Path) -> None:
     file = chosen_on(renamed(fake_pairs(20), "stsb-dev"))
     tasks = read_tasks(find_tasks("sts12,sts13,stsb,stsb-dev,sickr"), data)
     assert find_overlaps(file, tasks, str(data)) == [
@@ -71,18 +71,18 @@ def test_stsb_was_drawn_from_earlier_years(data: Path) -> None:
     ]
 
 
-def test_a_demonstration_among_the_texts_is_found() -> None:
+def test_a_demonstration_in_a_task_is_reported() -> None:
     texts = ("Something else.", "a jockey riding a horse")
     data = {"mr": Classification("mr", Examples(texts, (0, 1)))}
     assert find_overlaps(demonstrations_file(), data) == [
-        "mr: holds the demonstration 'A jockey riding a horse.'"
+        "mr: contains the demonstration 'A jockey riding a horse.'"
     ]
 
 
-def test_each_of_several_sets_that_chose_is_found() -> None:
+def test_each_of_several_dev_sets_is_recognized() -> None:
     sets = [renamed(fake_pairs(20, seed), name) for seed, name in enumerate(("stsb-dev", "mine"))]
     file = chosen_on(Pairs.joined(sets))
-    records = [SetRecord(name=one.name, pairs=len(one), sha256=one.sha256) for one in sets]
+    records = [SetRecord(name=pairs.name, pairs=len(pairs), sha256=pairs.sha256) for pairs in sets]
     file = file.model_copy(update={"dev": file.dev.model_copy(update={"sets": records})})
     data = {"a": [renamed(sets[1], "other")], "b": [sets[0]], "c": [fake_pairs(30, 9)]}
     assert find_overlaps(file, data) == [

@@ -34,20 +34,20 @@ from tests.tiny import save_tiny_encoder
 
 @pytest.fixture
 def senteval(tmp_path: Path) -> Path:
-    place = tmp_path / "STS" / "STS12-en-test"
-    place.mkdir(parents=True)
+    parent = tmp_path / "STS" / "STS12-en-test"
+    parent.mkdir(parents=True)
     generator = np.random.default_rng(0)
     for subset in STS_SUBSETS["STS12"]:
         rows = [f"{subset} cat number {row}\ta dog {row % 4}" for row in range(15)]
-        (place / f"STS.input.{subset}.txt").write_text("\n".join(rows) + "\n")
+        (parent / f"STS.input.{subset}.txt").write_text("\n".join(rows) + "\n")
         golds = [f"{score:.1f}" for score in generator.uniform(0, 5, 15)]
         golds[3] = ""
-        (place / f"STS.gs.{subset}.txt").write_text("\n".join(golds) + "\n")
+        (parent / f"STS.gs.{subset}.txt").write_text("\n".join(golds) + "\n")
     return tmp_path
 
 
-class Known:
-    """What an embedder has made of some texts."""
+class PrecomputedSystem:
+    """Embeddings that an embedder computed before."""
 
     def __init__(self, embedder: Embedder, states: dict[str, NDArray[np.float32]]) -> None:
         self.arithmetic = embedder.arithmetic
@@ -58,7 +58,7 @@ class Known:
         return np.stack([self._states[text] for text in sentences])
 
 
-def test_score_is_spearman_over_all_subsets_together(
+def test_the_score_is_spearman_s_correlation_over_all_subsets(
     senteval: Path, tiny: Callable[[str], Path]
 ) -> None:
     tasks = find_tasks("sts12")
@@ -68,7 +68,7 @@ def test_score_is_spearman_over_all_subsets_together(
     # The same embeddings for both sides.
     texts = [text for pairs in data["sts12"] for text in pairs.sentences()]
     states = dict(zip(texts, embedder.encode(texts), strict=True))
-    result = evaluate(Known(embedder, states), data, tasks=tasks).result
+    result = evaluate(PrecomputedSystem(embedder, states), data, tasks=tasks).result
     cosines, golds, by_subset = [], [], {}
     for pairs in data["sts12"]:
         begin = len(golds)
@@ -99,7 +99,7 @@ def test_score_is_spearman_over_all_subsets_together(
 
 
 class FakeSystem:
-    """Hashes words into a vector, and counts what it is asked."""
+    """Hashes words into vectors, and records the encoded sentences."""
 
     arithmetic = "cpu, float32"
 
@@ -136,7 +136,7 @@ def transfer(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("classifier", list(Classifier))
-def test_transfer_tasks_are_classified(transfer: Path, classifier: Classifier) -> None:
+def test_transfer_tasks_are_scored_by_a_classifier(transfer: Path, classifier: Classifier) -> None:
     tasks = find_tasks("transfer")
     data = read_tasks(tasks, transfer)
     found = evaluate(FakeSystem(), data, tasks=tasks, classifier=classifier)
@@ -144,7 +144,7 @@ def test_transfer_tasks_are_classified(transfer: Path, classifier: Classifier) -
         "cr": 80, "sst2": 12, "trec": 10, "mrpc": 12,
     }  # fmt: skip
     for name, task in found.result.tasks.items():
-        # SentEval's classifier stops by a twentieth of the examples: here two.
+        # SentEval's early stopping uses a twentieth of the examples: two here.
         assert task.score > 90 or classifier is Classifier.SENTEVAL, name
         assert task.score == pytest.approx(100 * found.details[name].values.mean())
         assert task.classifier == classifier
@@ -155,7 +155,7 @@ def test_transfer_tasks_are_classified(transfer: Path, classifier: Classifier) -
     assert found.result.missing == ["mr", "subj", "mpqa"]
 
 
-def test_an_evaluation_that_was_killed_goes_on(
+def test_an_evaluation_resumes_after_a_kill(
     transfer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scoring, "CHUNK", 16)
@@ -174,18 +174,20 @@ def test_an_evaluation_that_was_killed_goes_on(
     assert found.result.tasks == whole.result.tasks
 
 
-def test_another_task_or_the_same_again_pays_for_nothing_twice(
+def test_a_repeated_evaluation_computes_nothing_again(
     transfer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
     tasks = find_tasks("cr,trec")
     data = read_tasks(tasks, transfer)
     first = evaluate(FakeSystem(), data, tasks=tasks, cache=cache)
-    monkeypatch.setattr(scoring, "_probe", lambda *_: pytest.fail("classified again"))
+    monkeypatch.setattr(
+        scoring, "_probe", lambda *_: pytest.fail("the classifier was trained again")
+    )
     second = evaluate(FakeSystem(), data, tasks=tasks, cache=cache)
     assert second.result.sentences_encoded == 0
     assert second.result.tasks == first.result.tasks
-    # Another system has nothing to do with it.
+    # The cache belongs to the system.
     other = FakeSystem("other")
     sts = find_tasks("trec")
     monkeypatch.undo()
@@ -193,21 +195,22 @@ def test_another_task_or_the_same_again_pays_for_nothing_twice(
     assert len(other.asked) == 40
 
 
-def test_missing_tasks_are_named(senteval: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tasks_without_data_are_reported(senteval: Path, caplog: pytest.LogCaptureFixture) -> None:
     data = read_tasks(find_tasks("sts"), senteval)
     assert list(data) == ["sts12"]
-    assert "STS13 is left out" in caplog.text
-    assert "its data is not there: " in caplog.text
+    assert "STS13 is skipped because its data are missing: " in caplog.text
     assert "STSBenchmark/sts-test.csv" in caplog.text
-    with pytest.raises(UserError, match="give the SentEval data folder by --data or DEMOSEARCH"):
+    with pytest.raises(
+        UserError, match="require a SentEval data folder; set --data or DEMOSEARCH_DATA"
+    ):
         read_tasks(find_tasks("sts13"), None)
-    with pytest.raises(UserError, match="has none of the tasks' data: STS/STS13-en-test"):
+    with pytest.raises(UserError, match="must contain at least one of STS/STS13-en-test"):
         read_tasks(find_tasks("sts13"), senteval)
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="must be an existing SentEval data folder"):
         read_tasks(find_tasks("sts"), senteval / "none")
 
 
-def test_task_names() -> None:
+def test_task_names_and_groups() -> None:
     assert [task.name for task in find_tasks("STS")] == [
         "sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "sickr",
     ]  # fmt: skip
@@ -216,18 +219,18 @@ def test_task_names() -> None:
         "mr", "cr", "subj", "mpqa", "sst2", "trec", "mrpc",
     ]  # fmt: skip
     assert len(find_tasks("full")) == len(TASKS) - 1 == 14
-    with pytest.raises(UserError, match="unknown task 'glue'; known: sts, transfer, full, sts12"):
+    with pytest.raises(UserError, match="--tasks must be one of sts, transfer, full, sts12"):
         find_tasks("glue")
 
 
-def test_pairs_of_the_users_own_are_a_task(tmp_path: Path) -> None:
+def test_a_file_of_pairs_is_a_task(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     rows = [f"one {row},two {row},{row % 5}" for row in range(12)]
     path.write_text("sentence1,sentence2,score\n" + "\n".join(rows) + "\n")
     tasks = find_tasks(str(path))
     result = evaluate(FakeSystem(), read_tasks(tasks, None), tasks=tasks).result
     assert result.tasks[str(path)].pairs == 12
-    # A file's name is not a task's, and two files of one name are two tasks.
+    # A file's name is not the name of a task, and two files with the same name are two tasks.
     (tmp_path / "other").mkdir()
     files = [tmp_path / "stsb.csv", tmp_path / "other" / "stsb.csv"]
     for file in files:
@@ -236,7 +239,7 @@ def test_pairs_of_the_users_own_are_a_task(tmp_path: Path) -> None:
     assert list(read_tasks(two, None)) == [str(file) for file in files]
 
 
-def test_gain_is_the_difference_with_an_interval_around_it() -> None:
+def test_the_gain_is_the_difference_with_its_interval() -> None:
     pairs = fake_pairs(200)
     prompt = Prompt(demonstrations=(fake_candidates([5])[0],))
     gain = gain_on(pairs, FakeEncoder(), [prompt], Prompt())
@@ -246,7 +249,7 @@ def test_gain_is_the_difference_with_an_interval_around_it() -> None:
 
 
 @pytest.mark.data
-def test_real_tree_is_scored_and_missing_tasks_are_listed(
+def test_the_real_data_are_scored_and_missing_tasks_are_listed(
     data: Path, tmp_path: Path, tiny: Callable[[str], Path]
 ) -> None:
     (tmp_path / "STS").mkdir()
@@ -283,27 +286,25 @@ def test_a_centered_embedder_is_scored(senteval: Path, tiny: Callable[[str], Pat
     assert centered.system.label == f"{plain.system.label}, centered"
 
 
-def test_a_decoder_s_mean_is_named_so(tiny: Callable[[str], Path]) -> None:
+def test_the_method_of_a_decoder_is_described(tiny: Callable[[str], Path]) -> None:
     options = {"precision": "fp32", "device": "cpu"}
     for template, method in (("mean", "mean"), ("echo", "prompt"), ("prompteol", "prompt")):
         embedder = Embedder.without_demonstrations(str(tiny("llama")), template=template, **options)
         assert embedder.describe()["method"] == method
 
 
-def test_a_year_that_is_not_whole_is_left_out(
-    senteval: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    place = senteval / "STS" / "STS12-en-test"
-    # No subset of SentEval's.
-    (place / "STS.input.ALL.txt").write_text("a\tb\n")
+def test_an_incomplete_year_is_skipped(senteval: Path, caplog: pytest.LogCaptureFixture) -> None:
+    parent = senteval / "STS" / "STS12-en-test"
+    # Not a subset in SentEval.
+    (parent / "STS.input.ALL.txt").write_text("a\tb\n")
     assert len(read_tasks(find_tasks("sts12"), senteval)["sts12"]) == 5
     write_opposites(senteval, "CR", "custrev.neg", "custrev.pos")
-    (place / "STS.gs.MSRvid.txt").unlink()
+    (parent / "STS.gs.MSRvid.txt").unlink()
     assert list(read_tasks(find_tasks("sts12,cr"), senteval)) == ["cr"]
-    assert "STS12 is not whole, there is no STS/STS12-en-test/STS.gs.MSRvid.txt" in caplog.text
+    assert "STS12 is incomplete: STS/STS12-en-test/STS.gs.MSRvid.txt missing" in caplog.text
 
 
-def test_the_hub_s_copies_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tasks_are_read_from_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     pairs = fake_pairs(20)
     asked = []
 
@@ -316,24 +317,22 @@ def test_the_hub_s_copies_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     tasks = find_tasks("sts,stsb-dev,trec")
     data = read_tasks(tasks, "hub")
-    # SICK-R and the transfer tasks are not there in the form that the paper has.
+    # The hub has no copies of SICK-R and of the transfer tasks with the paper's examples.
     assert list(data) == ["sts12", "sts13", "sts14", "sts15", "sts16", "stsb", "stsb-dev"]
     assert [split for _, split, _ in asked] == ["test"] * 6 + ["validation"]
     assert all(len(revision) == 40 for *_, revision in asked)
     result = evaluate(FakeSystem(), data, tasks=tasks).result
     assert result.missing == ["sickr", "trec"]
     assert result.average == {}
-    # There are no subsets to take a mean over.
+    # The hub's copies have no subsets, so there is no mean over subsets.
     assert list(result.tasks["sts12"].other) == ["pearson"]
 
 
-def test_the_same_folder_with_another_setting_is_another_system(
-    senteval: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "student"
+def test_a_changed_setting_in_a_folder_makes_another_system(senteval: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "saved"
     save_tiny_encoder("bert", tmp_path / "bert")
-    made = open_baseline(str(tmp_path / "bert"), method="mean", device="cpu")
-    made.student.save_pretrained(str(folder))
+    saved = open_baseline(str(tmp_path / "bert"), method="mean", device="cpu")
+    saved.model.save_pretrained(str(folder))
     tasks = find_tasks("sts12")
     data = read_tasks(tasks, senteval)
     found = []
@@ -341,14 +340,14 @@ def test_the_same_folder_with_another_setting_is_another_system(
         settings = json.loads((folder / "1_Pooling" / "config.json").read_text())
         settings["pooling_mode"] = mode
         (folder / "1_Pooling" / "config.json").write_text(json.dumps(settings))
-        student = open_baseline(str(folder), device="cpu")
-        found.append(evaluate(student, data, tasks=tasks, cache=tmp_path / "cache").result)
+        baseline = open_baseline(str(folder), device="cpu")
+        found.append(evaluate(baseline, data, tasks=tasks, cache=tmp_path / "cache").result)
     assert found[0].system.model.revision != found[1].system.model.revision
     assert [each.sentences_encoded for each in found] == [found[0].sentences_encoded] * 2
     assert found[0].tasks["sts12"].score != found[1].tasks["sts12"].score
 
 
-def test_another_device_s_embeddings_are_not_taken(senteval: Path, tmp_path: Path) -> None:
+def test_embeddings_of_another_device_are_not_reused(senteval: Path, tmp_path: Path) -> None:
     tasks = find_tasks("sts12")
     data = read_tasks(tasks, senteval)
     first, second = FakeSystem(), FakeSystem()

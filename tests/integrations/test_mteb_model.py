@@ -15,7 +15,9 @@ from demosearch.integrations.mteb_model import MtebModel
 from demosearch.metrics.similarity import cosine
 
 
-def test_mteb_scores_an_embedder_as_we_do(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_mteb_s_score_of_an_embedder_equals_scipy_s(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     embedder = Embedder.without_demonstrations(str(tiny("llama")), precision="fp32", device="cpu")
     generator = np.random.default_rng(0)
     first = [f"A man plays instrument {row}" for row in range(40)]
@@ -25,17 +27,17 @@ def test_mteb_scores_an_embedder_as_we_do(tiny: Callable[[str], Path], tmp_path:
     columns = {"sentence1": first, "sentence2": second, "score": scores}
     task.dataset = DatasetDict(test=Dataset.from_dict(columns))
     task.data_loaded = True
-    found = mteb.evaluate(
+    results = mteb.evaluate(
         MtebModel(embedder), task, cache=ResultCache(tmp_path), show_progress_bar=False
     )
     expected = stats.spearmanr(cosine(embedder.encode(first), embedder.encode(second)), scores)
-    [result] = found.task_results
+    [result] = results.task_results
     assert result.scores["test"][0]["cosine_spearman"] == pytest.approx(
         expected.statistic, abs=1e-4
     )
 
 
-def test_prompt_mismatch_is_another_model(tiny: Callable[[str], Path]) -> None:
+def test_another_prompt_has_another_revision(tiny: Callable[[str], Path]) -> None:
     models = [
         MtebModel(
             Embedder.without_demonstrations(

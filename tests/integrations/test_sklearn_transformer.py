@@ -22,7 +22,7 @@ TEXTS = [f"A dog barks at {row}" for row in range(12)] + [
 LABELS = [0] * 12 + [1] * 12
 
 
-def test_it_is_a_step_of_a_pipeline(tiny: Callable[[str], Path]) -> None:
+def test_it_works_in_a_pipeline(tiny: Callable[[str], Path]) -> None:
     folder = str(tiny("llama"))
     step = EmbeddingTransformer(model=folder, precision="fp32", device="cpu", normalize=True)
     pipeline = clone(make_pipeline(step, LogisticRegression(C=100)))
@@ -33,26 +33,28 @@ def test_it_is_a_step_of_a_pipeline(tiny: Callable[[str], Path]) -> None:
     )
 
 
-def test_the_same_weights_may_lie_elsewhere(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+def test_the_same_weights_may_be_in_another_folder(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     folder = tiny("llama")
     encoder = Encoder.load(str(folder), precision="fp32", device="cpu")
     file = tmp_path / "best.json"
     demonstrations_file(encoder.record).write(file)
     shutil.copytree(folder, tmp_path / "copy")
-    here, there = (
+    original, copied = (
         EmbeddingTransformer(str(file), model=model, device="cpu").fit([]).transform(TEXTS)
         for model in (None, str(tmp_path / "copy"))
     )
-    np.testing.assert_array_equal(here, there)
+    np.testing.assert_array_equal(original, copied)
     with pytest.raises(UserError, match="was made for model"):
         EmbeddingTransformer(str(file), model=str(tiny("opt")), device="cpu").fit([])
 
 
-def test_before_it_is_fitted_it_says_so() -> None:
+def test_transform_before_fit_is_refused() -> None:
     with pytest.raises(NotFittedError):
         EmbeddingTransformer(model="smollm2-135m").transform(TEXTS)
 
 
-def test_without_a_model_it_says_so() -> None:
-    with pytest.raises(UserError, match="give demonstrations or a model"):
+def test_fit_without_a_model_is_refused() -> None:
+    with pytest.raises(UserError, match="requires demonstrations or a model"):
         EmbeddingTransformer().fit(TEXTS)

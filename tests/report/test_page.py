@@ -11,7 +11,6 @@ from demosearch.candidates import Candidate, write_candidates
 from demosearch.errors import UserError
 from demosearch.models.records import ModelRecord
 from demosearch.report import FinishedRun, read_runs, write_report
-from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_pairs
 
 HOSTILE = '</td><script>alert("1")</script>'.replace('"', "'")
@@ -47,11 +46,11 @@ def make_run(
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_run(tmp_path_factory.mktemp("run") / "opt-125m", layer="auto", shots=2, pareto=True)
+    return make_run(tmp_path_factory.mktemp("run") / "opt-125m", layer="auto", shots=2)
 
 
 class Page(HTMLParser):
-    """Reads a page: its elements, the text of its cells, and whether what is opened is closed."""
+    """Parses a page: its elements, the text of its cells, and whether all elements are closed."""
 
     VOID = frozenset({"meta", "input", "link", "br"})
 
@@ -80,7 +79,7 @@ class Page(HTMLParser):
             self.cells[-1] += data
 
 
-def test_one_file_holds_everything_and_needs_no_network(folder: Path, tmp_path: Path) -> None:
+def test_the_page_is_one_file_and_works_offline(folder: Path, tmp_path: Path) -> None:
     files = write_report([FinishedRun.read(folder)], tmp_path / "report.html")
     text = files[0].read_text()
     page = Page(text)
@@ -92,13 +91,13 @@ def test_one_file_holds_everything_and_needs_no_network(folder: Path, tmp_path: 
     assert "@import" not in text
     ids = [found["id"] for _, found in page.tags if "id" in found]
     assert len(set(ids)) == len(ids)
-    pictures = [path.name for path in files[1:]]
-    assert pictures == ["gains.png", "race.png", "history.png", "layers.png", "kinds.png"]
+    figures = [path.name for path in files[1:]]
+    assert figures == ["gains.png", "race.png", "history.png", "layers.png", "kinds.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files[1:])
-    assert sum(tag == "svg" for tag, _ in page.tags) == len(pictures)
+    assert sum(tag == "svg" for tag, _ in page.tags) == len(figures)
 
 
-def test_the_table_holds_every_candidate_and_the_best_one_is_marked(
+def test_the_table_contains_every_candidate_and_marks_the_best(
     folder: Path, tmp_path: Path
 ) -> None:
     run = FinishedRun.read(folder)
@@ -110,7 +109,7 @@ def test_the_table_holds_every_candidate_and_the_best_one_is_marked(
     assert f"{run.file.ranking[0].spearman:.2f}" in page.cells
 
 
-def test_texts_are_text_whatever_they_hold(folder: Path, tmp_path: Path) -> None:
+def test_texts_are_escaped(folder: Path, tmp_path: Path) -> None:
     text = write_report([FinishedRun.read(folder)], tmp_path / "r.html")[0].read_text()
     page = Page(text)
     assert sum(tag == "script" for tag, _ in page.tags) == 1
@@ -125,9 +124,9 @@ def test_the_same_run_gives_the_same_page(folder: Path, tmp_path: Path) -> None:
     assert pages[0] == pages[1]
 
 
-def test_several_models_are_shown_by_size(folder: Path, tmp_path: Path) -> None:
+def test_several_models_are_ordered_by_size(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "b")
-    # A model of one's own has a size too, and is called by its folder's name.
+    # A local model has a size too, and its name is the folder's name.
     make_run(tmp_path / "a", "models/ours", source="/home/a/models/ours", parameters=2_000_000_000)
     runs = read_runs([tmp_path])
     assert [run.name for run in runs] == ["opt-125m", "ours"]
@@ -138,17 +137,17 @@ def test_several_models_are_shown_by_size(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("model", "drawn"), [("opt-1.3b", True), ("someone/model", False)])
-def test_models_of_unknown_size_are_not_drawn_by_size(
+def test_models_of_unknown_size_are_not_in_the_figure_by_size(
     model: str, drawn: bool, folder: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(folder, tmp_path / "b")
-    # As earlier versions wrote it.
+    # As in files of earlier versions.
     make_run(tmp_path / "a", model, parameters=None)
     files = write_report(read_runs([tmp_path]), tmp_path / "report.html")
     assert ("sizes.png" in {path.name for path in files}) == drawn
 
 
-def test_what_search_wrote_can_be_shown_too(folder: Path, tmp_path: Path) -> None:
+def test_the_result_of_search_can_be_reported(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "best.study")
     shutil.move(tmp_path / "best.study" / "demonstrations.json", tmp_path / "best.json")
     [run] = read_runs([tmp_path / "best.json"])
@@ -157,32 +156,32 @@ def test_what_search_wrote_can_be_shown_too(folder: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("gone", "message"),
+    ("missing", "message"),
     [
-        ("demonstrations.json", "holds no finished run"),
-        ("history.csv", "history.csv is missing; give the run's command again"),
+        ("demonstrations.json", "must contain a finished run"),
+        ("history.csv", "history.csv is missing; re-run the command"),
     ],
 )
-def test_a_folder_that_is_no_run_is_an_error(
-    folder: Path, tmp_path: Path, gone: str, message: str
+def test_a_folder_without_a_finished_run_is_refused(
+    folder: Path, tmp_path: Path, missing: str, message: str
 ) -> None:
     shutil.copytree(folder, tmp_path / "run")
-    (tmp_path / "run" / gone).unlink()
+    (tmp_path / "run" / missing).unlink()
     with pytest.raises(UserError, match=message):
         read_runs([tmp_path / "run"])
-    with pytest.raises(UserError, match="no such folder"):
+    with pytest.raises(UserError, match="requires existing run folders"):
         read_runs([tmp_path / "none"])
 
 
-def test_the_chosen_row_is_that_of_the_chosen_template(tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "run", templates=[TEMPLATES["knowledge"]])
+def test_the_marked_row_has_the_chosen_template(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", template="prompteol,knowledge")
     page = Page(write_report(read_runs([folder]), tmp_path / "r.html")[0].read_text())
     assert [found.get("class") for tag, found in page.tags if tag == "tr"].count("chosen") == 1
-    # Where templates race, the table says which.
+    # With several templates, the table has a column for them.
     assert {"prompteol", "knowledge"} <= set(page.cells)
 
 
-def test_words_that_look_like_nothing_are_words(folder: Path, tmp_path: Path) -> None:
+def test_a_word_may_look_like_a_missing_value(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run")
     table = (tmp_path / "run" / "trials.csv").read_text().replace(",W99,", ",None,")
     (tmp_path / "run" / "trials.csv").write_text(table)
@@ -191,7 +190,7 @@ def test_words_that_look_like_nothing_are_words(folder: Path, tmp_path: Path) ->
     assert "nan" not in page.cells
 
 
-def test_columns_that_a_person_added_do_not_matter(folder: Path, tmp_path: Path) -> None:
+def test_fields_that_a_user_added_are_ignored(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder, tmp_path / "run")
     path = tmp_path / "run" / "candidates.jsonl"
     path.write_text(path.read_text().replace("{", '{"pairs": 3, "spearman_note": "x", ', 1))
@@ -200,9 +199,9 @@ def test_columns_that_a_person_added_do_not_matter(folder: Path, tmp_path: Path)
     assert write_report([run], tmp_path / "r.html")
 
 
-def test_runs_that_do_not_compare_are_not_shown_together(folder: Path, tmp_path: Path) -> None:
+def test_runs_with_different_metrics_are_refused(folder: Path, tmp_path: Path) -> None:
     other = make_run(tmp_path / "other", "opt-1.3b", metric="pearson")
-    with pytest.raises(UserError, match="on other pairs or by another metric"):
+    with pytest.raises(UserError, match="must have the same dev pairs and the same metric"):
         read_runs([folder, other])
 
 
@@ -211,10 +210,10 @@ def test_runs_that_do_not_compare_are_not_shown_together(folder: Path, tmp_path:
     [
         ("pipeline.yaml", "a: [", "is not YAML"),
         ("evaluation.json", "{", "is not JSON"),
-        ("trials.csv", "", "is no table"),
+        ("trials.csv", "", "must be a CSV table"),
     ],
 )
-def test_a_broken_file_is_named(
+def test_an_error_names_a_broken_file(
     folder: Path, tmp_path: Path, name: str, text: str, message: str
 ) -> None:
     shutil.copytree(folder, tmp_path / "run")
@@ -224,6 +223,6 @@ def test_a_broken_file_is_named(
     assert name in str(error.value)
 
 
-def test_a_demonstrations_file_stands_for_the_run_around_it(folder: Path) -> None:
+def test_a_demonstrations_file_means_its_run_folder(folder: Path) -> None:
     [run] = read_runs([folder / "demonstrations.json"])
     assert run.folder == folder
