@@ -29,7 +29,7 @@ from demosearch.run_folder import (
     read_settings,
     resolve_precision,
 )
-from demosearch.selection.inputs import SearchInputs
+from demosearch.selection.inputs import SearchInputs, check_names
 from demosearch.selection.settings import STUDY_NAME
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ class _Inputs:
 
     @classmethod
     def read(cls, pipeline: Pipeline) -> _Inputs:
+        check_names(pipeline.search_settings)
         dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
         test = read_sets(pipeline.test, Split.TEST, pipeline.data) if pipeline.test else None
         path = pipeline.candidates_file

@@ -18,7 +18,7 @@ from demosearch.datasets.sources import reads_hub
 from demosearch.errors import UserError, short
 from demosearch.models.known import Precision, resolve, short_name
 from demosearch.pipeline import Pipeline, validated
-from demosearch.selection.settings import AUTO
+from demosearch.selection.settings import AUTO, SearchSettings
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -141,7 +141,7 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
     pipeline = pipeline.model_copy(update={"candidates": candidates, "precision": precision})
     if begun:
         _compare(folder, begun, (model, pipeline))
-    settings = {"model": model, **pipeline.model_dump(mode="json")}
+    settings = {"model": model, **_ordered(pipeline)}
     with atomic_write(folder / PIPELINE_FILE) as file:
         yaml.safe_dump(settings, file, sort_keys=False, allow_unicode=True)
     return pipeline
@@ -156,6 +156,15 @@ def resolve_precision(pipeline: Pipeline, begun: tuple[str | None, Pipeline] | N
 
     devices = pipeline.device_names
     return default_precision(devices[0] if devices else pipeline.device or default_device())
+
+
+def _ordered(pipeline: Pipeline) -> dict[str, Any]:
+    """Return settings in the order in which people read them: data, search, model, candidates."""
+    settings = pipeline.model_dump(mode="json")
+    candidates = {"candidates": settings.pop("candidates")}
+    own = [name for name in Pipeline.__annotations__ if name in settings]
+    names = dict.fromkeys([*own, *SearchSettings.model_fields, *settings])
+    return {name: settings[name] for name in names} | candidates
 
 
 def _compare(folder: Path, begun: tuple[str | None, Pipeline], now: tuple[str, Pipeline]) -> None:

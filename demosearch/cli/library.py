@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from demosearch.report import read_runs, write_report
     from demosearch.run import run
     from demosearch.runs import run_models
-    from demosearch.selection.inputs import SearchInputs
+    from demosearch.selection.inputs import SearchInputs, check_names
     from demosearch.selection.search import search
 
 __all__ = [
     "Embedder",
     "SearchInputs",
     "TableFormat",
+    "check_names",
     "compare",
     "evaluate",
     "examine",
@@ -50,6 +51,7 @@ _HOMES = {
     "Embedder": "demosearch.embedder",
     "SearchInputs": "demosearch.selection.inputs",
     "TableFormat": "demosearch.evaluation.comparison",
+    "check_names": "demosearch.selection.inputs",
     "compare": "demosearch.evaluation.comparison",
     "evaluate": "demosearch.evaluation.scoring",
     "examine": "demosearch.cli.doctor",

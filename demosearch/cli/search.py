@@ -58,6 +58,7 @@ def search(
 ) -> Outcome:
     """`demosearch search`."""
     resolve(model)
+    library.check_names(settings)
     pool = read_candidates(candidates)
     dev = read_sets(sets.dev, Split.DEV, sets.data)
     inputs = library.SearchInputs.read(settings, dev)

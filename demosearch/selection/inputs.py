@@ -104,6 +104,17 @@ class SearchInputs:
                 )
 
 
+def check_names(settings: SearchSettings) -> None:
+    """Check the settings that can be checked before pairs are read, which may be a download.
+
+    Raises:
+        UserError: a template or metric is unknown, or a demonstrations file cannot be read.
+    """
+    search_templates(settings.template)
+    find_metric(settings.metric)
+    _read_demonstrations(settings.warm_start)
+
+
 def _read_demonstrations(paths: Sequence[str]) -> tuple[Demonstration, ...]:
     """Return the distinct demonstrations of several demonstrations files."""
     files = (DemonstrationsFile.read(path) for path in paths)
