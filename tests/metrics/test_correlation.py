@@ -27,7 +27,7 @@ def test_constant_similarities_have_no_correlation() -> None:
     assert np.isnan(spearman(np.ones(5, dtype=np.float32), [1, 2, 3, 4, 5]))
 
 
-def test_correlations_go_along_the_last_axis() -> None:
+def test_correlations_are_computed_along_the_last_axis() -> None:
     generator = np.random.default_rng(1)
     similarities = generator.normal(size=(2, 3, 40)).astype(np.float32)
     gold = generator.integers(0, 6, 40)
@@ -35,7 +35,7 @@ def test_correlations_go_along_the_last_axis() -> None:
         (rank_correlation(similarities, gold), stats.spearmanr),
         (pearson_correlation(similarities, gold), stats.pearsonr),
     ):
-        expected = [[100 * function(row, gold).statistic for row in each] for each in similarities]
+        expected = [[100 * function(row, gold).statistic for row in rows] for rows in similarities]
         np.testing.assert_allclose(found, expected, atol=1e-8)
     assert pearson(similarities[0, 0], list(gold)) == pytest.approx(
         100 * stats.pearsonr(similarities[0, 0].astype(float), gold).statistic, abs=1e-5

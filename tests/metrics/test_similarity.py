@@ -11,6 +11,6 @@ def test_cosine_by_hand() -> None:
     np.testing.assert_allclose(cosine(first, second), [0, 1, 24 / 25], atol=1e-7)
 
 
-def test_cosine_of_nothing_is_nan_without_a_warning() -> None:
+def test_the_cosine_of_a_zero_vector_is_nan_without_a_warning() -> None:
     zero = np.zeros((1, 2), dtype=np.float32)
     assert np.isnan(cosine(zero, zero)).all()

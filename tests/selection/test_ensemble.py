@@ -16,7 +16,7 @@ from tests.selection.searches import DEV, DyingEncoder, Killed, timeless
 pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
 
-def test_prompts_that_err_differently_are_averaged(tmp_path: Path) -> None:
+def test_prompts_with_different_errors_are_averaged(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     noises = [40, 41, 42, 43, 90, 95]
     result = search(encoder, fake_candidates(noises), DEV, folder=tmp_path, ensemble=3)
@@ -24,21 +24,21 @@ def test_prompts_that_err_differently_are_averaged(tmp_path: Path) -> None:
     assert 2 <= len(file.prompts) <= 3
     assert len(result.prompts) == len(file.prompts) == file.steps[-1].prompts
     assert file.demonstrations == [
-        one for prompt in result.prompts for one in prompt.demonstrations
+        demonstration for prompt in result.prompts for demonstration in prompt.demonstrations
     ]
-    # The score is that of what the embedder makes of these prompts.
+    # The score is that of the embedder with these prompts.
     states = Embedder(encoder, result.prompts).encode
     found = cosine(states(DEV.sentences1), states(DEV.sentences2))
     expected = 100 * stats.spearmanr(found, DEV.scores).statistic
     assert file.dev.spearman == pytest.approx(expected, abs=0.01)
     assert file.dev.spearman > file.ranking[0].spearman
     assert file.steps[-1].spearman == file.dev.spearman
-    # Choosing on one half of the pairs is repeated with its prompts, not with one of them.
+    # The corrected gain repeats the choice of an ensemble, not of one prompt.
     assert file.estimate.gain > file.ranking[0].spearman - file.dev.baseline_spearman
 
 
 @pytest.mark.parametrize(("most", "looked_at"), [(2, 8), (5, 10)])
-def test_a_large_ensemble_is_chosen_among_twice_as_many(
+def test_a_large_ensemble_is_chosen_among_twice_as_many_prompts(
     tmp_path: Path, most: int, looked_at: int
 ) -> None:
     found = search(
@@ -53,7 +53,7 @@ def test_a_large_ensemble_is_chosen_among_twice_as_many(
 
 
 class Narrowing(FakeEncoder):
-    """Its last layer is narrower, as OPT-350M's; odd words do best there, even ones a layer before."""
+    """The last layer is narrower, as OPT-350M's; odd words are best there, even ones a layer before."""
 
     def width(self, layer: int | None) -> int:
         return 3 if layer == 2 else 2
@@ -71,12 +71,12 @@ class Narrowing(FakeEncoder):
 def test_prompts_whose_layers_differ_in_width_are_not_averaged(tmp_path: Path) -> None:
     candidates = fake_candidates([42, 44, 41, 43])
     result = search(Narrowing(), candidates, DEV, folder=tmp_path, layer="auto", ensemble=4)
-    ranked = {one.layer for one in result.file.ranking}
+    ranked = {row.layer for row in result.file.ranking}
     assert ranked == {2, 3}
     assert [prompt.layer for prompt in result.prompts] == [result.file.ranking[0].layer] * 2
 
 
-def test_an_ensemble_that_was_computed_is_not_computed_again(tmp_path: Path) -> None:
+def test_an_ensemble_is_computed_once(tmp_path: Path) -> None:
     arguments = {"candidates": fake_candidates([40, 41, 42, 43]), "dev": DEV, "ensemble": 3}
     first = search(FakeEncoder(), **arguments, folder=tmp_path).file
     again = FakeEncoder()
@@ -86,7 +86,7 @@ def test_an_ensemble_that_was_computed_is_not_computed_again(tmp_path: Path) -> 
     assert not list(tmp_path.rglob("*.states.npz"))
 
 
-def test_a_kill_among_the_prompts_of_an_ensemble_costs_one_of_them(tmp_path: Path) -> None:
+def test_a_kill_during_an_ensemble_costs_one_prompt(tmp_path: Path) -> None:
     arguments = {"candidates": fake_candidates([40, 41, 42, 43]), "dev": DEV, "ensemble": 3}
     whole = FakeEncoder()
     expected = search(whole, **arguments, folder=tmp_path / "whole").file
@@ -96,5 +96,5 @@ def test_a_kill_among_the_prompts_of_an_ensemble_costs_one_of_them(tmp_path: Pat
         search(dying, **arguments, folder=tmp_path / "killed")
     found = search(second, **arguments, folder=tmp_path / "killed").file
     assert timeless(found) == timeless(expected)
-    # Four prompts, of which two were done.
+    # Two of four prompts were finished.
     assert (dying.encoded.total(), second.encoded.total()) == (2 * 480, 2 * 480)

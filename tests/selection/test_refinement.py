@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
 
 class Together(FakeEncoder):
-    """Two demonstrations are better than one, the better one last; a third one changes nothing."""
+    """Two demonstrations are better than one, with the better one last; a third changes nothing."""
 
     def noise(self, prompt: Prompt, noises: list[float]) -> float:
         if len(noises) == 1:
@@ -27,12 +27,12 @@ class Together(FakeEncoder):
         return min(noises) * (0.3 if noises[-1] == min(noises) else 0.6)
 
 
-def test_several_demonstrations_are_found_one_after_the_other(tmp_path: Path) -> None:
+def test_demonstrations_are_added_one_at_a_time(tmp_path: Path) -> None:
     encoder = Together()
     noises = [60, 62, 64, 66, 68, 70, 72, 40]
     found = search(encoder, fake_candidates(noises), DEV, folder=tmp_path, shots=3)
     file = found.file
-    # A third one does not gain enough, so there are two, in the better order.
+    # The gain of a third one is not significant, so there are two, in the better order.
     assert len(file.demonstrations) == 2
     assert file.demonstrations[1].word == "W40"
     assert list(found.prompt.demonstrations) == file.demonstrations
@@ -43,26 +43,28 @@ def test_several_demonstrations_are_found_one_after_the_other(tmp_path: Path) ->
     assert second.gain == pytest.approx(second.spearman - first.spearman)
     assert second.spearman == file.dev.spearman == file.ranking[0].spearman
     assert second.gain_ci95[0] > 0
-    assert file.ranking[0].word == " | ".join(one.word for one in file.demonstrations)
+    assert file.ranking[0].word == " | ".join(
+        demonstration.word for demonstration in file.demonstrations
+    )
     assert file.search.sentences_encoded == encoder.encoded.total()
     alone = search(Together(), fake_candidates(noises), DEV, folder=tmp_path / "1").file
     assert alone.steps is None
     assert alone.dev.spearman == first.spearman
 
 
-def test_two_lanes_look_for_several_demonstrations_too(tmp_path: Path) -> None:
-    class TogetherInLanes(TwoThreads, Together):
+def test_two_threads_add_the_same_demonstrations_as_one(tmp_path: Path) -> None:
+    class TogetherInThreads(TwoThreads, Together):
         pass
 
     files = [
         search(encoder, fake_candidates([60, 62, 40]), DEV, folder=tmp_path / name, shots=2).file
-        for name, encoder in (("one", Together()), ("two", TogetherInLanes()))
+        for name, encoder in (("one", Together()), ("two", TogetherInThreads()))
     ]
     assert len(files[0].demonstrations) == 2
     assert timeless(files[0]) == timeless(files[1])
 
 
-def test_more_demonstrations_may_be_looked_for_later(tmp_path: Path) -> None:
+def test_a_finished_search_can_be_continued_with_more_demonstrations(tmp_path: Path) -> None:
     noises = [60, 62, 64, 40]
     search(Together(), fake_candidates(noises), DEV, folder=tmp_path)
     encoder = Together()
@@ -71,7 +73,7 @@ def test_more_demonstrations_may_be_looked_for_later(tmp_path: Path) -> None:
     assert all("+" in name for name in encoder.encoded)
 
 
-def test_a_stage_that_the_budget_had_room_for_is_part_of_the_answer_for_good(
+def test_a_stage_that_the_budget_allowed_stays_in_the_result(
     tmp_path: Path,
 ) -> None:
     candidates = fake_candidates([60, 62, 64, 66, 68, 70, 72, 40])
@@ -79,9 +81,9 @@ def test_a_stage_that_the_budget_had_room_for_is_part_of_the_answer_for_good(
         search(Together(), candidates, DEV, folder=tmp_path / str(shots), shots=shots).file.search
         for shots in (1, 2)
     )
-    further = double.sentences_encoded - single.sentences_encoded
-    # There is room for the longer prompts, but not for them once more.
-    budget = f"{double.sentences_encoded + further - 1}-sentences"
+    added = double.sentences_encoded - single.sentences_encoded
+    # The budget suffices for the longer prompts once, not twice.
+    budget = f"{double.sentences_encoded + added - 1}-sentences"
     files = [
         search(Together(), candidates, DEV, folder=tmp_path / "on", shots=2, budget=budget).file
         for _ in range(2)
@@ -90,7 +92,7 @@ def test_a_stage_that_the_budget_had_room_for_is_part_of_the_answer_for_good(
     assert timeless(files[0]) == timeless(files[1])
 
 
-def test_longer_prompts_that_cannot_be_scored_leave_what_was_found(
+def test_longer_prompts_that_cannot_be_scored_leave_the_result_unchanged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Small(Together):
@@ -108,7 +110,7 @@ def test_longer_prompts_that_cannot_be_scored_leave_what_was_found(
 
 
 class Shifted(FakeEncoder):
-    """States of any length, all shifted the same way, as a language model's are."""
+    """States of any length with a common shift, as a language model's."""
 
     def encode(self, texts, prompt, **_):  # type: ignore[no-untyped-def]
         lengths = np.array([0.2 + zlib.crc32(text.encode()) / 2**32 for text in texts])
@@ -120,7 +122,7 @@ class Shifted(FakeEncoder):
 AROUND = [f"text {angle / 5} 0" for angle in range(100)]
 
 
-def test_the_mean_of_given_texts_is_subtracted_if_that_pays(tmp_path: Path) -> None:
+def test_the_mean_of_texts_is_subtracted_if_that_improves_the_score(tmp_path: Path) -> None:
     encoder = Shifted()
     center = Center("lines.txt", AROUND)
     arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "folder": tmp_path}
@@ -131,7 +133,7 @@ def test_the_mean_of_given_texts_is_subtracted_if_that_pays(tmp_path: Path) -> N
     assert file.steps[-1].centered
     assert file.steps[-1].spearman == file.dev.spearman > file.ranking[0].spearman
     assert file.mean == pytest.approx(encoder.encode(AROUND, result.prompt).mean(0), abs=1e-6)
-    # As it is written and read again, it gives the score that is in it.
+    # The file as read again gives the score that it holds.
     file.write(tmp_path / "best.json")
     read = DemonstrationsFile.read(tmp_path / "best.json")
     states = Embedder(encoder, result.prompts, mean=read.mean).encode
@@ -143,14 +145,14 @@ def test_the_mean_of_given_texts_is_subtracted_if_that_pays(tmp_path: Path) -> N
     assert again.encoded.total() == 0
 
 
-def test_a_mean_that_does_not_pay_is_left_out(tmp_path: Path) -> None:
+def test_a_mean_that_does_not_improve_the_score_is_left_out(tmp_path: Path) -> None:
     inputs = SearchInputs(center=Center("far", ["text 0 0", "text 0.1 1"]))
     file = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, inputs=inputs).file
     assert file.postprocess is None
     assert file.mean is None
 
 
-def test_a_mean_that_is_gone_or_anothers_is_an_error(tmp_path: Path) -> None:
+def test_a_missing_or_foreign_mean_is_an_error(tmp_path: Path) -> None:
     inputs = SearchInputs(center=Center("lines", AROUND))
     file = search(Shifted(), fake_candidates(NOISES), DEV, folder=tmp_path, inputs=inputs).file
     file.write(tmp_path / "a.json")

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
 
 @pytest.mark.parametrize("strategy", ["race", "exhaustive"])
-def test_finds_the_best_candidate(tmp_path: Path, strategy: str) -> None:
+def test_the_best_candidate_is_found(tmp_path: Path, strategy: str) -> None:
     result = search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, strategy=strategy)
     file = result.file
     assert file.demonstrations[0].word == "W5"
@@ -33,12 +33,12 @@ def test_finds_the_best_candidate(tmp_path: Path, strategy: str) -> None:
     assert file.dev.spearman > file.dev.baseline_spearman
     low, high = file.dev.gain_ci95
     assert low <= file.dev.spearman - file.dev.baseline_spearman <= high
-    assert [one.spearman for one in file.ranking] == sorted(
-        (one.spearman for one in file.ranking), reverse=True
+    assert [row.spearman for row in file.ranking] == sorted(
+        (row.spearman for row in file.ranking), reverse=True
     )
 
 
-def test_score_is_the_plain_computation(tmp_path: Path) -> None:
+def test_the_score_agrees_with_pandas(tmp_path: Path) -> None:
     encoder = FakeEncoder()
     file = search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path).file
     prompt = search(encoder, fake_candidates(NOISES), DEV, folder=tmp_path).prompt
@@ -53,7 +53,7 @@ def test_score_is_the_plain_computation(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("strategy", ["race", "exhaustive"])
 @pytest.mark.parametrize("calls", [0, 1, 7, 13, 19])
-def test_a_killed_search_goes_on_without_scoring_twice(
+def test_a_killed_search_is_resumed_without_scoring_anything_twice(
     tmp_path: Path, strategy: str, calls: int
 ) -> None:
     arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "strategy": strategy}
@@ -84,7 +84,7 @@ def test_the_same_seed_gives_the_same_search(tmp_path: Path) -> None:
     assert not tables[0]["spearman_50"].equals(tables[2]["spearman_50"])
 
 
-def test_a_finished_search_is_not_run_again(tmp_path: Path) -> None:
+def test_a_finished_search_encodes_nothing_when_called_again(tmp_path: Path) -> None:
     search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
     again = FakeEncoder()
     search(again, fake_candidates(NOISES), DEV, folder=tmp_path)
@@ -100,7 +100,7 @@ def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
     assert [row.layer for row in file.layer_curve] == [1, 2, 3, 4]
     scores = [row.spearman for row in file.layer_curve]
     assert max(scores) == scores[2] == file.dev.spearman == file.ranking[0].spearman
-    # A layer costs no sentence; what is gained is gained over the last layer.
+    # More layers encode no more sentences. The gain is over the last layer.
     assert file.layer_curve[3].baseline_spearman == file.dev.baseline_spearman
     alone = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "last").file
     assert alone.dev.baseline_spearman == file.dev.baseline_spearman
@@ -108,7 +108,7 @@ def test_the_layer_is_chosen_with_the_demonstration(tmp_path: Path) -> None:
     assert alone.layer_curve is None
 
 
-def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: Path) -> None:
+def test_the_baseline_is_at_the_last_layer_for_any_layer_setting(tmp_path: Path) -> None:
     last = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "4").file
     other = search(Layered(), fake_candidates(NOISES), DEV, folder=tmp_path / "2", layer=2).file
     assert other.prompts[0].layer == 2
@@ -117,7 +117,7 @@ def test_the_baseline_is_at_the_last_layer_whatever_layer_is_searched(tmp_path: 
 
 
 @pytest.mark.parametrize("option", ["shots", "ensemble"])
-def test_less_than_one_is_an_error(tmp_path: Path, option: str) -> None:
+def test_a_number_below_one_is_an_error(tmp_path: Path, option: str) -> None:
     with pytest.raises(UserError, match=f"^{option} must be an integer >= 1 but got 0$"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, **{option: 0})
 
@@ -127,7 +127,7 @@ def test_an_unknown_setting_is_an_error_that_suggests_the_known_one(tmp_path: Pa
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path, shot=2)
 
 
-def test_another_models_best_is_scored_on_all_pairs_whatever_it_is_worth(tmp_path: Path) -> None:
+def test_a_warm_start_is_scored_on_all_pairs_even_if_it_is_bad(tmp_path: Path) -> None:
     (warm,) = fake_candidates([97])
     candidates, inputs = fake_candidates(NOISES)[1:], SearchInputs(warm_start=(warm,))
     file = search(FakeEncoder(), candidates, DEV, folder=tmp_path, inputs=inputs).file
