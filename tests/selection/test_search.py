@@ -15,8 +15,8 @@ from tests.selection.searches import (
     NOISES,
     DyingEncoder,
     Killed,
-    Lanes,
     Layered,
+    TwoThreads,
     open_study,
     timeless,
 )
@@ -188,7 +188,7 @@ def test_two_lanes_make_a_further_round_once(tmp_path: Path) -> None:
         return fake_candidates([1])
 
     arguments = {"candidates": fake_candidates(NOISES), "dev": DEV, "rounds": 2}
-    file = search(Lanes(), **arguments, folder=tmp_path, further=further).file
+    file = search(TwoThreads(), **arguments, folder=tmp_path, further=further).file
     assert file.demonstrations[0].word == "W1"
     assert asked == [2]
 
