@@ -192,5 +192,5 @@ def test_another_metric_decides_and_is_shown_beside_spearmans(tmp_path: Path) ->
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["pearson"][0] == pytest.approx(expected, abs=1e-4)
     assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
-    with pytest.raises(UserError, match="another metric"):
+    with pytest.raises(UserError, match=r"made with other settings \(metric was"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)

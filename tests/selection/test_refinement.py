@@ -51,12 +51,12 @@ def test_several_demonstrations_are_found_one_after_the_other(tmp_path: Path) ->
 
 
 def test_two_lanes_look_for_several_demonstrations_too(tmp_path: Path) -> None:
-    class TogetherInLanes(TwoThreads, Together):
+    class TogetherInThreads(TwoThreads, Together):
         pass
 
     files = [
         search(encoder, fake_candidates([60, 62, 40]), DEV, folder=tmp_path / name, shots=2).file
-        for name, encoder in (("one", Together()), ("two", TogetherInLanes()))
+        for name, encoder in (("one", Together()), ("two", TogetherInThreads()))
     ]
     assert len(files[0].demonstrations) == 2
     assert timeless(files[0]) == timeless(files[1])
