@@ -11,7 +11,7 @@ from demosearch.selection import SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, long_candidates
 
-pytestmark = pytest.mark.usefixtures("fewer_resamples")
+pytestmark = pytest.mark.usefixtures("fewer_resamples", "in_memory")
 
 
 def test_prompts_that_are_too_long_are_left_out(

@@ -13,7 +13,7 @@ from demosearch.metrics.similarity import cosine
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, DyingEncoder, Killed, timeless
 
-pytestmark = pytest.mark.usefixtures("fewer_resamples")
+pytestmark = pytest.mark.usefixtures("fewer_resamples", "in_memory")
 
 
 def test_prompts_with_different_errors_are_averaged(tmp_path: Path) -> None:

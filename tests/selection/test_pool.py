@@ -12,7 +12,7 @@ from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES
 
-pytestmark = pytest.mark.usefixtures("fewer_resamples")
+pytestmark = pytest.mark.usefixtures("fewer_resamples", "in_memory")
 
 
 def test_dev_and_test_sentences_never_become_demonstrations(tmp_path: Path) -> None:

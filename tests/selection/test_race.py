@@ -10,6 +10,8 @@ from demosearch.errors import DeviceLostError, OutOfMemoryError
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import NOISES, TwoThreads, search_in_memory, timeless
 
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
 
 def test_a_race_encodes_less_than_an_exhaustive_search_and_nothing_twice(tmp_path: Path) -> None:
     race, exhaustive = FakeEncoder(), FakeEncoder()

@@ -15,7 +15,7 @@ from demosearch.selection import Center, SearchInputs
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, TwoThreads, timeless
 
-pytestmark = pytest.mark.usefixtures("fewer_resamples")
+pytestmark = pytest.mark.usefixtures("fewer_resamples", "in_memory")
 
 
 class Together(FakeEncoder):

@@ -10,6 +10,8 @@ from demosearch.selection.rungs import rung_sizes, survivors
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, search_in_memory
 
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
 
 def test_the_best_configurations_of_a_rung_are_on_the_next_one(tmp_path: Path) -> None:
     encoder = FakeEncoder()

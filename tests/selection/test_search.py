@@ -17,6 +17,7 @@ from tests.selection.searches import (
     DyingEncoder,
     Killed,
     Layered,
+    TwoThreads,
     open_study,
     timeless,
 )

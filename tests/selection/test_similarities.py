@@ -15,6 +15,8 @@ from demosearch.selection.rungs import rung_sizes, spread_order
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, Layered, search_in_memory
 
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
 
 def test_the_scores_of_a_rung_are_those_of_the_first_pairs_in_order(tmp_path: Path) -> None:
     encoder, storage = FakeEncoder(), optuna.storages.InMemoryStorage()

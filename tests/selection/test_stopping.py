@@ -11,13 +11,18 @@ from demosearch.errors import UserError
 from demosearch.selection import Center
 from demosearch.selection.stopping import Budget, StoppingRule, Unit
 from tests.fakes import FakeEncoder, fake_candidates
+from tests.selection.conftest import use_fewer_resamples
 from tests.selection.searches import DEV, NOISES, inputs, search_in_memory
+
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> DemonstrationsFile:
     """The result of a search without a budget."""
-    return search_in_memory(FakeEncoder(), tmp_path_factory.mktemp("whole"))
+    with pytest.MonkeyPatch.context() as patch:
+        use_fewer_resamples(patch)
+        return search_in_memory(FakeEncoder(), tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("budget", ["1500-sentences", "0.3"])

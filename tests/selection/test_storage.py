@@ -20,6 +20,8 @@ from tests.databases import EACH, Server
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, NOISES, search_in_memory, timeless
 
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
 
 @pytest.fixture
 def fewer_attempts(monkeypatch: pytest.MonkeyPatch) -> None:

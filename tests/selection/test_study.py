@@ -16,6 +16,7 @@ from demosearch.errors import UserError
 from demosearch.selection import trials
 from demosearch.selection.rungs import rung_sizes, survivors
 from tests.fakes import FakeEncoder, fake_candidates
+from tests.selection.conftest import use_fewer_resamples
 from tests.selection.searches import (
     DEV,
     NOISES,
@@ -26,12 +27,16 @@ from tests.selection.searches import (
     timeless,
 )
 
+pytestmark = pytest.mark.usefixtures("fewer_resamples")
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a finished search, not to be changed."""
     folder = tmp_path_factory.mktemp("whole")
-    search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=folder)
+    with pytest.MonkeyPatch.context() as patch:
+        use_fewer_resamples(patch)
+        search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=folder)
     return folder
 
 

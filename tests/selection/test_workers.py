@@ -198,6 +198,7 @@ def test_three_processes_share_a_study_and_score_nothing_twice(
         pd.testing.assert_frame_equal(table, expected_table)
 
 
+@pytest.mark.usefixtures("fewer_resamples")
 def test_the_work_of_a_killed_worker_is_taken_over(
     tmp_path: Path, storage: str, alone: tuple[Path, FakeEncoder, DemonstrationsFile]
 ) -> None:
