@@ -102,7 +102,9 @@ class PairEncoder:
         """
         texts = self.pairs.sentences(indices)
         wanted = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(texts, prompt, wanted, *self.pairs.sentence_rows(texts, indices))
+        return self.encoder.compare(
+            texts, prompt, wanted, *self.pairs.sentence_rows(texts, indices)
+        )
 
     def similarities_under(
         self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
