@@ -62,7 +62,7 @@ class Comparison:
     def rows(self) -> list[Row]:
         """The rows of the table: the systems, then the published scores."""
         systems = zip(self.names, self.evaluations, strict=True)
-        return [*(Row.of(name, each.result) for name, each in systems), *self.published]
+        return [*(Row.of(name, evaluation.result) for name, evaluation in systems), *self.published]
 
     @cached_property
     def differences(self) -> list[Difference]:
@@ -98,7 +98,10 @@ class Comparison:
         if form is TableFormat.JSON:
             return json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
         heading = f"Differences from {self.names[0]}; * if the 95% interval does not include 0:"
-        titled = [each.model_copy(update={"task": _title(each.task)}) for each in self.differences]
+        titled = [
+            difference.model_copy(update={"task": _title(difference.task)})
+            for difference in self.differences
+        ]
         tables = Tables(self.score_table(), titled, heading, self.notes)
         if form is TableFormat.CSV:
             return tables.csv()
@@ -108,7 +111,7 @@ class Comparison:
         """Return the comparison as a JSON object."""
         return {
             "rows": [row.model_dump(exclude_none=True) for row in self.rows],
-            "differences": [each.model_dump(mode="json") for each in self.differences],
+            "differences": [difference.model_dump(mode="json") for difference in self.differences],
             "notes": self.notes,
         }
 

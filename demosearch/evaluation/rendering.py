@@ -59,12 +59,12 @@ class Tables:
     def csv(self) -> str:
         """Return one CSV table; each task's difference and its interval are additional columns."""
         columns: dict[str, dict[str, object]] = {name: {} for name in self.scores.index}
-        for each in self.differences:
-            columns[each.system] |= {
-                f"{each.task} difference": each.difference,
-                f"{each.task} low": each.ci95[0],
-                f"{each.task} high": each.ci95[1],
-                f"{each.task} significant": str(each.significant).lower(),
+        for difference in self.differences:
+            columns[difference.system] |= {
+                f"{difference.task} difference": difference.difference,
+                f"{difference.task} low": difference.ci95[0],
+                f"{difference.task} high": difference.ci95[1],
+                f"{difference.task} significant": str(difference.significant).lower(),
             }
         table = self.scores.join(pd.DataFrame.from_dict(columns, orient="index"))
         return str(table.to_csv(float_format="%.2f"))
@@ -72,12 +72,12 @@ class Tables:
     def _difference_text(self) -> pd.DataFrame:
         rows = [
             {
-                "system": each.system,
-                "task": each.task,
-                "difference": f"{each.difference:+.2f}{'*' if each.significant else ''}",
-                "95% interval": f"[{each.ci95[0]:+.2f}, {each.ci95[1]:+.2f}]",
+                "system": difference.system,
+                "task": difference.task,
+                "difference": f"{difference.difference:+.2f}{'*' if difference.significant else ''}",
+                "95% interval": f"[{difference.ci95[0]:+.2f}, {difference.ci95[1]:+.2f}]",
             }
-            for each in self.differences
+            for difference in self.differences
         ]
         return pd.DataFrame(rows)
 

@@ -50,7 +50,10 @@ class SystemRecord(_Strict):
         names = list(dict.fromkeys(prompt.template for prompt in self.prompts))
         if len(names) > MAX_TEMPLATES:
             names = [f"{names[0]} and {len(names) - 1} more"]
-        words = [", ".join(each.word for each in prompt.demonstrations) for prompt in self.prompts]
+        words = [
+            ", ".join(demonstration.word for demonstration in prompt.demonstrations)
+            for prompt in self.prompts
+        ]
         shown = " | ".join(word for word in words if word)
         layers = sorted({prompt.layer for prompt in self.prompts})
         parts = [

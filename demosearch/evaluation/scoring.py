@@ -34,7 +34,7 @@ from demosearch.metrics.similarity import cosine
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Sentences per write to the cache: at most so many embeddings are lost if the process is killed.
+# Sentences per write to the cache: the maximum number of embeddings lost if the process is killed.
 CHUNK = 2048
 
 

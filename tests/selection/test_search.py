@@ -17,7 +17,6 @@ from tests.selection.searches import (
     DyingEncoder,
     Killed,
     Layered,
-    TwoThreads,
     open_study,
     timeless,
 )
