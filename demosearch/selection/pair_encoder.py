@@ -101,15 +101,9 @@ class PairEncoder:
             UserError: the prompt cannot be used.
         """
         texts = self.pairs.sentences(indices)
-<<<<<<< HEAD
         scored = [prompt.layer] if layers is None else layers
         return self.encoder.compare(
             texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
-=======
-        wanted = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(
-            texts, prompt, wanted, *self.pairs.sentence_rows(texts, indices)
->>>>>>> eval
         )
 
     def ensemble_similarities(
