@@ -38,7 +38,7 @@ def test_a_gain_that_is_not_significant_is_marked(capsys: pytest.CaptureFixture[
     assert "no better than" not in capsys.readouterr().out
     estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
     show_search(file.model_copy(update={"estimate": estimate}))
-    assert "it may be no better than no demonstration" in capsys.readouterr().out
+    assert "not significantly better than the baseline" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("tested", [True, False])
