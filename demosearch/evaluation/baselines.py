@@ -173,7 +173,7 @@ def kind_of(source: ModelSource) -> Kind:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(source.source)
+        config = AutoConfig.from_pretrained(source.source, trust_remote_code=False)
     both = config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     return Kind.BIDIRECTIONAL if both else Kind.DECODER
 
@@ -222,9 +222,11 @@ def open_baseline(
         ) from None
     chosen: MaskTemplate | None = None
     try:
-        with quiet_transformers():
+        with quiet_transformers(), load_errors(source):
             if method is None:
-                student = SentenceTransformer(place, device=device, model_kwargs=options)
+                student = SentenceTransformer(
+                    place, device=device, model_kwargs=options, trust_remote_code=False
+                )
             else:
                 method = Method(method)
                 transformer = transformer_module(place, options)

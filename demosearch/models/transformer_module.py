@@ -28,7 +28,9 @@ def transformer_module(
     messages = {"message": {**entry, "format": "flat"}} if chat_template else {}
     return Transformer(
         path,
-        model_kwargs=options,
+        model_kwargs={**options, "trust_remote_code": False},
+        processor_kwargs={"trust_remote_code": False},
+        config_kwargs={"trust_remote_code": False},
         modality_config={"text": entry, **messages},
         module_output_name="token_embeddings",
     )

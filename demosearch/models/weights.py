@@ -18,7 +18,7 @@ from demosearch.models.source import load_errors, weights_path
 def count_parameters(config: PreTrainedConfig) -> tuple[int, int]:
     """Return how many weights a base model has, and how many of them are in linear layers."""
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config, trust_remote_code=False)
     total = sum(parameter.numel() for parameter in model.parameters())
     linear = sum(
         parameter.numel()
@@ -37,7 +37,7 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
     """
     path, _ = weights_path(source, torch.float32)
     with quiet_transformers(), load_errors(source):
-        total, linear = count_parameters(AutoConfig.from_pretrained(path))
+        total, linear = count_parameters(AutoConfig.from_pretrained(path, trust_remote_code=False))
     return memory_of(linear, total - linear, precision)
 
 
@@ -55,6 +55,7 @@ def check_weights(source: ModelSource, path: str, options: LoadOptions | None = 
     with quiet_transformers(), load_errors(source):
         _, report = AutoModel.from_pretrained(
             path,
+            trust_remote_code=False,
             device_map="meta",
             use_safetensors=LoadOptions.of(options).use_safetensors,
             output_loading_info=True,
