@@ -133,6 +133,8 @@ def put_on(model: PreTrainedModel, folder: Path, name: str, *, safe: bool) -> Ad
         weights = _without_heads(config, weights, whole, prefix)
         wrapped = _inject(whole, config)
         _load(wrapped, weights, prefix)
+        for part in [part for part, _ in whole.named_children() if prefix and part != prefix[:-1]]:
+            setattr(whole, part, torch.nn.Identity())
     return Adapted(model, wrapped, config, name)
 
 
@@ -141,6 +143,8 @@ def _read(folder: Path, *, safe: bool) -> tuple[PeftConfig, dict[str, torch.Tens
     from safetensors.torch import load_file
 
     config = PeftConfig.from_pretrained(str(folder))
+    if config.peft_type is None:
+        raise UserError("peft_type is missing in adapter_config.json")
     config.inference_mode = True
     # Selects one of PEFT's models for tasks, which differ in what they return.
     config.task_type = None
@@ -158,16 +162,21 @@ def _with_the_names_of(model: PreTrainedModel, weights: dict[str, torch.Tensor])
     """
     names = [key.removeprefix(_PREFIX) for key in weights if key.startswith(_PREFIX)]
     parts = {name for name, _ in model.named_children()}
-    if all(name.split(".")[0] in parts for name in names):
+    strange = [name for name in names if name.split(".")[0] not in parts]
+    if not strange:
         return model
     whole = _with_head(model)
     heads = {name for name, _ in whole.named_children()} | set(_TASK_HEADS)
-    for name in names:
-        first, *rest = name.split(".")
-        inside = first == whole.base_model_prefix
-        if not (rest and rest[0] in parts if inside else first in heads):
-            raise UserError(f"its key {_PREFIX}{name} is not part of the model")
-    return whole
+    below = [name for name in names if name.startswith(f"{whole.base_model_prefix}.")]
+    strange_below = [name for name in below if name.split(".")[1] not in parts]
+    strange_below += [name for name in names if name.split(".")[0] not in heads]
+    if below and not strange_below:
+        return whole
+    # The message names a key that does not fit the closer of the two.
+    raise UserError(
+        f"its key {_PREFIX}{min(strange, strange_below or names, key=len)[0]} is not part of the"
+        " model"
+    )
 
 
 def _with_head(model: PreTrainedModel) -> PreTrainedModel:

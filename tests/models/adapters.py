@@ -37,7 +37,6 @@ ADAPTERS: dict[str, Callable[[], PeftConfig]] = {
     "ranks": lambda: _lora(
         rank_pattern={"v_proj": 2}, alpha_pattern={r"layers\.1\.self_attn\.q_proj": 32}
     ),
-    "some-layers": lambda: _lora(layers_to_transform=[1]),
     "excluded": lambda: _lora(exclude_modules=r".*\.0\..*"),
     "saved-norm": lambda: _lora(modules_to_save=["norm"]),
     "saved-embedding": lambda: _lora(modules_to_save=["embed_tokens"]),
@@ -69,6 +68,7 @@ WITH_HEAD: dict[str, Callable[[], PeftConfig]] = {
         alpha_pattern={r"^model\.layers\.0\.self_attn\.q_proj": 64},
         rank_pattern={r"^model\.layers\.1\.self_attn\.v_proj": 2},
     ),
+    "some-layers": lambda: _lora(layers_to_transform=[1]),
     "full-names": lambda: _lora(target_modules=["model.layers.1.self_attn.q_proj"]),
     "model-layers": lambda: _lora(target_modules=r"model\.layers\.[01]\.mlp\.(up|down)_proj"),
     "layers-pattern": lambda: _lora(layers_to_transform=[0], layers_pattern="layers"),
@@ -79,19 +79,18 @@ WITH_HEAD: dict[str, Callable[[], PeftConfig]] = {
 
 
 def make_adapter(
-    config: PeftConfig, model: Path, folder: Path, *, head: bool, seed: int = 3
+    config: Callable[[], PeftConfig], model: Path, folder: Path, *, head: bool, seed: int = 3
 ) -> None:
     """Write an adapter with random weights for a model."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.manual_seed(seed)
-        trained = get_peft_model(_base(model, head), config)
+        trained = get_peft_model(_base(model, head), config())
         with torch.no_grad():
-            for name, parameter in trained.named_parameters():
+            for parameter in trained.parameters():
                 if parameter.requires_grad:
-                    size = 0.3 * float(parameter.std()) if parameter.std() > 0.01 else 0.1
+                    size = 0.3 * float(parameter.std()) if parameter.std() > 0.05 else 0.2
                     parameter.add_(torch.randn_like(parameter) * size)
-                    del name
         trained.save_pretrained(folder)
 
 

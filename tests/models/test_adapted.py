@@ -22,7 +22,7 @@ from demosearch.models.loading import load
 from tests.models.adapters import ADAPTERS, WITH_HEAD, make_adapter, peft_states
 
 TEXTS = ["A cat sleeps.", "Somebody is riding a horse and sings."]
-CASES = [
+CASES: list[tuple[str, Callable[[], PeftConfig], bool]] = [
     *((name, config, head) for name, config in ADAPTERS.items() for head in (True, False)),
     *((name, config, True) for name, config in WITH_HEAD.items()),
 ]
@@ -39,7 +39,7 @@ def test_states_are_pefts_own(
     head: bool,
 ) -> None:
     model = tiny("llama")
-    make_adapter(config(), model, tmp_path, head=head)
+    make_adapter(config, model, tmp_path, head=head)
     prompts = [Prompt().render(text) for text in TEXTS]
     expected = peft_states(model, tmp_path, prompts, head=head)
     encoder = Encoder.load(str(model), precision="fp32", device="cpu", adapter=tmp_path)
@@ -57,8 +57,10 @@ def test_merged_weights_give_the_same_states(
     config: Callable[[], PeftConfig],
     head: bool,
 ) -> None:
+    if name == "lora-bias":
+        pytest.skip("the next test")
     model = tiny("llama")
-    make_adapter(config(), model, tmp_path / "adapter", head=head)
+    make_adapter(config, model, tmp_path / "adapter", head=head)
     expected = peft_states(model, tmp_path / "adapter", TEXTS, head=head)
     base = AutoModel.from_pretrained(model, dtype=torch.float32).eval()
     put_on(base, tmp_path / "adapter", name, safe=True).merge()
@@ -74,14 +76,22 @@ def test_merged_weights_give_the_same_states(
         torch.testing.assert_close(states, row, atol=1e-3, rtol=1e-3)
 
 
+def test_biases_without_a_place_in_the_base_cannot_be_merged(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    make_adapter(ADAPTERS["lora-bias"], tiny("llama"), tmp_path, head=True)
+    adapted = put_on(AutoModel.from_pretrained(tiny("llama")), tmp_path, "ours", safe=True)
+    with pytest.raises(UserError, match=r"the LORA adapter ours cannot be merged: .* has no bias"):
+        adapted.merge()
+
+
 @pytest.mark.parametrize("family", ["opt", "gpt2", "qwen3", "gemma2-softcap", "gpt-neox"])
 @pytest.mark.parametrize("head", [True, False])
 def test_states_of_other_families_are_pefts_own(
     tiny: Callable[[str], Path], tmp_path: Path, family: str, head: bool
 ) -> None:
     model = tiny(family)
-    config = peft.LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False)
-    make_adapter(config, model, tmp_path, head=head)
+    make_adapter(ADAPTERS["lora-linear"], model, tmp_path, head=head)
     expected = peft_states(model, tmp_path, [Prompt().render(text) for text in TEXTS], head=head)
     encoder = Encoder.load(str(model), precision="fp32", device="cpu", adapter=tmp_path)
     found = encoder.encode(TEXTS, Prompt())
@@ -107,7 +117,7 @@ def refusal(model: Path, adapter: Path) -> str:
 def test_tuned_prompts_are_refused_by_their_type(
     tiny: Callable[[str], Path], tmp_path: Path, config: PeftConfig, kind: str
 ) -> None:
-    make_adapter(config, tiny("llama"), tmp_path, head=True)
+    make_adapter(lambda: config, tiny("llama"), tmp_path, head=True)
     assert f"adapters of type {kind} are not supported" in refusal(tiny("llama"), tmp_path)
 
 
@@ -116,7 +126,7 @@ def test_tuned_prompts_are_refused_by_their_type(
 def test_a_missing_or_unexpected_key_is_refused(
     tiny: Callable[[str], Path], tmp_path: Path, name: str, head: bool
 ) -> None:
-    make_adapter(ADAPTERS[name](), tiny("llama"), tmp_path, head=head)
+    make_adapter(ADAPTERS[name], tiny("llama"), tmp_path, head=head)
     path = tmp_path / "adapter_model.safetensors"
     weights = load_file(path)
     for key in {key.rpartition("layers.")[2][2:]: key for key in weights}.values():
@@ -124,12 +134,12 @@ def test_a_missing_or_unexpected_key_is_refused(
         assert f"lacks the key {key} (1 missing in total)" in refusal(tiny("llama"), tmp_path)
     key = next(iter(weights))
     for other in (f"{key}.other", "base_model.model.vision.q_proj.lora_A.weight"):
-        save_file({**weights, other: weights[key]}, path)
+        save_file({**weights, other: weights[key].clone()}, path)
         assert f"its key {other} is not part of the model" in refusal(tiny("llama"), tmp_path)
 
 
 def test_an_adapter_of_another_size_is_refused(tiny: Callable[[str], Path], tmp_path: Path) -> None:
-    make_adapter(ADAPTERS["lora"](), tiny("llama"), tmp_path, head=True)
+    make_adapter(ADAPTERS["lora"], tiny("llama"), tmp_path, head=True)
     path = tmp_path / "adapter_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"r": 2}))
     assert "(type LORA) does not fit the model" in refusal(tiny("llama"), tmp_path)
@@ -138,7 +148,7 @@ def test_an_adapter_of_another_size_is_refused(tiny: Callable[[str], Path], tmp_
 def test_a_classifiers_adapter_is_loaded_without_its_head(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    make_adapter(ADAPTERS["lora"](), tiny("llama"), tmp_path, head=True)
+    make_adapter(ADAPTERS["lora"], tiny("llama"), tmp_path, head=True)
     path = tmp_path / "adapter_model.safetensors"
     weights = load_file(path)
     save_file({**weights, "base_model.model.score.weight": torch.ones(2, 48)}, path)
@@ -155,6 +165,6 @@ def test_a_classifiers_adapter_is_loaded_without_its_head(
 def test_a_broken_configuration_is_refused(
     tiny: Callable[[str], Path], tmp_path: Path, content: str
 ) -> None:
-    make_adapter(ADAPTERS["lora"](), tiny("llama"), tmp_path, head=True)
+    make_adapter(ADAPTERS["lora"], tiny("llama"), tmp_path, head=True)
     (tmp_path / "adapter_config.json").write_text(content)
     refusal(tiny("llama"), tmp_path)
