@@ -36,7 +36,7 @@ from demosearch._common.resources import resource
 VOCABULARY = 600
 CONTEXT = 160
 _SIZES = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "pad_token_id": 0}
-_LLAMA = {
+SMALL_LLAMA = {
     **_SIZES,
     "hidden_size": 48,
     "intermediate_size": 96,
@@ -59,9 +59,9 @@ _OPT = {
 
 # The configuration, and whether the tokenizer adds a beginning token.
 FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
-    "llama": (LlamaConfig(**_LLAMA), True),
+    "llama": (LlamaConfig(**SMALL_LLAMA), True),
     # With a tokenizer like LLaMA's: spaces are characters, and the whole prompt is a single word.
-    "llama-sentencepiece": (LlamaConfig(**_LLAMA), True),
+    "llama-sentencepiece": (LlamaConfig(**SMALL_LLAMA), True),
     "opt": (OPTConfig(**_OPT), True),
     # OPT-350M normalizes after its layers and projects the last one to another width.
     "opt-350m": (
@@ -92,10 +92,10 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
         ),
         False,
     ),
-    "qwen3": (Qwen3Config(**_LLAMA, head_dim=8), False),
-    "mistral-window": (MistralConfig(**_LLAMA, sliding_window=12), True),
+    "qwen3": (Qwen3Config(**SMALL_LLAMA, head_dim=8), False),
+    "mistral-window": (MistralConfig(**SMALL_LLAMA, sliding_window=12), True),
     "gemma2-softcap": (
-        Gemma2Config(**_LLAMA, head_dim=8, sliding_window=12, query_pre_attn_scalar=8),
+        Gemma2Config(**SMALL_LLAMA, head_dim=8, sliding_window=12, query_pre_attn_scalar=8),
         True,
     ),
 }
@@ -104,6 +104,14 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
 def save_tiny_model(family: str, folder: Path) -> None:
     """Save a seeded model with head, and its tokenizer, in transformers' layout."""
     config, beginning = FAMILIES[family]
+    tokenizer = _sentencepiece() if "sentencepiece" in family else _byte_level()
+    save_model(config, folder, _with_special_tokens(tokenizer, beginning))
+
+
+def save_model(
+    config: PreTrainedConfig, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None
+) -> None:
+    """Save a seeded model with head, and a tokenizer, in transformers' layout."""
     torch.manual_seed(7)
     model = AutoModelForCausalLM.from_config(config)
     with torch.no_grad():
@@ -112,8 +120,7 @@ def save_tiny_model(family: str, folder: Path) -> None:
             if parameter.dim() > 1:
                 parameter.mul_(4)
     model.save_pretrained(folder)
-    tokenizer = _sentencepiece() if "sentencepiece" in family else _byte_level()
-    _with_special_tokens(tokenizer, beginning).save_pretrained(folder)
+    (tokenizer or _with_special_tokens(_byte_level(), beginning=True)).save_pretrained(folder)
 
 
 def _byte_level() -> Tokenizer:

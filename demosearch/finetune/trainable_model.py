@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from demosearch._common.progress import quiet_transformers
+from demosearch.errors import UserError, one_line
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.known import Precision, resolve
 from demosearch.models.options import LoadOptions
@@ -39,7 +41,7 @@ def build_model(
         options: whether pickle files may be read.
 
     Raises:
-        UserError: the weights cannot be loaded.
+        UserError: the weights cannot be loaded, or no adapter can be trained on them.
     """
     from peft import LoraConfig, prepare_model_for_kbit_training
     from sentence_transformers import SentenceTransformer
@@ -69,17 +71,30 @@ def build_model(
         limit_packing(base, trained=True)
     # The initial weights of the adapter are random.
     set_seed(settings.seed)
-    base.add_adapter(
-        LoraConfig(
-            task_type="FEATURE_EXTRACTION",
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=_targets(base, prompt.layer),
-            # GPT-2 stores its weights transposed.
-            fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
-        )
+    config = LoraConfig(
+        task_type="FEATURE_EXTRACTION",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=_targets(base, prompt.layer),
+        # GPT-2 stores its weights transposed.
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
+    try:
+        with warnings.catch_warnings():
+            # PEFT warns of a pattern that it adds itself for fused experts.
+            warnings.filterwarnings("ignore", "The following rank_pattern", RuntimeWarning)
+            base.add_adapter(config)
+    except ValueError as error:
+        if settings.lora_dropout and "lora_dropout" in str(error):
+            raise UserError(
+                f"lora_dropout must be 0 for models of type '{base.config.model_type}' but got"
+                f" {settings.lora_dropout}: the weights of their experts are one tensor"
+            ) from error
+        raise UserError(
+            f"models of type '{base.config.model_type}' cannot be fine-tuned:"
+            f" {one_line(error, 200)}"
+        ) from error
     for parameter in base.parameters():
         if parameter.requires_grad:
             # In 16 bits, small updates of Adam would be rounded to zero.
