@@ -82,8 +82,8 @@ def build_model(
     )
     try:
         with warnings.catch_warnings():
-            # PEFT warns of a pattern that it adds itself for fused experts.
-            warnings.filterwarnings("ignore", "The following rank_pattern", RuntimeWarning)
+            # PEFT warns of patterns that it adds itself for fused experts.
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
             base.add_adapter(config)
     except ValueError as error:
         if settings.lora_dropout and "lora_dropout" in str(error):
