@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import (
@@ -109,11 +110,14 @@ def save_tiny_model(family: str, folder: Path) -> None:
 
 
 def save_model(
-    config: PreTrainedConfig, folder: Path, tokenizer: PreTrainedTokenizerFast | None = None
+    config: PreTrainedConfig,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    kind: Any = AutoModelForCausalLM,
 ) -> None:
     """Save a seeded model with head, and a tokenizer, in transformers' layout."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
+    model = kind.from_config(config)
     with torch.no_grad():
         # Initial weights are so small that all sentences have nearly the same state.
         for parameter in model.parameters():

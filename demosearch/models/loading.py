@@ -36,6 +36,7 @@ from demosearch.models.precision import (
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.models.revision import revision_of
 from demosearch.models.source import load_errors, weights_path
+from demosearch.models.text_decoder import text_config, text_decoder
 from demosearch.models.weights import count_parameters, refuse_missing
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def load(
             _check_can_be_split(config)
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
         # Counted here: a quantized or split model holds fewer numbers.
-        parameters, _ = count_parameters(config)
+        parameters, _ = count_parameters(text_config(config))
         model, report = architecture.from_pretrained(
             path,
             config=config,
@@ -108,6 +109,9 @@ def load(
     if precision is Precision.NF4:
         limit_packing(model, trained=False)
     revision = revision or revision_of(source, model.config)
+    if not head:
+        with load_errors(source, device):
+            model = text_decoder(model)
     adapter = put_adapter_on(model, options)
     model.eval()
     record = ModelRecord(

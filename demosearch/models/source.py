@@ -15,6 +15,7 @@ from demosearch.models.packaged import unpacked
 from demosearch.models.precision import default_precision, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import revision_of
+from demosearch.models.text_decoder import text_config
 
 if TYPE_CHECKING:
     import torch
@@ -92,6 +93,8 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
 def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     """Return a model's configuration and revision, without its weights.
 
+    Of a multimodal model this is the configuration of its text decoder.
+
     Raises:
         UserError: the configuration cannot be read.
     """
@@ -102,7 +105,7 @@ def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     path, revision = weights_path(source, dtype_of(default_precision("cpu"), "cpu"))
     with quiet_transformers(), load_errors(source):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    return config, revision or revision_of(source, config)
+    return text_config(config), revision or revision_of(source, config)
 
 
 def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:

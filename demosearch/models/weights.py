@@ -13,6 +13,7 @@ from demosearch.models.known import ModelSource
 from demosearch.models.options import LoadOptions
 from demosearch.models.precision import Precision, memory_of
 from demosearch.models.source import load_errors, weights_path
+from demosearch.models.text_decoder import refuse_multimodal
 
 
 def count_parameters(config: PreTrainedConfig) -> tuple[int, int]:
@@ -42,7 +43,7 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
 
 
 def check_weights(source: ModelSource, path: str, options: LoadOptions | None = None) -> None:
-    """Check, without loading them, that none of a model's weights is missing.
+    """Check, without loading them, that a text model's weights are complete.
 
     Args:
         source: what `resolve` returned.
@@ -50,9 +51,10 @@ def check_weights(source: ModelSource, path: str, options: LoadOptions | None = 
         options: whether weights in pickle format are accepted.
 
     Raises:
-        UserError: a weight is missing.
+        UserError: a weight is missing, or the model is multimodal.
     """
     with quiet_transformers(), load_errors(source):
+        refuse_multimodal(source, AutoConfig.from_pretrained(path, trust_remote_code=False))
         _, report = AutoModel.from_pretrained(
             path,
             trust_remote_code=False,
