@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from tokenizers import (
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
     Gemma2Config,
     GPT2Config,
@@ -216,3 +218,14 @@ def save_tiny_encoder(kind: str, folder: Path) -> None:
         mask_token="<mask>",
         model_max_length=CONTEXT,
     ).save_pretrained(folder)
+
+
+def appending(model: Path, folder: Path, beginning: str = "") -> Path:
+    """Copy a model, with a tokenizer that appends an end token, as Qwen3-Embedding's does."""
+    shutil.copytree(model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{beginning}$A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -212,6 +212,23 @@ def beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return []
 
 
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of whole prompts: the beginning tokens and the prompt, without an end token.
+
+    The prompt's last token is the last one, also if the tokenizer appends a token to every text, as
+    Qwen3-Embedding's does. All parts of this package make token ids in this way.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: any number of rendered prompts.
+    """
+    if not prompts:
+        return []
+    beginning = beginning_tokens(tokenizer)
+    ids = tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [beginning + row for row in ids]
+
+
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Return the strings that a tokenizer reads as control tokens, e.g. `</s>`, longest first."""
     added = tokenizer.added_tokens_decoder.values()

@@ -19,7 +19,7 @@ from demosearch.prompt import Prompt
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def build_model(
@@ -65,6 +65,7 @@ def build_model(
         # Prompts are rendered already; the chat template of a chat model must not be applied.
         transformer = transformer_module(path, arguments, layer=prompt.layer)
     pad(transformer, "right")
+    end_at_the_prompt(transformer.tokenizer)
     base = transformer.auto_model
     if precision.quantized:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
@@ -104,6 +105,34 @@ def build_model(
         base.enable_input_require_grads()
     pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
+
+
+def end_at_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer append nothing to a text, so that the last token is the prompt's, as in `Encoder`.
+
+    Raises:
+        UserError: the tokenizer always appends a token.
+    """
+    from tokenizers import processors
+
+    from demosearch.encoder.tokens import beginning_tokens, prompt_ids
+
+    text = ["a"]
+    wanted = prompt_ids(tokenizer, text)
+    if tokenizer(text)["input_ids"] == wanted:
+        return
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        begin = beginning_tokens(tokenizer)
+        names = tokenizer.convert_ids_to_tokens(begin)
+        backend.post_processor = processors.TemplateProcessing(
+            single=[*names, "$A"], special_tokens=list(dict(zip(names, begin, strict=True)).items())
+        )
+    if tokenizer(text)["input_ids"] != wanted:
+        raise UserError(
+            "fine-tuning requires a tokenizer that appends no token to a text, but this one does; use"
+            " another model"
+        )
 
 
 def contrastive_loss(

@@ -14,6 +14,7 @@ from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 from tests.examples import JOCKEY
 from tests.finetune.small import SETTINGS
+from tests.tiny import appending
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
@@ -34,3 +35,15 @@ def test_adapter_is_trained_in_float32(tiny: Callable[[str], Path], precision: s
     trained = [each for each in model.parameters() if each.requires_grad]
     assert trained
     assert {each.dtype for each in trained} == {torch.float32}
+
+
+@pytest.mark.parametrize("beginning", ["", "<s> "])
+def test_the_prompts_last_token_is_trained_if_the_tokenizer_appends_one(
+    tiny: Callable[[str], Path], tmp_path: Path, beginning: str
+) -> None:
+    folder = appending(tiny("llama"), tmp_path / "model", beginning)
+    prompt, texts = Prompt(demonstrations=(JOCKEY,)), ["Short", "Somewhat longer than the first"]
+    model = build_model(str(folder), Precision.FP32, "cpu", prompt, SETTINGS, LoadOptions())
+    found = model.encode([prompt.render(text) for text in texts], batch_size=2)
+    expected = Encoder.load(str(folder), precision="fp32", device="cpu").encode(texts, prompt)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
