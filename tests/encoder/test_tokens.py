@@ -141,8 +141,6 @@ def test_prompts_have_a_beginning_token_but_no_end_token(
     prompts = [Prompt().render(text) for text in ("A cat", "Two dogs run")]
     found = prompt_ids(tokenizer, prompts)
     assert found == [tokenizer(prompt).input_ids[:-1] for prompt in prompts]
-    tokens = PromptTokenizer(tokenizer, 10_000)(["A cat", "Two dogs run"], Prompt())
-    assert [row.ids for row in tokens] != found  # the texts above gained a full stop
     prepared = [Prompt().prepare(text) for text in ("A cat", "Two dogs run")]
     assert [row.ids for row in PromptTokenizer(tokenizer, 10_000)(prepared, Prompt())] == found
     assert prompt_ids(tokenizer, []) == []
