@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BertConfig,
+    CTRLTokenizer,
     Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
@@ -129,11 +132,11 @@ def save_model(
     (tokenizer or _with_special_tokens(_byte_level(), beginning=True)).save_pretrained(folder)
 
 
-def _byte_level() -> Tokenizer:
+def _byte_level(special: Sequence[str] = ("<pad>", "<s>", "</s>", "<unk>")) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    _train(tokenizer, pre_tokenizers.ByteLevel.alphabet())
+    _train(tokenizer, pre_tokenizers.ByteLevel.alphabet(), special)
     return tokenizer
 
 
@@ -141,7 +144,7 @@ def _sentencepiece() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     # Trained on words and applied to the whole text, as in the conversion of LLaMA's tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    _train(tokenizer, [])
+    _train(tokenizer, [], ("<pad>", "<s>", "</s>", "<unk>"))
     tokenizer.pre_tokenizer = None
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
@@ -152,10 +155,10 @@ def _sentencepiece() -> Tokenizer:
     return tokenizer
 
 
-def _train(tokenizer: Tokenizer, alphabet: list[str]) -> None:
+def _train(tokenizer: Tokenizer, alphabet: list[str], special: Sequence[str]) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+        special_tokens=list(special),
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -228,4 +231,27 @@ def appending(model: Path, folder: Path, beginning: str = "") -> Path:
         single=f"{beginning}$A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
     )
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def with_slow_tokenizer(model: Path, folder: Path) -> Path:
+    """Copy a model, with a tokenizer of characters that is written in Python and marks no offsets."""
+    shutil.copytree(model, folder)
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        path.unlink()
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = ["<unk>", *(f"{letter}@@" for letter in letters), *letters]
+    (folder / "vocab.json").write_text(json.dumps({token: row for row, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\n")
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    CTRLTokenizer(*files).save_pretrained(folder)
+    return folder
+
+
+def without_special_tokens(model: Path, folder: Path) -> Path:
+    """Copy a model, with a tokenizer that has no special tokens at all."""
+    shutil.copytree(model, folder)
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        path.unlink()
+    PreTrainedTokenizerFast(tokenizer_object=_byte_level(special=[])).save_pretrained(folder)
     return folder

@@ -12,9 +12,10 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from demosearch.demonstration import Demonstration
 from demosearch.encoder.tokens import PromptTokenizer, control_tokens, prompt_ids
+from demosearch.errors import UserError
 from demosearch.prompt import Prompt, Template
 from demosearch.templates import TEMPLATES
-from tests.tiny import appending
+from tests.tiny import appending, with_slow_tokenizer
 
 ONE = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
 TEXTS = ["A cat sleeps.", "'quoted'", "...", "", "\U0001f642", "  blanks", "<s> </s>", "2 dogs"]
@@ -144,3 +145,16 @@ def test_prompts_have_a_beginning_token_but_no_end_token(
     prepared = [Prompt().prepare(text) for text in ("A cat", "Two dogs run")]
     assert [row.ids for row in PromptTokenizer(tokenizer, 10_000)(prepared, Prompt())] == found
     assert prompt_ids(tokenizer, []) == []
+
+
+def test_a_slow_tokenizer_shortens_a_long_text(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = with_slow_tokenizer(tiny("llama"), tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert not tokenizer.is_fast
+    prompt, text = Prompt(), "many words and more " * 20
+    [row] = PromptTokenizer(tokenizer, 100)([text], prompt)
+    ends = range(len(text) + 1)
+    rows = [prompt_ids(tokenizer, [text[:end].join(prompt.parts)])[0] for end in ends]
+    assert row.ids == max((ids for ids in rows if len(ids) <= 100), key=len)
+    with pytest.raises(UserError, match="requires a fast tokenizer"):
+        PromptTokenizer(tokenizer, 100)(["A cat"], Prompt(TEMPLATES["echo"]))
