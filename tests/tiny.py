@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import (
@@ -17,7 +21,9 @@ from tokenizers import (
 from transformers import (
     AutoModel,
     AutoModelForCausalLM,
+    AutoTokenizer,
     BertConfig,
+    CTRLTokenizer,
     Gemma2Config,
     GPT2Config,
     GPTNeoXConfig,
@@ -36,7 +42,7 @@ from demosearch._common.resources import resource
 VOCABULARY = 600
 CONTEXT = 160
 _SIZES = {"vocab_size": VOCABULARY, "max_position_embeddings": CONTEXT, "pad_token_id": 0}
-_LLAMA = {
+SMALL_LLAMA = {
     **_SIZES,
     "hidden_size": 48,
     "intermediate_size": 96,
@@ -59,9 +65,9 @@ _OPT = {
 
 # The configuration, and whether the tokenizer adds a beginning token.
 FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
-    "llama": (LlamaConfig(**_LLAMA), True),
+    "llama": (LlamaConfig(**SMALL_LLAMA), True),
     # With a tokenizer like LLaMA's: spaces are characters, and the whole prompt is a single word.
-    "llama-sentencepiece": (LlamaConfig(**_LLAMA), True),
+    "llama-sentencepiece": (LlamaConfig(**SMALL_LLAMA), True),
     "opt": (OPTConfig(**_OPT), True),
     # OPT-350M normalizes after its layers and projects the last one to another width.
     "opt-350m": (
@@ -92,10 +98,10 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
         ),
         False,
     ),
-    "qwen3": (Qwen3Config(**_LLAMA, head_dim=8), False),
-    "mistral-window": (MistralConfig(**_LLAMA, sliding_window=12), True),
+    "qwen3": (Qwen3Config(**SMALL_LLAMA, head_dim=8), False),
+    "mistral-window": (MistralConfig(**SMALL_LLAMA, sliding_window=12), True),
     "gemma2-softcap": (
-        Gemma2Config(**_LLAMA, head_dim=8, sliding_window=12, query_pre_attn_scalar=8),
+        Gemma2Config(**SMALL_LLAMA, head_dim=8, sliding_window=12, query_pre_attn_scalar=8),
         True,
     ),
 }
@@ -104,23 +110,33 @@ FAMILIES: dict[str, tuple[PreTrainedConfig, bool]] = {
 def save_tiny_model(family: str, folder: Path) -> None:
     """Save a seeded model with head, and its tokenizer, in transformers' layout."""
     config, beginning = FAMILIES[family]
+    tokenizer = _sentencepiece() if "sentencepiece" in family else _byte_level()
+    save_model(config, folder, _with_special_tokens(tokenizer, beginning))
+
+
+def save_model(
+    config: PreTrainedConfig,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerFast | None = None,
+    kind: Any = AutoModelForCausalLM,
+) -> None:
+    """Save a seeded model with head, and a tokenizer, in transformers' layout."""
     torch.manual_seed(7)
-    model = AutoModelForCausalLM.from_config(config)
+    model = kind.from_config(config)
     with torch.no_grad():
         # Initial weights are so small that all sentences have nearly the same state.
         for parameter in model.parameters():
             if parameter.dim() > 1:
                 parameter.mul_(4)
     model.save_pretrained(folder)
-    tokenizer = _sentencepiece() if "sentencepiece" in family else _byte_level()
-    _with_special_tokens(tokenizer, beginning).save_pretrained(folder)
+    (tokenizer or _with_special_tokens(_byte_level(), beginning=True)).save_pretrained(folder)
 
 
-def _byte_level() -> Tokenizer:
+def _byte_level(special: Sequence[str] = ("<pad>", "<s>", "</s>", "<unk>")) -> Tokenizer:
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
-    _train(tokenizer, pre_tokenizers.ByteLevel.alphabet())
+    _train(tokenizer, pre_tokenizers.ByteLevel.alphabet(), special)
     return tokenizer
 
 
@@ -128,7 +144,7 @@ def _sentencepiece() -> Tokenizer:
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
     # Trained on words and applied to the whole text, as in the conversion of LLaMA's tokenizer.
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    _train(tokenizer, [])
+    _train(tokenizer, [], ("<pad>", "<s>", "</s>", "<unk>"))
     tokenizer.pre_tokenizer = None
     tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Prepend("\u2581"), normalizers.Replace(" ", "\u2581")]
@@ -139,10 +155,10 @@ def _sentencepiece() -> Tokenizer:
     return tokenizer
 
 
-def _train(tokenizer: Tokenizer, alphabet: list[str]) -> None:
+def _train(tokenizer: Tokenizer, alphabet: list[str], special: Sequence[str]) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=["<pad>", "<s>", "</s>", "<unk>"],
+        special_tokens=list(special),
         initial_alphabet=alphabet,
         show_progress=False,
     )
@@ -205,3 +221,37 @@ def save_tiny_encoder(kind: str, folder: Path) -> None:
         mask_token="<mask>",
         model_max_length=CONTEXT,
     ).save_pretrained(folder)
+
+
+def appending(model: Path, folder: Path, beginning: str = "") -> Path:
+    """Copy a model, with a tokenizer that appends an end token, as Qwen3-Embedding's does."""
+    shutil.copytree(model, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{beginning}$A </s>", special_tokens=[("<s>", 1), ("</s>", 2)]
+    )
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def with_slow_tokenizer(model: Path, folder: Path) -> Path:
+    """Copy a model, with a tokenizer of characters that is written in Python and marks no offsets."""
+    shutil.copytree(model, folder)
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        path.unlink()
+    letters = [chr(code) for code in range(33, 127)]
+    tokens = ["<unk>", *(f"{letter}@@" for letter in letters), *letters]
+    (folder / "vocab.json").write_text(json.dumps({token: row for row, token in enumerate(tokens)}))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\n")
+    files = str(folder / "vocab.json"), str(folder / "merges.txt")
+    CTRLTokenizer(*files).save_pretrained(folder)
+    return folder
+
+
+def without_special_tokens(model: Path, folder: Path) -> Path:
+    """Copy a model, with a tokenizer that has no special tokens at all."""
+    shutil.copytree(model, folder)
+    for path in (folder / "tokenizer.json", folder / "tokenizer_config.json"):
+        path.unlink()
+    PreTrainedTokenizerFast(tokenizer_object=_byte_level(special=[])).save_pretrained(folder)
+    return folder

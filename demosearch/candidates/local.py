@@ -9,6 +9,7 @@ import torch
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
+from demosearch.encoder.tokens import prompt_ids
 from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, load
 from demosearch.models.memory import fits_on_each
@@ -71,23 +72,32 @@ class LocalLabeler:
     def _words(self, loaded: LoadedModel, sentences: Sequence[str]) -> list[Label | None]:
         prompt = Prompt(demonstrations=EXAMPLES)
         tokenizer = loaded.tokenizer
-        tokenizer.padding_side = "left"
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        inputs = tokenizer(
-            [prompt.render(sentence) for sentence in sentences], return_tensors="pt", padding=True
-        ).to(loaded.model.device)
-        inputs.pop("token_type_ids", None)
-        begin = inputs["input_ids"].shape[1]
+        rows = prompt_ids(tokenizer, [prompt.render(sentence) for sentence in sentences])
+        begin = max(map(len, rows))
+        # Padding is masked, so any token serves where the tokenizer has none for it.
+        padding = next(
+            (
+                token
+                for token in (tokenizer.pad_token_id, tokenizer.eos_token_id)
+                if token is not None
+            ),
+            0,
+        )
+        device = loaded.model.device
+        ids = torch.tensor([[padding] * (begin - len(row)) + row for row in rows], device=device)
+        mask = torch.tensor(
+            [[0] * (begin - len(row)) + [1] * len(row) for row in rows], device=device
+        )
         if self._one_word is None:
             self._one_word = OneWord(tokenizer)
         self._one_word.begin = begin
         with torch.inference_mode():
             output = loaded.model.generate(
-                **inputs,
+                input_ids=ids,
+                attention_mask=mask,
                 max_new_tokens=WORD_TOKENS,
                 do_sample=False,
-                pad_token_id=tokenizer.pad_token_id,
+                pad_token_id=padding,
                 eos_token_id=self._one_word.closing,
                 logits_processor=LogitsProcessorList([self._one_word]),
             )

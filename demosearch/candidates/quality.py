@@ -13,6 +13,7 @@ from demosearch._common.progress import bar
 from demosearch.candidates.curation import round_robin
 from demosearch.candidates.dictionary import is_dictionary_pair
 from demosearch.candidates.file import Candidate
+from demosearch.encoder.tokens import prompt_ids
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -111,8 +112,7 @@ def _tokens(candidate: Candidate, loaded: LoadedModel) -> tuple[list[int], int]:
     """Return the tokens of the prompt with its answer, and how many of them are the answer."""
     prompt = Prompt().render(candidate.sentence)
     # A tokenizer may merge the answer with the end of the prompt, so the common prefix counts.
-    whole: list[int] = loaded.tokenizer(f'{prompt}{candidate.word}"')["input_ids"]
-    before: list[int] = loaded.tokenizer(prompt)["input_ids"]
+    whole, before = prompt_ids(loaded.tokenizer, [f'{prompt}{candidate.word}"', prompt])
     common = 0
     while common < len(before) and before[common] == whole[common]:
         common += 1

@@ -30,7 +30,8 @@ def find_token_budget(model: PreTrainedModel) -> int:
     device = model.device
     config = model.config
     inner = getattr(config, "intermediate_size", None) or getattr(config, "ffn_dim", None)
-    inner = inner or 4 * config.hidden_size
+    # Gemma 3n has one width per layer.
+    inner = max(inner) if isinstance(inner, (list, tuple)) else inner or 4 * config.hidden_size
     bytes_per_number = max(2, torch.finfo(model.dtype).bits // 8)
     per_token = bytes_per_number * (8 * config.hidden_size + 3 * inner)
     fitting = int(SHARE * free_memory(device)) // per_token

@@ -8,6 +8,7 @@ to equal tokenizing the whole prompt.
 from __future__ import annotations
 
 import logging
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -157,6 +158,11 @@ class PromptTokenizer:
         encoded = self._tokenizer(
             prompts, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
+        if "offset_mapping" not in encoded:
+            raise UserError(
+                "a template that averages over the text's tokens requires a fast tokenizer"
+                " (tokenizer.json) but this model has a slow one; use another template"
+            )
         rows = []
         for text, prompt, ids, offsets in zip(
             texts, prompts, encoded["input_ids"], encoded["offset_mapping"], strict=True
@@ -187,6 +193,14 @@ class PromptTokenizer:
                 f" {len(empty)}; use fewer or shorter demonstrations"
             )
         alone = self._tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+        if "offset_mapping" not in alone:
+            # A slow tokenizer does not say where its tokens end.
+            keep = bisect_right(
+                range(len(text) + 1),
+                self._max_tokens,
+                key=lambda length: len(self._ids([text[:length].join(parts)])[0]),
+            )
+            return text[: max(0, keep - 1)]
         ends = [end for _, end in alone["offset_mapping"]]
         # Tokens may merge with those of the template, so that slightly more than the room may fit.
         for keep in range(min(len(ends), room // (len(parts) - 1) + 2), 0, -1):
@@ -210,6 +224,23 @@ def beginning_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         if full[start : start + len(bare)] == bare:
             return list(full[:start])
     return []
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
+    """Return the token ids of whole prompts: the beginning tokens and the prompt, without an end token.
+
+    The prompt's last token is the last one, also if the tokenizer appends a token to every text, as
+    Qwen3-Embedding's does. All parts of this package make token ids in this way.
+
+    Args:
+        tokenizer: the model's tokenizer.
+        prompts: any number of rendered prompts.
+    """
+    if not prompts:
+        return []
+    beginning = beginning_tokens(tokenizer)
+    ids = tokenizer(list(prompts), add_special_tokens=False, verbose=False)["input_ids"]
+    return [beginning + row for row in ids]
 
 
 def control_tokens(tokenizer: PreTrainedTokenizerBase) -> list[str]:

@@ -25,6 +25,7 @@ from demosearch.models.packaged import describe_package, package_file
 from demosearch.models.precision import Precision, arithmetic_of, default_device, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import folder_hash, revision_of
+from demosearch.models.source import load_errors
 from demosearch.models.transformer_module import transformer_module
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def open_baseline(
             f"'{name}' is a bidirectional model and requires --method {' or '.join(Method)}"
         )
     path = str(package_file(source.source) if source.origin is Origin.PACKAGE else source.source)
-    model, mask_template = _load(path, name, options, method, template)
+    model, mask_template = _load(path, source, options, method, template)
     record = ModelRecord(
         name=source.name,
         source=describe_package(source.source) if source.origin is Origin.PACKAGE else path,
@@ -163,9 +164,14 @@ def open_baseline(
 
 
 def _load(
-    path: str, name: str, options: LoadOptions, method: Method | None, template: str | None
+    path: str,
+    source: ModelSource,
+    options: LoadOptions,
+    method: Method | None,
+    template: str | None,
 ) -> tuple[SentenceTransformer, MaskTemplate | None]:
     """Return the model in `path`, and the template for the method `prompt`."""
+    name = source.name
     try:
         # Imported here: it loads torch, and options are checked before that.
         from sentence_transformers import SentenceTransformer
@@ -178,9 +184,12 @@ def _load(
     }
     mask_template = None
     try:
-        with quiet_transformers():
+        with quiet_transformers(), load_errors(source):
             if method is None:
-                return SentenceTransformer(path, device=device, model_kwargs=settings), None
+                model = SentenceTransformer(
+                    path, device=device, model_kwargs=settings, trust_remote_code=False
+                )
+                return model, None
             transformer = transformer_module(path, settings)
             if method is Method.PROMPT:
                 mask_template = find_mask_template(template, transformer, name)

@@ -38,7 +38,7 @@ def kind_of(source: ModelSource) -> Kind:
     from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
 
     with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(source.source)
+        config = AutoConfig.from_pretrained(source.source, trust_remote_code=False)
     bidirectional = (
         config.is_encoder_decoder or config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     )

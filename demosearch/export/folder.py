@@ -18,7 +18,7 @@ from demosearch.export.chat_template import chat_template, check_chat_template
 from demosearch.export.checks import check_folder
 from demosearch.export.source import ExportSource, read_source
 from demosearch.finetune.training_record import prompt_mismatch
-from demosearch.models.adapter import check_adapter, put_adapter_on
+from demosearch.models.adapter import adapt, check_adapter
 from demosearch.models.known import ModelSource, Origin, Precision, resolve
 from demosearch.models.options import LoadOptions
 from demosearch.models.precision import default_device, dtype_name, dtype_of
@@ -162,35 +162,25 @@ def _add_adapter(
     if path is None:
         return None
     base = transformer.auto_model
-    conversions = getattr(base, "_weight_conversions", None)
-    record = put_adapter_on(base, options.model_copy(update={"adapter": path}))
+    result = adapt(base, options.model_copy(update={"adapter": path}))
+    if result is None:
+        return None
+    adapted, record = result
     # An adapter that the caller names may differ from the file's.
     if options.adapter is None and isinstance(source.origin, DemonstrationsFile):
         check_adapter(source.origin.adapter, record, demonstrations)
     if warning := prompt_mismatch(path, [source.prompt], base.config.num_hidden_layers):
         logger.warning(warning)
     if merge:
-        _merge(base)
-        # Otherwise the weights would be saved with the parameter names of an adapter.
-        base._weight_conversions = conversions
-    else:
+        adapted.merge()
+    elif adapted.can_be_saved():
         _name_base(base, resolve(name))
+    else:
+        raise UserError(
+            f"the adapter {path} cannot be exported next to its base model, because"
+            " transformers would not load all of it; use --merge"
+        )
     return record
-
-
-def _merge(model: Any) -> None:
-    """Merge the LoRA adapter into the weights and remove its layers.
-
-    PEFT's `merge_and_unload` is a method of PeftModel; transformers' `load_adapter` does not create one.
-    """
-    from peft.tuners.lora import LoraLayer
-
-    for name, module in list(model.named_modules()):
-        if isinstance(module, LoraLayer):
-            module.merge(safe_merge=True)
-            owner = model.get_submodule(name.rpartition(".")[0])
-            setattr(owner, name.rpartition(".")[2], module.get_base_layer())
-    model._hf_peft_config_loaded = False
 
 
 def _name_base(model: Any, source: ModelSource) -> None:
@@ -200,10 +190,10 @@ def _name_base(model: Any, source: ModelSource) -> None:
             "the exported folder loads the base weights from %s; use --merge to include them",
             model.config._name_or_path,
         )
-        return
+    on_hub = source.origin is Origin.HUB
     for config in model.peft_config.values():
-        config.base_model_name_or_path = source.source
-        config.revision = getattr(model.config, "_commit_hash", None)
+        config.base_model_name_or_path = source.source if on_hub else model.config._name_or_path
+        config.revision = getattr(model.config, "_commit_hash", None) if on_hub else None
 
 
 def _set_dtype_of_base(folder: Path, dtype: Any) -> None:

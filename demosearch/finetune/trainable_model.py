@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from demosearch._common.progress import quiet_transformers
+from demosearch.errors import UserError, one_line
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.known import Precision, resolve
 from demosearch.models.options import LoadOptions
@@ -17,7 +19,7 @@ from demosearch.prompt import Prompt
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 def build_model(
@@ -39,7 +41,7 @@ def build_model(
         options: whether pickle files may be read.
 
     Raises:
-        UserError: the weights cannot be loaded.
+        UserError: the weights cannot be loaded, or no adapter can be trained on them.
     """
     from peft import LoraConfig, prepare_model_for_kbit_training
     from sentence_transformers import SentenceTransformer
@@ -63,23 +65,37 @@ def build_model(
         # Prompts are rendered already; the chat template of a chat model must not be applied.
         transformer = transformer_module(path, arguments, layer=prompt.layer)
     pad(transformer, "right")
+    end_at_the_prompt(transformer.tokenizer)
     base = transformer.auto_model
     if precision.quantized:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         limit_packing(base, trained=True)
     # The initial weights of the adapter are random.
     set_seed(settings.seed)
-    base.add_adapter(
-        LoraConfig(
-            task_type="FEATURE_EXTRACTION",
-            r=settings.lora_r,
-            lora_alpha=settings.lora_alpha,
-            lora_dropout=settings.lora_dropout,
-            target_modules=_targets(base, prompt.layer),
-            # GPT-2 stores its weights transposed.
-            fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
-        )
+    config = LoraConfig(
+        task_type="FEATURE_EXTRACTION",
+        r=settings.lora_r,
+        lora_alpha=settings.lora_alpha,
+        lora_dropout=settings.lora_dropout,
+        target_modules=_targets(base, prompt.layer),
+        # GPT-2 stores its weights transposed.
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in base.modules()),
     )
+    try:
+        with warnings.catch_warnings():
+            # PEFT warns of patterns that it adds itself for fused experts.
+            warnings.filterwarnings("ignore", "The following (rank|alpha)_pattern", RuntimeWarning)
+            base.add_adapter(config)
+    except ValueError as error:
+        if settings.lora_dropout and "lora_dropout" in str(error):
+            raise UserError(
+                f"lora_dropout must be 0 for models of type '{base.config.model_type}' but got"
+                f" {settings.lora_dropout}: the weights of their experts are one tensor"
+            ) from error
+        raise UserError(
+            f"models of type '{base.config.model_type}' cannot be fine-tuned:"
+            f" {one_line(error, 200)}"
+        ) from error
     for parameter in base.parameters():
         if parameter.requires_grad:
             # In 16 bits, small updates of Adam would be rounded to zero.
@@ -89,6 +105,34 @@ def build_model(
         base.enable_input_require_grads()
     pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
+
+
+def end_at_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let a tokenizer append nothing to a text, so that the last token is the prompt's, as in `Encoder`.
+
+    Raises:
+        UserError: the tokenizer always appends a token.
+    """
+    from tokenizers import processors
+
+    from demosearch.encoder.tokens import beginning_tokens, prompt_ids
+
+    text = ["a"]
+    wanted = prompt_ids(tokenizer, text)
+    if tokenizer(text)["input_ids"] == wanted:
+        return
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        begin = beginning_tokens(tokenizer)
+        names = tokenizer.convert_ids_to_tokens(begin)
+        backend.post_processor = processors.TemplateProcessing(
+            single=[*names, "$A"], special_tokens=list(dict(zip(names, begin, strict=True)).items())
+        )
+    if tokenizer(text)["input_ids"] != wanted:
+        raise UserError(
+            "fine-tuning requires a tokenizer that appends no token to a text, but this one does; use"
+            " another model"
+        )
 
 
 def contrastive_loss(

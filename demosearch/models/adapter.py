@@ -1,7 +1,8 @@
-"""Putting a LoRA on a model."""
+"""Putting an adapter on a model."""
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +10,8 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from demosearch._common.extras import missing_extra
-from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
+from demosearch.models.damage import check_files
 from demosearch.models.options import LoadOptions
 from demosearch.models.records import AdapterRecord
 from demosearch.models.revision import folder_hash
@@ -18,19 +19,31 @@ from demosearch.models.revision import folder_hash
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from demosearch.models.adapted import Adapted
+
 _CONFIG = "adapter_config.json"
 _SAFE = "adapter_model.safetensors"
 _PICKLE = "adapter_model.bin"
 
 
 def put_adapter_on(model: PreTrainedModel, options: LoadOptions) -> AdapterRecord | None:
-    """Put the LoRA of the options on a model; None if the options name none.
+    """Put the adapter of the options on a model; None if the options name none.
 
-    The LoRA may have been trained with or without a language-model head.
+    The adapter may have been trained with or without a language-model head.
 
     Raises:
         UserError: the adapter is missing, does not fit the model, or is in pickle format although the
             options do not allow that; or peft is not installed.
+    """
+    adapted = adapt(model, options)
+    return adapted[1] if adapted else None
+
+
+def adapt(model: PreTrainedModel, options: LoadOptions) -> tuple[Adapted, AdapterRecord] | None:
+    """Put the adapter of the options on a model, and return both; None if the options name none.
+
+    Raises:
+        UserError: as `put_adapter_on`.
     """
     adapter = options.adapter
     if adapter is None:
@@ -46,15 +59,15 @@ def put_adapter_on(model: PreTrainedModel, options: LoadOptions) -> AdapterRecor
             f"--adapter {adapter}: there is no {_SAFE} in this folder; to read weights in pickle format"
             f" ({_PICKLE}), use --allow-pickle"
         )
-    try:
-        with quiet_transformers():
-            model.load_adapter(str(folder), use_safetensors=safe)
-    except ImportError:
-        raise missing_extra("an adapter", "finetune") from None
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = one_line(error, 200)
-        raise UserError(f"--adapter {adapter} does not fit the model: {reason}") from error
-    return AdapterRecord(source=adapter, revision=revision or folder_hash(folder, _CONFIG))
+    if not (safe or (folder / _PICKLE).is_file()):
+        raise UserError(f"--adapter {adapter}: there is no {_SAFE} or {_PICKLE} in this folder")
+    check_files(folder)
+    if importlib.util.find_spec("peft") is None:
+        raise missing_extra("an adapter", "finetune")
+    from demosearch.models.adapted import put_on
+
+    adapted = put_on(model, folder, adapter, safe=safe)
+    return adapted, AdapterRecord(source=adapter, revision=revision or folder_hash(folder, _CONFIG))
 
 
 def check_adapter(

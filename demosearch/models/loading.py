@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,7 +36,10 @@ from demosearch.models.precision import (
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.models.revision import revision_of
 from demosearch.models.source import load_errors, weights_path
+from demosearch.models.text_decoder import text_config, text_decoder
 from demosearch.models.weights import count_parameters, refuse_missing
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,32 +81,37 @@ def load(
     dtype = dtype_of(precision, device)
     path, revision = weights_path(source, dtype)
     architecture = AutoModelForCausalLM if head else AutoModel
-    try:
-        with quiet_transformers(), load_errors(source):
-            config = AutoConfig.from_pretrained(path)
-            if split:
-                _check_can_be_split(config)
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            # Counted here: a quantized or split model holds fewer numbers.
-            parameters, _ = count_parameters(config)
-            model, report = architecture.from_pretrained(
-                path,
-                config=config,
-                dtype=dtype,
-                quantization_config=quantization_config(precision, dtype),
-                use_safetensors=options.use_safetensors,
-                output_loading_info=True,
-                **_device_arguments(device, devices, split),
-            )
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(
-            f"model '{source.name}' cannot be loaded on device '{device}': {reason}"
-        ) from error
+    with quiet_transformers(), load_errors(source, device):
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+        if split:
+            _check_can_be_split(config)
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        # Counted here: a quantized or split model holds fewer numbers.
+        parameters, _ = count_parameters(text_config(config))
+        model, report = architecture.from_pretrained(
+            path,
+            config=config,
+            trust_remote_code=False,
+            dtype=dtype,
+            quantization_config=quantization_config(precision, dtype),
+            use_safetensors=options.use_safetensors,
+            output_loading_info=True,
+            **_device_arguments(device, devices, split),
+        )
     refuse_missing(source, report)
+    if architecture.__name__ in (getattr(config, "auto_map", None) or {}):
+        logger.warning(
+            "model '%s' has code of its own (auto_map), which is never run; it was loaded as"
+            " transformers' %s",
+            source.name,
+            type(model).__name__,
+        )
     if precision is Precision.NF4:
         limit_packing(model, trained=False)
     revision = revision or revision_of(source, model.config)
+    if not head:
+        with load_errors(source, device):
+            model = text_decoder(model)
     adapter = put_adapter_on(model, options)
     model.eval()
     record = ModelRecord(

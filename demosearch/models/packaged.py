@@ -10,7 +10,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
@@ -85,7 +85,11 @@ def _convert_gguf(packed: Path, folder: Path, dtype: torch.dtype) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise missing_extra("reading a GGUF file", "gguf")
     logger.info("converting %s to %s (once)", packed.name, folder)
-    location = {"pretrained_model_name_or_path": str(packed.parent), "gguf_file": packed.name}
+    location: dict[str, Any] = {
+        "pretrained_model_name_or_path": str(packed.parent),
+        "gguf_file": packed.name,
+        "trust_remote_code": False,
+    }
     with quiet_transformers():
         tokenizer = AutoTokenizer.from_pretrained(**location)
         model = AutoModelForCausalLM.from_pretrained(**location, dtype=dtype)

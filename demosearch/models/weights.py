@@ -13,12 +13,13 @@ from demosearch.models.known import ModelSource
 from demosearch.models.options import LoadOptions
 from demosearch.models.precision import Precision, memory_of
 from demosearch.models.source import load_errors, weights_path
+from demosearch.models.text_decoder import refuse_multimodal
 
 
 def count_parameters(config: PreTrainedConfig) -> tuple[int, int]:
     """Return how many weights a base model has, and how many of them are in linear layers."""
     with torch.device("meta"):
-        model = AutoModel.from_config(config)
+        model = AutoModel.from_config(config, trust_remote_code=False)
     total = sum(parameter.numel() for parameter in model.parameters())
     linear = sum(
         parameter.numel()
@@ -37,12 +38,12 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
     """
     path, _ = weights_path(source, torch.float32)
     with quiet_transformers(), load_errors(source):
-        total, linear = count_parameters(AutoConfig.from_pretrained(path))
+        total, linear = count_parameters(AutoConfig.from_pretrained(path, trust_remote_code=False))
     return memory_of(linear, total - linear, precision)
 
 
 def check_weights(source: ModelSource, path: str, options: LoadOptions | None = None) -> None:
-    """Check, without loading them, that none of a model's weights is missing.
+    """Check, without loading them, that a text model's weights are complete.
 
     Args:
         source: what `resolve` returned.
@@ -50,11 +51,13 @@ def check_weights(source: ModelSource, path: str, options: LoadOptions | None = 
         options: whether weights in pickle format are accepted.
 
     Raises:
-        UserError: a weight is missing.
+        UserError: a weight is missing, or the model is multimodal.
     """
     with quiet_transformers(), load_errors(source):
+        refuse_multimodal(source, AutoConfig.from_pretrained(path, trust_remote_code=False))
         _, report = AutoModel.from_pretrained(
             path,
+            trust_remote_code=False,
             device_map="meta",
             use_safetensors=LoadOptions.of(options).use_safetensors,
             output_loading_info=True,

@@ -10,6 +10,7 @@ from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.local import LocalLabeler
 from demosearch.models import memory
 from demosearch.models.options import LoadOptions
+from tests.tiny import appending
 
 
 def test_a_batch_gives_the_same_words_as_single_sentences(tiny: Callable[[str], Path]) -> None:
@@ -42,3 +43,15 @@ def test_every_answer_is_a_single_word(tiny: Callable[[str], Path]) -> None:
             ["A dog barks at night.", "Rain fell on the town.", "Stocks fell."]
         )
         assert all(label is not None and clean_word(label.answer) for label in labels)
+
+
+def test_an_end_token_that_the_tokenizer_appends_changes_nothing(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = appending(tiny("llama"), tmp_path / "model", "<s> ")
+    sentences = ["A cat sleeps.", "Somebody is riding a horse.", "Dogs."]
+    plain, other = (
+        LocalLabeler(str(name), device="cpu", precision="fp32").label(sentences)
+        for name in (tiny("llama"), folder)
+    )
+    assert plain == other

@@ -15,6 +15,7 @@ from demosearch.candidates.quality import (
 )
 from demosearch.models.known import Precision, resolve
 from demosearch.models.loading import load
+from tests.tiny import appending
 
 CANDIDATES = [
     Candidate(sentence="A jockey riding a horse.", word="Equestrian"),
@@ -93,3 +94,16 @@ def test_the_promising_candidates_of_each_source_come_first() -> None:
     assert [candidate.word for candidate in ordered] == ["B", "P9", "C", "P6", "A", "P3", "P5"]
     unknown = [labeled("A", None, in_sentence=True), labeled("B", None), labeled("C", None)]
     assert [candidate.word for candidate in promising_first(unknown)] == ["B", "C", "A"]
+
+
+def test_an_end_token_that_the_tokenizer_appends_changes_nothing(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = appending(tiny("llama"), tmp_path / "model", "<s> ")
+    plain, other = (
+        with_word_log_probability(
+            CANDIDATES, load(resolve(str(name)), precision="fp32", device="cpu", head=True)
+        )
+        for name in (tiny("llama"), folder)
+    )
+    assert plain == other

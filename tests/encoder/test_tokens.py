@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from demosearch.demonstration import Demonstration
-from demosearch.encoder.tokens import PromptTokenizer, control_tokens
+from demosearch.encoder.tokens import PromptTokenizer, control_tokens, prompt_ids
+from demosearch.errors import UserError
 from demosearch.prompt import Prompt, Template
 from demosearch.templates import TEMPLATES
+from tests.tiny import appending, with_slow_tokenizer
 
 ONE = Demonstration(sentence="A jockey riding a horse.", word="Equestrian")
 TEXTS = ["A cat sleeps.", "'quoted'", "...", "", "\U0001f642", "  blanks", "<s> </s>", "2 dogs"]
@@ -129,3 +131,30 @@ def test_control_tokens_in_a_text_are_plain_text(
         [tokens] = PromptTokenizer(tokenizer, 1 << 30)([text], Prompt())
         special = [index for index, token in enumerate(tokens.ids) if token in reading]
         assert special == ([0] if beginning in reading else []), text
+
+
+@pytest.mark.parametrize("beginning", ["", "<s> "])
+def test_prompts_have_a_beginning_token_but_no_end_token(
+    tiny: Callable[[str], Path], tmp_path: Path, beginning: str
+) -> None:
+    folder = appending(tiny("llama"), tmp_path / "model", beginning)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    prompts = [Prompt().render(text) for text in ("A cat", "Two dogs run")]
+    found = prompt_ids(tokenizer, prompts)
+    assert found == [tokenizer(prompt).input_ids[:-1] for prompt in prompts]
+    prepared = [Prompt().prepare(text) for text in ("A cat", "Two dogs run")]
+    assert [row.ids for row in PromptTokenizer(tokenizer, 10_000)(prepared, Prompt())] == found
+    assert prompt_ids(tokenizer, []) == []
+
+
+def test_a_slow_tokenizer_shortens_a_long_text(tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    folder = with_slow_tokenizer(tiny("llama"), tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    assert not tokenizer.is_fast
+    prompt, text = Prompt(), "many words and more " * 20
+    [row] = PromptTokenizer(tokenizer, 100)([text], prompt)
+    ends = range(len(text) + 1)
+    rows = [prompt_ids(tokenizer, [text[:end].join(prompt.parts)])[0] for end in ends]
+    assert row.ids == max((ids for ids in rows if len(ids) <= 100), key=len)
+    with pytest.raises(UserError, match="requires a fast tokenizer"):
+        PromptTokenizer(tokenizer, 100)(["A cat"], Prompt(TEMPLATES["echo"]))
