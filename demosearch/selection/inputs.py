@@ -59,6 +59,9 @@ class SearchInputs:
             on all pairs; they are candidates like any other.
         center: unlabeled texts whose mean embedding is subtracted, if that improves the score.
         read_from: the settings that `read` read, by name.
+
+    Raises:
+        UserError: two templates have the same name, which identifies them in a study.
     """
 
     templates: tuple[Template, ...] = (PROMPTEOL,)
@@ -66,6 +69,11 @@ class SearchInputs:
     warm_start: tuple[Demonstration, ...] = ()
     center: Center | None = None
     read_from: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        names = [template.name for template in self.templates]
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"the names of templates must differ but got '{repeated[0]}' twice")
 
     @classmethod
     def read(cls, settings: SearchSettings, dev: Pairs) -> SearchInputs:

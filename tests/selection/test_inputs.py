@@ -82,3 +82,9 @@ def test_some_inputs_may_be_read_and_others_given(tmp_path: Path) -> None:
 def test_texts_to_center_on_must_not_be_empty() -> None:
     with pytest.raises(UserError, match=r"^far must hold at least one text to center"):
         Center("far", [])
+
+
+def test_templates_with_the_same_name_are_refused() -> None:
+    plain = TEMPLATES["prompteol"]
+    with pytest.raises(UserError, match="names of templates must differ but got 'prompteol' twice"):
+        SearchInputs(templates=(plain, replace(plain, joiner=" ")))
