@@ -119,7 +119,6 @@ def use_packed_attention(model: PreTrainedModel) -> None:
     """
     model_type = model.config.model_type
     first, second = [3, 5, 7, 11], [4, 8, 6, 9, 5]
-    AttentionInterface.register(NAME, packed_attention)
     try:
         with torch.inference_mode():
             ids = torch.tensor([second], device=model.device)
@@ -208,3 +207,7 @@ def packed_attention(
         output = weights.to(queries.dtype) @ values
     by_head = output.reshape(sentences, heads, width, -1)
     return by_head.transpose(1, 2).flatten(0, 1)[real][None], None
+
+
+# At import, so that a model that another process has saved by pickle, or sent, can run in this one.
+AttentionInterface.register(NAME, packed_attention)

@@ -9,6 +9,7 @@ keeps the positions that it has behind the prefix, so the result equals encoding
 from __future__ import annotations
 
 import logging
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -44,6 +45,9 @@ Advance = Callable[[int], None]
 class Encoder:
     """A base model that turns texts into pooled states of a chosen layer.
 
+    Several threads may call an encoder at the same time; the calls run one after another, and each one
+    returns what it returns alone.
+
     Args:
         model: a decoder-only base model without head.
         tokenizer: its tokenizer.
@@ -69,11 +73,22 @@ class Encoder:
         self.token_budget = token_budget or find_token_budget(model)
         self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
         self.layers = int(model.config.num_hidden_layers)
-        # Number of threads that may call the encoder at the same time.
+        # Number of calls that run at the same time; other threads wait.
         self.concurrency = 1
+        # Hooks on the model, the tokenizer's cache and the token budget belong to one call at a time.
+        # Reentrant, because `advance` may call the encoder.
+        self._lock = threading.RLock()
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
         use_packed_attention(model)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickling and copying; a lock belongs to one process and one encoder."""
+        return {name: value for name, value in vars(self).items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore a pickled or copied encoder."""
+        vars(self).update(state, _lock=threading.RLock())
 
     @property
     def arithmetic(self) -> str:
@@ -82,7 +97,8 @@ class Encoder:
 
     def prompt_tokens(self, prompt: Prompt) -> int:
         """Return the number of tokens of a prompt without a text."""
-        return self._tokenize.length(prompt)
+        with self._lock:
+            return self._tokenize.length(prompt)
 
     @classmethod
     def load(cls, name: str, options: LoadOptions | None = None, **keywords: Any) -> Encoder:
@@ -184,6 +200,16 @@ class Encoder:
         """
         wanted = range(self.layers + 1) if layers is None else layers
         resolved = [self.resolve_layer(layer) for layer in wanted]
+        with self._lock:
+            return self._encode_layers(texts, prompt, resolved, advance)
+
+    def _encode_layers(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        resolved: list[int],
+        advance: Advance | None,
+    ) -> list[NDArray[np.float32]]:
         if self._split and not tensor_parallel.follows():
             step = tensor_parallel.Pass(list(texts), prompt, resolved, self.token_budget)
             tensor_parallel.announce(step)
