@@ -35,7 +35,7 @@ _TASK_HEADS = ("classifier", "score", "qa_outputs", "lm_head", "v_head")
 # What PEFT and transformers read from a model, in addition to its configuration.
 _STATE = (
     "is_loaded_in_4bit", "is_loaded_in_8bit", "is_quantized", "hf_quantizer", "quantization_method",
-    "_tp_size", "_tp_plan", "_device_mesh",
+    "_tp_size", "_device_mesh",
 )  # fmt: skip
 # Largest relative distance between states before and after merging; in 16 bits the weights are rounded.
 _CLOSE = {torch.float32: 1e-3}
@@ -127,6 +127,11 @@ def put_on(model: PreTrainedModel, folder: Path, name: str, *, safe: bool) -> Ad
             f"--adapter {name}: adapters of type {kind}{setting} are not supported, only"
             f" {', '.join(SUPPORTED)}"
         )
+    if getattr(model, "_device_mesh", None) is not None and not _can_be_split(config):
+        raise UserError(
+            f"--adapter {name}: this adapter of type {kind} is not supported on a model that torchrun"
+            " splits; merge it first: export --merge"
+        )
     with _refused(name, f"(type {kind}) does not fit the model"):
         whole = _with_the_names_of(model, weights)
         prefix = "" if whole is model else f"{whole.base_model_prefix}."
@@ -136,6 +141,14 @@ def put_on(model: PreTrainedModel, folder: Path, name: str, *, safe: bool) -> Ad
         for part in [part for part, _ in whole.named_children() if prefix and part != prefix[:-1]]:
             setattr(whole, part, torch.nn.Identity())
     return Adapted(model, wrapped, config, name)
+
+
+def _can_be_split(config: Any) -> bool:
+    """Whether PEFT splits an adapter together with its model."""
+    special = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+    plain = not any(getattr(config, each, None) for each in special)
+    initial = getattr(config, "init_lora_weights", True)
+    return plain and config.peft_type.value in ("LORA", "LN_TUNING") and isinstance(initial, bool)
 
 
 def _read(folder: Path, *, safe: bool) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
@@ -243,25 +256,34 @@ def _load(wrapped: PeftModel, weights: dict[str, torch.Tensor], prefix: str) -> 
         raise UserError(f"its key {unexpected[0]} is not part of the model")
     loaded = {**wrapped.state_dict(), **_of_adapter(wrapped)}
     for key, value in weights.items():
-        if (found := loaded.get(key)) is None:
-            raise UserError(f"its key {key} was not loaded")
+        # Those of the head were not loaded, because it has no memory.
         inside = not prefix or key.startswith((f"{_PREFIX}{prefix}", "base_model.vera"))
-        if inside and not _equal(found, value):
+        if inside and not _equal(loaded.get(key), value):
             raise UserError(f"its key {key} was not loaded")
 
 
 def _of_adapter(wrapped: PeftModel) -> dict[str, torch.Tensor]:
     from peft.utils import get_peft_model_state_dict
 
-    found: dict[str, torch.Tensor] = get_peft_model_state_dict(wrapped, save_embedding_layers=False)
+    # PEFT gathers the parts of a split model, so it gets only the weights that may be the adapter's.
+    weights = {
+        key: value
+        for key, value in wrapped.state_dict().items()
+        if "default" in key.split(".") or key.endswith("bias")
+    }
+    found: dict[str, torch.Tensor] = get_peft_model_state_dict(
+        wrapped, weights, save_embedding_layers=False
+    )
     return found
 
 
-def _equal(found: torch.Tensor, value: torch.Tensor) -> bool:
+def _equal(found: torch.Tensor | None, value: torch.Tensor) -> bool:
+    if found is None:
+        return False
     # A split model holds a part of the weights in each process.
-    found = getattr(found, "full_tensor", lambda: found)()
-    return found.shape == value.shape and torch.equal(
-        found.cpu().nan_to_num(), value.to(found.dtype).nan_to_num()
+    whole: torch.Tensor = found.full_tensor() if hasattr(found, "full_tensor") else found
+    return whole.shape == value.shape and torch.equal(
+        whole.cpu().nan_to_num(), value.to(whole.dtype).nan_to_num()
     )
 
 

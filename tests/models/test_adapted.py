@@ -14,12 +14,13 @@ from peft import PeftConfig
 from safetensors.torch import load_file, save_file
 from transformers import AutoModel
 
-from demosearch import Encoder, Prompt
+from demosearch import Embedder, Encoder, Prompt
 from demosearch.errors import UserError
 from demosearch.models.adapted import put_on
 from demosearch.models.known import resolve
 from demosearch.models.loading import load
 from tests.models.adapters import ADAPTERS, WITH_HEAD, make_adapter, peft_states
+from tests.torchrun import torchrun
 
 TEXTS = ["A cat sleeps.", "Somebody is riding a horse and sings."]
 CASES: list[tuple[str, Callable[[], PeftConfig], bool]] = [
@@ -168,3 +169,22 @@ def test_a_broken_configuration_is_refused(
     make_adapter(ADAPTERS["lora"], tiny("llama"), tmp_path, head=True)
     (tmp_path / "adapter_config.json").write_text(content)
     refusal(tiny("llama"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["lora", "dora", "ia3"])
+def test_an_adapter_on_a_split_model_gives_the_same_states_or_is_refused(
+    tiny: Callable[[str], Path], tmp_path: Path, name: str
+) -> None:
+    model, adapter, out = str(tiny("llama")), tmp_path / "adapter", tmp_path / "v.npy"
+    make_adapter(ADAPTERS[name], tiny("llama"), adapter, head=True)
+    (tmp_path / "lines.txt").write_text("\n".join(TEXTS) + "\n")
+    options = ["--model", model, "--adapter", adapter, "--precision", "fp32", "--out", out]
+    result = torchrun(2, "demosearch", "embed", tmp_path / "lines.txt", *options)
+    if name == "lora":
+        assert result.returncode == 0, result.stderr
+        encoder = Encoder.load(model, precision="fp32", device="cpu", adapter=adapter)
+        expected = Embedder(encoder, [Prompt()]).encode(TEXTS)
+        np.testing.assert_allclose(np.load(out), expected, atol=1e-4)
+    else:
+        assert result.returncode != 0
+        assert "is not supported on a model that torchrun" in " ".join(result.stderr.split())
