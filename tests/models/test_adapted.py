@@ -178,7 +178,16 @@ def test_an_adapter_on_a_split_model_gives_the_same_states_or_is_refused(
     model, adapter, out = str(tiny("llama")), tmp_path / "adapter", tmp_path / "v.npy"
     make_adapter(ADAPTERS[name], tiny("llama"), adapter, head=True)
     (tmp_path / "lines.txt").write_text("\n".join(TEXTS) + "\n")
-    options = ["--model", model, "--adapter", adapter, "--precision", "fp32", "--out", out]
+    options: list[str | Path] = [
+        "--model",
+        model,
+        "--adapter",
+        adapter,
+        "--precision",
+        "fp32",
+        "--out",
+        out,
+    ]
     result = torchrun(2, "demosearch", "embed", tmp_path / "lines.txt", *options)
     if name == "lora":
         assert result.returncode == 0, result.stderr
