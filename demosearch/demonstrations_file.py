@@ -158,10 +158,10 @@ def _read_mean(path: Path, record: PostprocessRecord) -> NDArray[np.float32]:
             f" {error.strerror or error}"
         ) from error
     except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path} does not hold a mean embedding: {error}") from error
+        raise UserError(f"{path} does not contain a mean embedding: {error}") from error
     if mean_sha256(mean) != record.sha256:
         raise UserError(
-            f"{path} belongs to another demonstrations file; copy the two files together"
+            f"{path} belongs to a different demonstrations file; copy the two files together"
         )
     return mean
 

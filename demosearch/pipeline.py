@@ -37,7 +37,7 @@ class Pipeline(SearchSettings, LoadOptions):
     )
     data: str | None = Field(
         None,
-        description="folder with stsb and stsb-train, or hub; default: DEMOSEARCH_DATA if it is set,"
+        description="folder with stsb/ or SentEval's data, or hub; default: DEMOSEARCH_DATA if it is set,"
         " otherwise the hub",
     )
     candidates_file: str | None = Field(
@@ -131,7 +131,7 @@ def read_pipeline(name: str, command: str) -> tuple[dict[str, Any], Path]:
         path = resource("pipelines", f"{name}.yaml")
     value = parse_yaml(read_text(path, "pipeline"), f"pipeline {path}")
     if not isinstance(value, dict):
-        raise UserError(f"pipeline {path} must hold settings by name")
+        raise UserError(f"pipeline {path} must contain settings by name")
     if (owner := value.pop("command", "run")) != command:
         raise UserError(
             f"pipeline '{name}' is a pipeline of `demosearch {owner}`, not of `demosearch {command}`"

@@ -171,7 +171,7 @@ def _candidates(
     if path.exists():
         kept = read_candidates(path)
         if given is not None and [row.id for row in given] != [row.id for row in kept]:
-            raise UserError(f"{path} holds other candidates; choose another --out")
+            raise UserError(f"{path} contains different candidates; choose another --out")
         return kept, None
     generated = build() if given is None else None
     candidates = list(generated.candidates if generated else given or ())

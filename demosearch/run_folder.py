@@ -102,13 +102,15 @@ def read_settings(folder: Path) -> tuple[str | None, Pipeline] | None:
     has_study = (folder / STUDY_FILE).exists()
     if not path.exists():
         if has_study:
-            raise UserError(f"{folder} holds a study without {PIPELINE_FILE}; choose another --out")
+            raise UserError(
+                f"{folder} contains a study without {PIPELINE_FILE}; choose another --out"
+            )
         return None
     if not (has_study or (folder / CANDIDATES_FILE).exists()):
         return None
     kept = parse_yaml(read_text(path, "pipeline"), str(path))
     if not isinstance(kept, dict):
-        raise UserError(f"{path} must hold settings by name; choose another --out")
+        raise UserError(f"{path} must contain settings by name; choose another --out")
     for group, names in _REMOVED.items():
         values = kept.get(group) if group else kept
         if isinstance(values, dict):
@@ -126,7 +128,7 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
         best value that is available on this machine.
 
     Raises:
-        UserError: the folder holds a run with other settings.
+        UserError: the folder contains a run with different settings.
     """
     begun = read_settings(folder)
     candidates = pipeline.candidates
@@ -176,7 +178,7 @@ def _compare(folder: Path, begun: tuple[str | None, Pipeline], now: tuple[str, P
     for key, value in after.items():
         if key not in _FREE and before[key] != value:
             raise UserError(
-                f"{folder} holds a run with another '{key}' ({_short(before[key])}, now"
+                f"{folder} contains a run with a different '{key}' ({_short(before[key])}, now"
                 f" {_short(value)}); choose another --out"
             )
 

@@ -1,11 +1,11 @@
 #!/bin/bash
 # Jobs on several GPUs of one machine, started by torchrun.
 #
-#   bash pipelines/torchrun.sh search llama-65b     a model too large for one GPU, split over all GPUs
+#   bash pipelines/torchrun.sh search llama-65b     search with a model that is too large for one GPU
 #   bash pipelines/torchrun.sh finetune llama-13b   the paper's fine-tuning, with negatives from all GPUs
 #
 # DATA is the folder with stsb, TRAIN the file of triplets. BATCH is the batch size over all GPUs, a multiple
-# of their number (default: 256; the paper uses 200 for models of 13B).
+# of their number (default: 256; the paper uses 200 for 13B models).
 set -euo pipefail
 
 job=$1 model=$2

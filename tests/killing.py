@@ -44,7 +44,7 @@ _TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir"}
 _WRITING = os.O_WRONLY | os.O_RDWR
 SECONDS = 120
 # The error of a training that was killed after its last write.
-COMPLETE = "already holds an adapter"
+COMPLETE = "already contains an adapter"
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def test_other_weights_under_the_same_name_are_refused(
     record = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu").record
     changed = record.model_copy(update={"revision": "sha256:" + "0" * 64})
     demonstrations_file(changed).write(tmp_path / "changed.json")
-    with pytest.raises(UserError, match="made for other weights"):
+    with pytest.raises(UserError, match="made for different weights"):
         Embedder.load(tmp_path / "changed.json", device="cpu")
 
 

@@ -120,9 +120,9 @@ def test_a_folder_with_another_run_is_not_changed(
     out = tmp_path / "run"
     run(str(tiny("opt")), settings, out)
     kept = (out / "demonstrations.json").read_bytes()
-    with pytest.raises(UserError, match=r"another 'seed' \(0, now 5\); choose another"):
+    with pytest.raises(UserError, match=r"a different 'seed' \(0, now 5\); choose another"):
         run(str(tiny("opt")), settings.model_copy(update={"seed": 5}), out)
-    with pytest.raises(UserError, match=r"another 'model'"):
+    with pytest.raises(UserError, match=r"a different 'model'"):
         run(str(tiny("llama")), settings, out)
     assert (out / "demonstrations.json").read_bytes() == kept
 

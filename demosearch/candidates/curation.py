@@ -41,7 +41,7 @@ class Reason(StrEnum):
     DUPLICATE = "duplicate sentence"
     NEAR_DUPLICATE = "near-duplicate sentence with the same word"
     WORD_IN_SENTENCE = "word occurs in its sentence"
-    LANGUAGE = "another language"
+    LANGUAGE = "in a different language"
     OFFENSIVE = "contains an offensive word"
 
 
@@ -70,7 +70,7 @@ class Curation:
         forbidden: dev and test sentences, which never become demonstrations.
         refuse_word_in_sentence: reject pairs whose word occurs in the sentence; by default they are
             only flagged.
-        language: reject sentences that are in another language than this ISO 639-1 code.
+        language: reject sentences that are not in this language (ISO 639-1 code).
         offensive: reject pairs that contain one of these words.
         rejections: the rejected pairs, in order.
     """

@@ -116,8 +116,7 @@ class CandidateSettings(BaseModel):
     )
     language: str | None = Field(
         None,
-        description="reject sentences that are in another language than this ISO 639-1 code, e.g."
-        " en",
+        description="reject sentences that are not in this language (ISO 639-1 code), e.g. en",
     )
     offensive_words: str | None = Field(
         None,

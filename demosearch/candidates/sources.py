@@ -58,11 +58,14 @@ def describe(settings: CandidateSettings, model: str | None) -> str:
     parts = []
     if labels_sentences(settings):
         default = DEFAULT_CHAT_MODEL if settings.labeler is LabelerKind.OPENAI else model
-        labeler = f"{settings.labeler}:{settings.labeler_model or default}"
-        parts.append(f"{settings.n_sentences} sentences of {settings.sentences} by {labeler}")
+        name = settings.labeler_model or default
+        labeler = f"{settings.labeler}:{name}" if name else settings.labeler
+        parts.append(
+            f"{settings.n_sentences} sentences from {settings.sentences}, labeled by {labeler}"
+        )
     if uses_dictionary(settings):
-        parts.append(f"{settings.n_dictionary} pairs of the dictionary {settings.dictionary}")
-    return ", ".join(parts) or "none"
+        parts.append(f"{settings.n_dictionary} pairs from the dictionary {settings.dictionary}")
+    return "; ".join(parts) or "none"
 
 
 def labels_sentences(settings: CandidateSettings) -> bool:

@@ -55,7 +55,9 @@ class TaskOptions(Options):
         description="classifier of the transfer tasks: senteval as published, or logistic, which is"
         " faster",
     )
-    no_cache: bool = Field(False, description="do not store the embeddings for later evaluations")
+    no_cache: bool = Field(
+        False, description="do not read or write the cache of embeddings and predictions"
+    )
 
 
 class ResultOptions(Options):
@@ -91,7 +93,7 @@ def evaluate(
     file = read_demonstrations(model)
     overlaps = find_overlaps(file, data, folder) if file is not None else []
     for overlap in overlaps:
-        logger.warning("the score is too optimistic: %s", overlap)
+        logger.warning("the score may be too high: %s", overlap)
     evaluation = library.evaluate(
         open_system(model, load, method, file),
         data,
@@ -120,7 +122,8 @@ def compare(
     /,
     *,
     table: Annotated[
-        Literal["markdown", "csv", "latex", "json"], Parameter(group=OUTPUT, help="format")
+        Literal["markdown", "csv", "latex", "json"],
+        Parameter(group=OUTPUT, help="format of the table"),
     ] = "markdown",
     published: Annotated[
         str | None,

@@ -63,7 +63,8 @@ class TrainingSets(DataFolder):
 
     train: Path = Field(description="training file with the columns sent0, sent1 and hard_neg")
     columns: str | None = Field(
-        None, description="other columns, separated by commas: text, positive, hard negative"
+        None,
+        description="columns to use instead, separated by commas: text, positive, hard negative",
     )
     dev: str | None = Field(
         None, description="development pairs; the step that scores best on them is kept"

@@ -53,7 +53,7 @@ class DataFolder(Options):
 
     data: str | None = Field(
         None,
-        description="folder with stsb and stsb-train, or hub; default: DEMOSEARCH_DATA if it is set,"
+        description="folder with stsb/ or SentEval's data, or hub; default: DEMOSEARCH_DATA if it is set,"
         " otherwise the hub",
     )
 
@@ -107,7 +107,7 @@ class ModelOptions(Options):
         " file, otherwise last",
     )
     allow_other_model: bool = Field(
-        False, description="use demonstrations that were selected for other weights"
+        False, description="use demonstrations that were selected for different weights"
     )
 
     @field_validator("layer", mode="before")

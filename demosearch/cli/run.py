@@ -53,14 +53,17 @@ class Sets(DataFolder):
 
 def run(
     *,
-    model: Annotated[list[str], Parameter(group=MODEL, help=f"{MODEL_HELP}; several are compared")],
+    model: Annotated[
+        list[str],
+        Parameter(group=MODEL, help=f"{MODEL_HELP}; results for several models are compared"),
+    ],
     pipeline: Annotated[
         str, Parameter(group=SETTINGS, help="name or YAML file of a pipeline")
     ] = DEFAULT_PIPELINE,
     sets: Annotated[Sets, flattened(DATA)] = Sets(),
     candidates: Annotated[
         Path | None,
-        Parameter(group=CANDIDATES, help="use these candidates instead of building some"),
+        Parameter(group=CANDIDATES, help="candidates file to use instead of building candidates"),
     ] = None,
     search: SearchOptions = SearchSettings(),
     load: Loading = LoadOptions(),

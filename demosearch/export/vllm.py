@@ -19,7 +19,7 @@ _POOLER = json.dumps({"pooling_type": "LAST", "use_activation": False})
 _SERVING = """\
 # Serving with vLLM
 
-These commands follow vLLM's documentation of pooling models. They were not run when this file was written.
+These commands follow vLLM's documentation of pooling models. They have not been tested with vLLM.
 
     vllm serve {folder} --runner pooling --convert embed --dtype {dtype} --enable-prefix-caching --pooler-config '{pooler}'
 

@@ -24,7 +24,7 @@ _DISK_FULL = ("unexpected pos", "PytorchStreamWriter", "I/O error", "No space le
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The checkpoint from which a training is resumed.
+    """The checkpoint from which training is resumed.
 
     Attributes:
         path: its folder.
@@ -49,18 +49,18 @@ def check_folder(out: Path) -> None:
     checkpoints = out / CHECKPOINTS
     # Checkpoints are deleted last: if they exist, the adapter may be incomplete.
     if (out / "adapter_config.json").exists() and not checkpoints.exists():
-        raise UserError(f"--out {out} already holds an adapter; choose another folder")
+        raise UserError(f"--out {out} already contains an adapter; choose another folder")
     is_ours = (checkpoints / _STARTED_FILE).exists()
     # A hidden file is left when the process was killed before the start file was complete.
     if not is_ours and any(not path.name.startswith(".") for path in checkpoints.glob("*")):
         raise UserError(
-            f"--out {out} holds a folder '{CHECKPOINTS}' that this command did not write; choose"
+            f"--out {out} contains a folder '{CHECKPOINTS}' that this command did not write; choose"
             " another folder"
         )
 
 
 def write_start(out: Path, identity: str, dev_before: float | None) -> None:
-    """Record what a training was started with."""
+    """Record the inputs of a training run."""
     write_json(out / CHECKPOINTS / _STARTED_FILE, {"identity": identity, "dev_before": dev_before})
 
 
@@ -80,7 +80,7 @@ def find_checkpoint(out: Path, identity: str) -> Checkpoint | None:
     known = json.loads(read_text(started, "training"))
     if known["identity"] != identity:
         raise UserError(
-            f"--out {out} holds an unfinished training with other settings or data; choose another"
+            f"--out {out} contains an unfinished training run with different settings or data; choose another"
             " folder, or delete it"
         )
     complete = [path for path in (out / CHECKPOINTS).glob("checkpoint-*") if _is_complete(path)]
@@ -115,8 +115,8 @@ def reported_failures(out: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise UserError(
-                "out of memory; use --set mini_batch_size=32 (or less) to hold fewer rows at a time,"
-                " --set gradient_checkpointing=true to hold fewer activations, or --precision nf4"
+                "out of memory; use --set mini_batch_size=32 (or less) to process fewer rows at a time,"
+                " --set gradient_checkpointing=true to store fewer activations, or --precision nf4"
             ) from error
         if not isinstance(error, OSError) and not _contains(str(error), _DISK_FULL):
             raise

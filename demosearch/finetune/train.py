@@ -33,14 +33,14 @@ def finetune(
 ) -> Training:
     """Train a LoRA adapter on the prompted model and write it to a folder in PEFT's format.
 
-    Call it again with the same arguments to resume a training that was killed from its last
+    Call it again with the same arguments to resume an interrupted training run from its last
     checkpoint. Under torchrun every process trains on its part of each batch, and the texts of all
     processes are negatives.
 
     Args:
         model: known name, hub id or folder.
         rows: a text, a text with the same meaning, and optionally a hard negative; the texts of other
-            rows are negatives too. A single text is its own positive under another dropout mask.
+            rows are negatives too. A single text is its own positive, with a different dropout mask.
         out: folder for the adapter, `training.json`, and the learning curve.
         options: precision (overrides the one in `settings`), device, and whether pickle files may be
             read; the token budget is not used. Several devices require torchrun.
@@ -52,7 +52,7 @@ def finetune(
         **keywords: fields of `LoadOptions`, e.g. `device="cpu"`.
 
     Raises:
-        UserError: the folder already holds an adapter, or a training with other settings; there are
+        UserError: the folder already holds an adapter, or a training run with different settings; there are
             fewer rows than a batch; the options name an adapter or several devices; or the loss is not
             finite.
     """

@@ -44,7 +44,7 @@ class Training(BaseModel):
     )
     dev_sha256: str | None
     columns: int = Field(
-        description="texts per row: 3 with hard negatives, 2 without, 1 if a text is its own positive under another dropout mask"
+        description="texts per row: 3 with hard negatives, 2 without, 1 if a text is its own positive with a different dropout mask"
     )
     steps: int
     best_step: int | None = Field(
@@ -72,7 +72,7 @@ class Training(BaseModel):
 
 
 def prompt_mismatch(adapter: str | Path, prompts: Sequence[Prompt], layers: int) -> str | None:
-    """Return a warning if an adapter was trained under another prompt or layer than it is used with.
+    """Return a warning if an adapter was trained with a different prompt or layer than it is used with.
 
     Args:
         adapter: its folder; nothing is known about an adapter on the hub.
@@ -88,6 +88,4 @@ def prompt_mismatch(adapter: str | Path, prompts: Sequence[Prompt], layers: int)
     trained_with = (record.get("prompt"), record.get("layer") or layers)
     if all((prompt.render(""), prompt.layer or layers) == trained_with for prompt in prompts):
         return None
-    return (
-        f"{adapter} was trained under another prompt or at another layer; see its {TRAINING_FILE}"
-    )
+    return f"{adapter} was trained with a different prompt or at a different layer; see its {TRAINING_FILE}"

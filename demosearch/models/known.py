@@ -152,7 +152,7 @@ def resolve(name: str, *, baselines: bool = False) -> ModelSource:
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not any((folder / file).is_file() for file in ("config.json", "modules.json")):
-            raise UserError(f"model folder {name} must hold a config.json")
+            raise UserError(f"model folder {name} must contain a config.json")
         return ModelSource(name, str(folder.resolve()), Origin.FOLDER)
     if re.fullmatch(r"[\w][\w.-]*/[\w][\w.-]*", name):
         return ModelSource(name, name, Origin.HUB)

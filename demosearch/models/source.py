@@ -145,6 +145,6 @@ def check_revision(
     """
     if record.revision and revision and record.revision != revision:
         raise UserError(
-            f"{path} was made for other weights of '{name or record.name}': its revision is"
+            f"{path} was made for different weights of '{name or record.name}': its revision is"
             f" {record.revision[:20]} but the available one is {revision[:20]}; search again{hint}"
         )

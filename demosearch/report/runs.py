@@ -40,8 +40,8 @@ class FinishedRun:
     Attributes:
         folder: the run folder.
         file: `demonstrations.json`.
-        trials: `trials.csv`, a row per candidate, with its fields in `candidates.jsonl`.
-        history: `history.csv`, a row per trial, in the order in which the trials ended.
+        trials: `trials.csv`, one row per candidate, with its fields in `candidates.jsonl`.
+        history: `history.csv`, one row per trial, in the order in which the trials ended.
         test: the test scores; None if the run has no test pairs.
         settings: `pipeline.yaml`; empty for the result of `demosearch search`.
     """
@@ -115,7 +115,7 @@ class FinishedRun:
 
     @cached_property
     def by_rung(self) -> pd.DataFrame:
-        """Scores, a row per candidate and a column per rung; nan where it was not scored."""
+        """Scores, one row per candidate and a column per rung; nan where it was not scored."""
         columns = {f"{self.file.search.metric}_{rung}": rung for rung in self.rungs}
         table = self.trials.set_index("candidate")[list(columns)]
         return table.rename(columns=columns)

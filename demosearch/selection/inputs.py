@@ -41,7 +41,7 @@ class Center:
 
     def __post_init__(self) -> None:
         if not self.texts:
-            raise UserError(f"{self.name} must hold at least one text to center embeddings on")
+            raise UserError(f"{self.name} must contain at least one text to center embeddings on")
 
 
 @dataclass(frozen=True, slots=True)

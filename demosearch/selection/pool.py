@@ -86,9 +86,9 @@ class CandidatePool:
         """
         if not self._candidates:
             raise UserError(
-                "refused because every candidate's sentence is in the dev or test set; give other candidates"
+                "refused because every candidate's sentence is in the dev or test set; provide other candidates"
                 if self.skipped
-                else "candidates must hold at least one candidate but got none"
+                else "at least one candidate is required but got none"
             )
         if not any(configuration.prompt.demonstrations for configuration in self.configurations):
             raise UserError(

@@ -104,7 +104,7 @@ def search(
 
     Raises:
         UserError: a setting is wrong, no candidate is left or short enough, the folder holds a search
-            with other settings, the budget is too small, or more than a tenth of the candidates
+            with different settings, the budget is too small, or more than a tenth of the candidates
             cannot be scored.
     """
     settings = _settings(settings, keywords)

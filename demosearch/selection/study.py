@@ -46,7 +46,7 @@ class CandidateStudy:
         metric: name of the metric in the tables.
 
     Raises:
-        UserError: the storage cannot be opened, or its study was made with other settings.
+        UserError: the storage cannot be opened, or its study was made with different settings.
     """
 
     def __init__(
@@ -184,13 +184,13 @@ class CandidateStudy:
         # In this order: a worker writes the settings before its first trial.
         if self._study.get_trials(deepcopy=False) and _SETTINGS not in self._study.user_attrs:
             raise UserError(
-                f"{study} has trials of another program than demosearch; use another study name"
+                f"{study} contains trials that demosearch did not create; use another study name"
             )
         before = self.note(_SETTINGS, now)
         if difference := _difference(before, now):
             name, old, new = difference
             raise UserError(
-                f"{study} was made with other settings ({name} was {short(repr(old))}, now"
+                f"{study} was made with different settings ({name} was {short(repr(old))}, now"
                 f" {short(repr(new))}); use another output folder or study name"
             )
 

@@ -190,11 +190,11 @@ def test_adapter_with_another_prompt_logs_a_warning(
     finetune(str(tiny("llama")), rows, adapter, settings=settings, device="cpu")
     path = written(tmp_path, tiny("llama"))
     export_sentence_transformer(path, tmp_path / "out", adapter=adapter, merge=True)
-    assert f"{adapter} was trained under another prompt or at another layer" in caplog.text
+    assert f"{adapter} was trained with a different prompt or at a different layer" in caplog.text
     caplog.clear()
     path = written(tmp_path, tiny("llama"), Prompt())
     export_sentence_transformer(path, tmp_path / "same", adapter=adapter, merge=True)
-    assert "another prompt" not in caplog.text
+    assert "different prompt" not in caplog.text
 
 
 def test_folder_without_a_training_record_is_refused(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_unsupported_prompts_are_refused(tiny: Callable[[str], Path], tmp_path: 
         )
     with pytest.raises(UserError, match="--merge requires an adapter"):
         export_sentence_transformer(path, tmp_path / "out", merge=True)
-    with pytest.raises(UserError, match="was made for other weights"):
+    with pytest.raises(UserError, match="was made for different weights"):
         export_sentence_transformer(path, tmp_path / "out", model=str(tiny("opt")))
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match="must be a new or empty folder"):

@@ -74,7 +74,7 @@ def test_killed_training_resumes_on_the_same_curve(
     )
     for step, values in theirs.items():
         assert ours[step] == pytest.approx(values, abs=1e-4, nan_ok=True), step
-    with pytest.raises(UserError, match="already holds an adapter"):
+    with pytest.raises(UserError, match="already contains an adapter"):
         finetune(folder, TRIPLETS, tmp_path / "a", dev=dev, settings=settings, device="cpu")
 
 
@@ -105,7 +105,9 @@ def test_unfinished_training_with_other_settings_is_refused(
         with pytest.raises(KilledError):
             finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     other = SETTINGS.model_copy(update={"learning_rate": 0.1})
-    with pytest.raises(UserError, match="holds an unfinished training with other settings"):
+    with pytest.raises(
+        UserError, match="contains an unfinished training run with different settings"
+    ):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=other, device="cpu")
 
 

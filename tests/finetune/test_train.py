@@ -81,7 +81,7 @@ def test_wrong_input_is_refused(
     with pytest.raises(UserError, match="must be at least batch_size=256 but got 24"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "x")
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(UserError, match="already holds an adapter"):
+    with pytest.raises(UserError, match="already contains an adapter"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS)
     with pytest.raises(
         UserError, match="adapter must not be set but got old: fine-tuning trains a"

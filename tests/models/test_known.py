@@ -25,7 +25,7 @@ def test_an_unknown_name_suggests_a_similar_one() -> None:
 
 
 def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"must hold a config\.json"):
+    with pytest.raises(UserError, match=r"must contain a config\.json"):
         resolve(str(tmp_path))
 
 

@@ -80,7 +80,7 @@ def test_some_inputs_may_be_read_and_others_given(tmp_path: Path) -> None:
 
 
 def test_texts_to_center_on_must_not_be_empty() -> None:
-    with pytest.raises(UserError, match=r"^far must hold at least one text to center"):
+    with pytest.raises(UserError, match=r"^far must contain at least one text to center"):
         Center("far", [])
 
 

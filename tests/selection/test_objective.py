@@ -169,5 +169,5 @@ def test_another_metric_is_the_objective_and_both_scores_are_reported(tmp_path: 
     table = pd.read_csv(tmp_path / "trials.csv")
     assert table["pearson"][0] == pytest.approx(expected, abs=1e-4)
     assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
-    with pytest.raises(UserError, match=r"made with other settings \(metric was"):
+    with pytest.raises(UserError, match=r"made with different settings \(metric was"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)

@@ -41,7 +41,7 @@ def test_a_dev_sentence_is_recognized_without_its_full_stop(tmp_path: Path) -> N
 
 
 def test_a_search_without_candidates_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="candidates must hold at least one"):
+    with pytest.raises(UserError, match="at least one candidate is required"):
         search(FakeEncoder(), [], DEV, folder=tmp_path)
 
 

@@ -164,5 +164,5 @@ def test_a_missing_or_foreign_mean_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="belongs to another demonstrations file"):
         DemonstrationsFile.read(tmp_path / "a.json")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
-    with pytest.raises(UserError, match="does not hold a mean embedding"):
+    with pytest.raises(UserError, match="does not contain a mean embedding"):
         DemonstrationsFile.read(tmp_path / "a.json")

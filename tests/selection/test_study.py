@@ -86,7 +86,9 @@ def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path / 'theirs.db'}"
     study = optuna.create_study(storage=storage, study_name="tuning")
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-    with pytest.raises(UserError, match=r"study 'tuning' in .* has trials of another program"):
+    with pytest.raises(
+        UserError, match=r"study 'tuning' in .* contains trials that demosearch did not create"
+    ):
         search(
             FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path / "ours",
             storage=storage, study_name="tuning",

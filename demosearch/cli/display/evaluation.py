@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from demosearch.evaluation.result import Result
     from demosearch.finetune import Training
 
-# The files of a training that are listed at its end.
+# The files of a training run that are listed at its end.
 _FILES = ("adapter_model.safetensors", "training.json", "curve.csv", "curve.png")
 
 
