@@ -265,7 +265,7 @@ def test_vllm_export_contains_command_and_request(
     export_vllm(path, tmp_path / "out")
     text = (tmp_path / "out" / "SERVING.md").read_text()
     assert f"vllm serve {tmp_path / 'out'} --runner pooling" in text
-    assert "They were not run" in text
+    assert "They have not been tested" in text
     early = tmp_path / "early"
     early.mkdir()
     with pytest.raises(UserError, match="uses layer 1 of 3"):

@@ -23,7 +23,7 @@ def test_checkpoints_of_another_program_are_kept(
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "precious.pt").write_text("")
     with pytest.raises(
-        UserError, match="holds a folder 'checkpoints' that this command did not write"
+        UserError, match="contains a folder 'checkpoints' that this command did not write"
     ):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path, settings=SETTINGS, device="cpu")
     assert (tmp_path / "checkpoints" / "precious.pt").exists()
