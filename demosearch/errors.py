@@ -60,7 +60,10 @@ def failure_of_the_machine(error: BaseException) -> str | None:
     for cause in _chain(error):
         if isinstance(cause, MemoryError):
             return "out of memory"
-        if isinstance(cause, OSError) and cause.errno in _DISK_ERRORS:
+        if isinstance(cause, OSError) and (
+            cause.errno in _DISK_ERRORS or "temporary directory" in str(cause)
+        ):
+            # On a full disk, `tempfile` reports that it finds no temporary directory.
             return reason_of(cause)
         if isinstance(cause, sqlite3.OperationalError) or _is_database_error(cause):
             return f"the database: {reason_of(cause)}"

@@ -26,9 +26,10 @@ import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
-# A command that is forked from a process with the slow imports starts immediately.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(
+# A command that is forked from a process with the slow imports starts immediately. A test process has one
+# such server, so that all tests that fork use this context.
+CONTEXT = multiprocessing.get_context("forkserver")
+CONTEXT.set_forkserver_preload(
     [
         "demosearch.cli.app",
         "demosearch.cli.run",
@@ -38,6 +39,7 @@ _CONTEXT.set_forkserver_preload(
         "optuna",
         "peft",
         "sentence_transformers",
+        "tests.selection.searches",
     ]
 )
 _TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir"}
@@ -92,7 +94,7 @@ def run(
     (notes / "touches").write_text("")
     output = notes / "output"
     output.unlink(missing_ok=True)
-    process = _CONTEXT.Process(target=_call, args=(list(arguments), folder, notes, moment, room))
+    process = CONTEXT.Process(target=_call, args=(list(arguments), folder, notes, moment, room))
     started = time.monotonic()
     process.start()
     process.join(moment.seconds if moment and not moment.touch else SECONDS)

@@ -14,14 +14,14 @@ from demosearch.errors import first_error
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("labeler", "chatgpt", "labeler: Input should be 'auto', 'openai', 'local' or 'none'"),
-        ("n_sentences", -1, "n_sentences: Input should be greater than or equal to 0"),
-        ("votes", 26, "votes: Input should be less than or equal to 25"),
-        ("max_cost", 0, "max_cost: Input should be greater than 0"),
-        ("price", "free", "price: must be two numbers separated by a comma"),
+        ("labeler", "chatgpt", "labeler must be auto, openai, local or none but got 'chatgpt'"),
+        ("n_sentences", -1, "n_sentences must be an integer >= 0 but got -1"),
+        ("votes", 26, "votes must be an integer <= 25 but got 26"),
+        ("max_cost", 0, "max_cost must be a number > 0.0 but got 0"),
+        ("price", "free", "price must be two numbers separated by a comma"),
         ("price", "1,-2", "but got '1,-2'"),
-        ("base_url", "http://me:secret@host/v1", "base_url: must be a URL without password"),
-        ("base_url", "http://host/v1?key=secret", "base_url: must be a URL without password"),
+        ("base_url", "http://me:secret@host/v1", "base_url must be a URL without password"),
+        ("base_url", "http://host/v1?key=secret", "base_url must be a URL without password"),
     ],
 )
 def test_invalid_values_are_rejected(option: str, value: object, message: str) -> None:

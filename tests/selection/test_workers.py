@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import time
@@ -20,12 +19,9 @@ from demosearch.selection import workers
 from demosearch.selection.workers import Claims
 from tests.databases import EACH, opened
 from tests.fakes import FakeEncoder, fake_candidates
+from tests.killing import CONTEXT
 from tests.selection.conftest import use_fewer_resamples
 from tests.selection.searches import DEV, NOISES, search_in_memory
-
-# A server process imports everything once; each worker is a fork of it.
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["demosearch.selection.search", "tests.selection.searches"])
 
 
 @pytest.fixture
