@@ -161,7 +161,7 @@ def test_a_missing_or_foreign_mean_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.safetensors, which must be beside"):
         DemonstrationsFile.read(tmp_path / "a.json")
     (tmp_path / "b.safetensors").rename(tmp_path / "a.safetensors")
-    with pytest.raises(UserError, match="belongs to another demonstrations file"):
+    with pytest.raises(UserError, match="belongs to a different demonstrations file"):
         DemonstrationsFile.read(tmp_path / "a.json")
     (tmp_path / "a.safetensors").write_bytes(b"nonsense")
     with pytest.raises(UserError, match="does not contain a mean embedding"):

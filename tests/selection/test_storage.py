@@ -216,7 +216,7 @@ def test_a_search_takes_an_optuna_storage_and_does_not_close_it(
     assert theirs not in closed
     study = optuna.load_study(study_name="theirs", storage=theirs)
     assert study.best_trial.user_attrs["word"] == "W5"
-    with pytest.raises(UserError, match=rf"in {type(theirs).__name__} was made with other"):
+    with pytest.raises(UserError, match=rf"in {type(theirs).__name__} was made with different"):
         search_in_memory(again, tmp_path, storage=theirs, study_name="theirs", seed=1)
 
 
