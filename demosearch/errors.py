@@ -96,16 +96,14 @@ class UserError(Exception):
 
     Args:
         message: the message; line breaks are replaced by spaces.
-        result: the result that the command has in spite of the error, as `--json` prints it.
     """
 
-    def __init__(self, message: str, *, result: dict[str, Any] | None = None) -> None:
+    def __init__(self, message: str) -> None:
         # A value, or the message of another library, may be long or have several lines.
         line = " ".join(message.split())
         if len(line) > _LONGEST:
             line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
         super().__init__(line)
-        self.result = result
 
 
 class DeviceLostError(UserError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
@@ -23,8 +23,6 @@ _Settings = TypeVar("_Settings", bound=BaseModel)
 
 class Pipeline(SearchSettings, LoadOptions):
     """The settings of a run: the contents of a pipeline file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = Field("", description="purpose of the pipeline")
     dev: str = Field(
@@ -48,16 +46,12 @@ class Pipeline(SearchSettings, LoadOptions):
     @property
     def search_settings(self) -> SearchSettings:
         """The options of the search."""
-        return SearchSettings.model_validate(_part(self, SearchSettings))
+        return SearchSettings.of(self)
 
     @property
     def load_options(self) -> LoadOptions:
         """The options that models are loaded with."""
-        return LoadOptions.model_validate(_part(self, LoadOptions))
-
-
-def _part(settings: Pipeline, kind: type[BaseModel]) -> dict[str, Any]:
-    return {name: getattr(settings, name) for name in kind.model_fields}
+        return LoadOptions.of(self)
 
 
 def pipeline_names() -> list[str]:

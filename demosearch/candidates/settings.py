@@ -10,8 +10,9 @@ from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from demosearch._common.settings import Settings
 from demosearch.candidates.prices import Price
 
 AUTO = "auto"
@@ -54,10 +55,8 @@ def check_url(base_url: str | None) -> str | None:
     return base_url
 
 
-class CandidateSettings(BaseModel):
+class CandidateSettings(Settings):
     """The options of the candidate generator."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     labeler: LabelerKind = Field(
         LabelerKind.AUTO,

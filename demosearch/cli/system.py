@@ -56,14 +56,7 @@ def open_system(
             raise UserError(
                 f"--{name} requires a decoder-only model, and '{options.model}' is not one"
             )
-    return library.open_baseline(
-        options.model,
-        method=method,
-        template=options.template,
-        precision=load.precision,
-        device=load.device,
-        allow_pickle=load.allow_pickle,
-    )
+    return library.open_baseline(options.model, load, method=method, template=options.template)
 
 
 def open_embedder(

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from demosearch._common.settings import Settings
 from demosearch.models.known import Precision
 
 
-class FinetuneSettings(BaseModel):
+class FinetuneSettings(Settings):
     """How the adapter is trained.
 
     `precision` is a field because a recipe names it, as the paper's does (NF4). `finetune` copies
     `LoadOptions.precision`, if it is set, into the settings, so that the settings in `training.json` are
     always those that were used.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = Field("", description="purpose of the recipe")
     precision: Precision | None = Field(

@@ -98,7 +98,11 @@ def load(
             output_loading_info=True,
             **_device_arguments(device, devices, split),
         )
-    refuse_missing(source, report)
+        refuse_missing(source, report)
+        if precision is Precision.NF4:
+            # Before the first pass, in which bitsandbytes packs weights.
+            limit_packing(model, trained=False)
+        decoder = model if head else text_decoder(model)
     if architecture.__name__ in (getattr(config, "auto_map", None) or {}):
         logger.warning(
             "model '%s' has code of its own (auto_map), which is never run; it was loaded as"
@@ -106,14 +110,9 @@ def load(
             source.name,
             type(model).__name__,
         )
-    if precision is Precision.NF4:
-        limit_packing(model, trained=False)
     revision = revision or revision_of(source, model.config)
-    if not head:
-        with load_errors(source, device):
-            model = text_decoder(model)
-    adapter = put_adapter_on(model, options)
-    model.eval()
+    adapter = put_adapter_on(decoder, options)
+    decoder.eval()
     record = ModelRecord(
         name=source.name,
         source=_describe(source),
@@ -121,7 +120,7 @@ def load(
         precision=precision.value,
         parameters=parameters,
     )
-    return LoadedModel(model, tokenizer, record, adapter)
+    return LoadedModel(decoder, tokenizer, record, adapter)
 
 
 def _describe(source: ModelSource) -> str:

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
-from demosearch.errors import UserError, first_error
+from demosearch._common.settings import Settings
+from demosearch.errors import UserError
 from demosearch.models.known import parse_devices
 from demosearch.models.precision import Precision
 
 
-class LoadOptions(BaseModel):
+class LoadOptions(Settings):
     """Precision, devices and adapter of a model.
 
     Every function that loads a model takes these options, or the same fields as keywords.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     precision: Precision | None = Field(
         None,
@@ -71,24 +70,6 @@ class LoadOptions(BaseModel):
     def use_safetensors(self) -> bool | None:
         """The argument of that name of transformers: None also accepts weights in pickle format."""
         return None if self.allow_pickle else True
-
-    @classmethod
-    def of(cls, options: LoadOptions | None = None, **keywords: Any) -> Self:
-        """Return options from a value, from keywords, or from both; keywords take precedence.
-
-        Args:
-            options: None means the defaults.
-            **keywords: fields of this class.
-
-        Raises:
-            UserError: a keyword is unknown or has a wrong value.
-        """
-        known = {} if options is None else dict(options)
-        fields = {key: known[key] for key in cls.model_fields if key in known}
-        try:
-            return cls.model_validate(fields | keywords)
-        except ValidationError as error:
-            raise UserError(first_error(error)) from None
 
     def on(self, device: str | None, devices: Sequence[str] | None = None) -> Self:
         """Return the same options with other devices."""

@@ -113,14 +113,13 @@ class SearchInputs:
 
 
 def check_names(settings: SearchSettings) -> None:
-    """Check the settings that can be checked before pairs are read, which may be a download.
+    """Check the names of templates and metric before pairs are read, which may be a download.
 
     Raises:
-        UserError: a template or metric is unknown, or a demonstrations file cannot be read.
+        UserError: a template or metric is unknown.
     """
     search_templates(settings.template)
     find_metric(settings.metric)
-    _read_demonstrations(settings.warm_start)
 
 
 def _read_demonstrations(paths: Sequence[str]) -> tuple[Demonstration, ...]:

@@ -149,14 +149,16 @@ class Race:
         Of configurations with the same demonstrations under several templates, only the best one is
         among them.
         """
-        reached: dict[ConfigurationKey, tuple[int, float]] = {}
+        last_scores: dict[ConfigurationKey, tuple[int, float]] = {}
         for key in (configuration.key for configuration in configurations):
             sizes = [size for size in self._similarities.rungs if self._study.outcome(key, size)]
             if sizes and key not in self._study.failures:
                 score = self._similarities.comparison_score(key, sizes[-1])
-                reached[key] = (sizes[-1], score)
-        scored = [configuration for configuration in configurations if configuration.key in reached]
-        scored.sort(key=lambda configuration: reached[configuration.key], reverse=True)
+                last_scores[key] = (sizes[-1], score)
+        scored = [
+            configuration for configuration in configurations if configuration.key in last_scores
+        ]
+        scored.sort(key=lambda configuration: last_scores[configuration.key], reverse=True)
         best: dict[tuple[Demonstration, ...], Configuration] = {}
         for configuration in scored:
             best.setdefault(configuration.prompt.demonstrations, configuration)

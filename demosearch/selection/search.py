@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar, bar
@@ -18,7 +17,7 @@ from demosearch._common.versions import versions
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
-from demosearch.errors import UserError, first_error
+from demosearch.errors import UserError
 from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import (
@@ -107,7 +106,7 @@ def search(
             with different settings, the budget is too small, or more than a tenth of the candidates
             cannot be scored.
     """
-    settings = _settings(settings, keywords)
+    settings = SearchSettings.of(settings, **keywords)
     inputs = SearchInputs.read(settings, dev) if inputs is None else inputs
     inputs.check(settings)
     encoder = _open(model_or_encoder)
@@ -282,13 +281,6 @@ class _Search:
             ),
             versions=versions(),
         )
-
-
-def _settings(settings: SearchSettings | None, keywords: dict[str, Any]) -> SearchSettings:
-    try:
-        return SearchSettings.model_validate(dict(settings or SearchSettings()) | keywords)
-    except ValidationError as error:
-        raise UserError(first_error(error, model=SearchSettings)) from None
 
 
 def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
+from demosearch._common.settings import Settings
 from demosearch.prompt import PROMPTEOL
 from demosearch.selection.stopping import Budget
 
@@ -27,10 +28,8 @@ class Strategy(StrEnum):
     EXHAUSTIVE = "exhaustive"
 
 
-class SearchSettings(BaseModel):
+class SearchSettings(Settings):
     """The options of a search."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     template: str = Field(
         PROMPTEOL.name,

@@ -19,14 +19,18 @@ from tests.finetune.small import SETTINGS
 from tests.tiny import appending, with_slow_tokenizer, without_special_tokens
 
 
+def check_training_embeddings(folder: Path, prompt: Prompt, texts: list[str]) -> None:
+    """Compare the embeddings that are trained with those of the encoder."""
+    model = build_model(str(folder), Precision.FP32, "cpu", prompt, SETTINGS, LoadOptions())
+    found = model.encode([prompt.render(text) for text in texts], batch_size=len(texts))
+    expected = Encoder.load(str(folder), precision="fp32", device="cpu").encode(texts, prompt)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2"])
 def test_training_embeddings_equal_the_encoders(tiny: Callable[[str], Path], family: str) -> None:
-    folder, prompt = str(tiny(family)), Prompt(demonstrations=(JOCKEY,))
-    model = build_model(folder, Precision.FP32, "cpu", prompt, SETTINGS, LoadOptions())
     texts = ["Short", "Somewhat longer than the one before", "A cat"]
-    found = model.encode([prompt.render(text) for text in texts], batch_size=3)
-    expected = Encoder.load(folder, precision="fp32", device="cpu").encode(texts, prompt)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    check_training_embeddings(tiny(family), Prompt(demonstrations=(JOCKEY,)), texts)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "nf4"])
@@ -44,22 +48,15 @@ def test_the_prompts_last_token_is_trained_if_the_tokenizer_appends_one(
     tiny: Callable[[str], Path], tmp_path: Path, beginning: str
 ) -> None:
     folder = appending(tiny("llama"), tmp_path / "model", beginning)
-    prompt, texts = Prompt(demonstrations=(JOCKEY,)), ["Short", "Somewhat longer than the first"]
-    model = build_model(str(folder), Precision.FP32, "cpu", prompt, SETTINGS, LoadOptions())
-    found = model.encode([prompt.render(text) for text in texts], batch_size=2)
-    expected = Encoder.load(str(folder), precision="fp32", device="cpu").encode(texts, prompt)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    texts = ["Short", "Somewhat longer than the first"]
+    check_training_embeddings(folder, Prompt(demonstrations=(JOCKEY,)), texts)
 
 
 def test_a_tokenizer_without_padding_and_end_token_pads_with_another_one(
     tiny: Callable[[str], Path], tmp_path: Path
 ) -> None:
     folder = with_slow_tokenizer(tiny("llama"), tmp_path / "model")
-    prompt, texts = Prompt(), ["Short", "Somewhat longer"]
-    model = build_model(str(folder), Precision.FP32, "cpu", prompt, SETTINGS, LoadOptions())
-    found = model.encode([prompt.render(text) for text in texts], batch_size=2)
-    expected = Encoder.load(str(folder), precision="fp32", device="cpu").encode(texts, prompt)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    check_training_embeddings(folder, Prompt(), ["Short", "Somewhat longer"])
 
 
 def test_a_tokenizer_without_special_tokens_encodes_and_labels_but_does_not_train(

@@ -1,0 +1,34 @@
+"""The base class of settings that are given as one value, as keywords, or as both."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from demosearch.errors import UserError, first_error
+
+
+class Settings(BaseModel):
+    """Frozen settings without unknown fields."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def of(cls, settings: BaseModel | None = None, **keywords: Any) -> Self:
+        """Return settings from a value, from keywords, or from both; keywords win.
+
+        Args:
+            settings: settings with fields of this class, e.g. of a subclass; other fields are ignored.
+                None means the defaults.
+            **keywords: fields of this class.
+
+        Raises:
+            UserError: a keyword is unknown or has a wrong value.
+        """
+        values = {} if settings is None else dict(settings)
+        known = {name: values[name] for name in cls.model_fields if name in values}
+        try:
+            return cls.model_validate(known | keywords)
+        except ValidationError as error:
+            raise UserError(first_error(error, model=cls)) from None
