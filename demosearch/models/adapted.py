@@ -18,6 +18,7 @@ import torch
 
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
+from demosearch.models.probe import probe_states
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -29,6 +30,8 @@ SUPPORTED = (
 )  # fmt: skip
 # Settings of LoRA that require PEFT's forward method, or that import a package by its name.
 _UNSUPPORTED_SETTINGS = ("alora_invocation_tokens", "megatron_config", "arrow_config")
+# Settings of LoRA that add parts to its layers, or train modules, tokens or experts as well.
+_OTHER_PARTS = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
 _PREFIX = "base_model.model."
 # Heads that PEFT trains with an adapter for classification; they do not change the states.
 _TASK_HEADS = ("classifier", "score", "qa_outputs", "lm_head", "v_head")
@@ -40,7 +43,6 @@ _STATE = (
 # Largest relative distance between states before and after merging; in 16 bits the weights are rounded.
 _CLOSE = {torch.float32: 1e-3}
 _CLOSE_IN_16_BITS = 0.05
-_PROBE = (3, 5, 7, 11, 4, 8, 6, 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Adapted:
         Raises:
             UserError: the adapter cannot be merged, or the states would change.
         """
-        before = _states(self.base)
+        before = probe_states(self.base)
         kind = self.config.peft_type.value
         try:
             with _quiet():
@@ -75,7 +77,7 @@ class Adapted:
             raise UserError(
                 f"--merge: the {kind} adapter {self.name} cannot be merged: {reason}"
             ) from error
-        after = _states(self.base)
+        after = probe_states(self.base)
         close = _CLOSE.get(self.base.dtype, _CLOSE_IN_16_BITS)
         if _layers_of(self.base) or not (after - before).norm() <= close * before.norm():
             raise UserError(
@@ -91,8 +93,7 @@ class Adapted:
 
         config: Any = self.config
         layers: dict[str, Any] = _layers_of(self.base)
-        special = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
-        if config.peft_type.value != "LORA" or any(getattr(config, each, None) for each in special):
+        if config.peft_type.value != "LORA" or not _is_plain(config):
             return False
         if not all(isinstance(layer, LoraLayer) for layer in layers.values()):
             return False
@@ -145,10 +146,17 @@ def put_on(model: PreTrainedModel, folder: Path, name: str, *, safe: bool) -> Ad
 
 def _can_be_split(config: Any) -> bool:
     """Whether PEFT splits an adapter together with its model."""
-    special = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
-    plain = not any(getattr(config, each, None) for each in special)
     initial = getattr(config, "init_lora_weights", True)
-    return plain and config.peft_type.value in ("LORA", "LN_TUNING") and isinstance(initial, bool)
+    return (
+        _is_plain(config)
+        and config.peft_type.value in ("LORA", "LN_TUNING")
+        and isinstance(initial, bool)
+    )
+
+
+def _is_plain(config: Any) -> bool:
+    """Whether an adapter has no other parts than its layers' own."""
+    return not any(getattr(config, name, None) for name in _OTHER_PARTS)
 
 
 def _read(folder: Path, *, safe: bool) -> tuple[PeftConfig, dict[str, torch.Tensor]]:
@@ -294,13 +302,6 @@ def _layers_of(model: PreTrainedModel) -> dict[str, torch.nn.Module]:
 
     kinds = (BaseTunerLayer, AuxiliaryTrainingWrapper)
     return {name: module for name, module in model.named_modules() if isinstance(module, kinds)}
-
-
-def _states(model: PreTrainedModel) -> torch.Tensor:
-    ids = torch.tensor([_PROBE], device=model.device) % model.config.vocab_size
-    with torch.inference_mode():
-        states: torch.Tensor = model(input_ids=ids, use_cache=False).last_hidden_state
-    return states.float()
 
 
 @contextlib.contextmanager

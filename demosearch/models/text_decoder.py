@@ -13,8 +13,7 @@ from demosearch.models.known import ModelSource
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
 
-# Token ids, and the largest relative distance; both passes compute the same products.
-_PROBE = (3, 5, 7, 11, 4, 8, 6, 9)
+# The largest relative distance; both passes compute the same products.
 _TOLERANCE = 1e-3
 
 
@@ -59,16 +58,10 @@ def _same_states(model: PreTrainedModel, decoder: PreTrainedModel) -> bool:
 
     Some models read the prompt in both directions, for example.
     """
-    import torch
+    from demosearch.models.probe import probe_states
 
-    states = []
-    with torch.inference_mode():
-        for part in (model, decoder):
-            part.eval()
-            ids = torch.tensor([_PROBE], device=part.device)
-            output = part(input_ids=ids, use_cache=False, output_hidden_states=True)
-            states.append(output.hidden_states[-1].float())
-    return bool((states[0] - states[1]).norm() <= _TOLERANCE * states[0].norm())
+    states, alone = (probe_states(part.eval()) for part in (model, decoder))
+    return bool((states - alone).norm() <= _TOLERANCE * states.norm())
 
 
 def refuse_multimodal(source: ModelSource, config: PreTrainedConfig) -> None:
