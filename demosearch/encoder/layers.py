@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from demosearch.encoder.attention import Packing, run_packed
 from demosearch.errors import UserError
 
 Pool = Callable[[torch.Tensor], torch.Tensor]
@@ -65,19 +64,17 @@ def state_width(config: PreTrainedConfig, layer: int | None) -> int:
 
 def pooled_states(
     model: PreTrainedModel,
-    tokens: Sequence[int],
-    packing: Packing,
+    run: Callable[[], Any],
     layers: Sequence[int],
     pool: Pool,
 ) -> list[torch.Tensor]:
-    """Run one row of packed tokens and return the pooled states of some layers.
+    """Run a forward pass and return the pooled states of some layers.
 
     Args:
         model: a base model without head.
-        tokens: the token ids of the row.
-        packing: how the row is divided into sentences.
+        run: runs the pass and returns the model's output.
         layers: indices into transformers' `hidden_states`; the last one is the model's output.
-        pool: turns a layer's states (1, tokens, width) into (sentences, width).
+        pool: turns a layer's states (rows, tokens, width) into (sentences, width).
 
     Returns:
         One tensor for each layer, in the order of `layers`.
@@ -101,7 +98,7 @@ def pooled_states(
             handle = stack[layer].register_forward_pre_hook(hook(layer), with_kwargs=True)
             hooks.callback(handle.remove)
         try:
-            output = run_packed(model, tokens, packing)
+            output = run()
         except _Stop:
             pass
         else:
