@@ -103,20 +103,22 @@ def packed(packing: Packing) -> Iterator[None]:
         _current.reset(token)
 
 
-def use_attention(model: PreTrainedModel, implementation: str) -> None:
-    """Switch a model to one of transformers' attention implementations, e.g. `NAME` or `sdpa`."""
-    if model.config._attn_implementation != implementation:
-        model.set_attn_implementation(implementation)
-
-
 def run_packed(model: PreTrainedModel, tokens: Sequence[int], packing: Packing) -> Any:
-    """Return the model's output for one row of packed tokens."""
-    with packed(packing):
-        return model(
-            input_ids=torch.tensor([tokens], device=model.device),
-            position_ids=packing.positions().to(model.device),
-            use_cache=False,
-        )
+    """Return the model's output for one row of packed tokens.
+
+    Outside this pass the model keeps its own attention, so that other callers of it get plain results.
+    """
+    own = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        with packed(packing):
+            return model(
+                input_ids=torch.tensor([tokens], device=model.device),
+                position_ids=packing.positions().to(model.device),
+                use_cache=False,
+            )
+    finally:
+        model.set_attn_implementation(own)
 
 
 def packed_attention(

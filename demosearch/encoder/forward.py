@@ -9,20 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
-from demosearch.encoder.attention import (
-    NAME,
-    KeysAndValues,
-    Packing,
-    run_packed,
-    use_attention,
-)
+from demosearch.encoder.attention import KeysAndValues, Packing, run_packed
 from demosearch.encoder.batching import Row, split_off_prefix
-from demosearch.encoder.layers import pooled_states
+from demosearch.encoder.layers import all_states, pooled_states
 from demosearch.encoder.pooling import SentencePooling
 from demosearch.encoder.tokens import Tokens
 
@@ -51,14 +44,12 @@ class Forward:
 
     Attributes:
         model: the base model.
-        implementation: transformers' name of the attention of plain prompts.
         longest_packed: maximum number of tokens of a packed prompt; 0 if packing is not exact.
         hooks: whether the inputs of the layers are transformers' `hidden_states`, so that hooks can read
             them. Otherwise transformers collects the states of all layers.
     """
 
     model: PreTrainedModel
-    implementation: str
     longest_packed: int = UNLIMITED
     hooks: bool = True
 
@@ -77,30 +68,27 @@ class Forward:
         """Return the pooled states of a batch of a group by layer, each (len(batch), width)."""
         pool = SentencePooling(batch)
         if group.packed:
-            use_attention(self.model, NAME)
             packing = Packing([len(row) for row in batch], group.prefix)
             tokens = [token for row in batch for token in row.tokens.ids]
             return pooled_states(
                 self.model, lambda: run_packed(self.model, tokens, packing), layers, pool
             )
-        use_attention(self.model, self.implementation)
         ids = torch.tensor([row.tokens.ids for row in batch], device=self.model.device)
 
         # Prompts of one length follow one another as in a packed row.
         def pool_plain(states: torch.Tensor) -> torch.Tensor:
             return pool(states.flatten(0, 1)[None])
 
-        def run(**options: Any) -> Any:
-            return self.model(input_ids=ids, use_cache=False, **options)
-
-        if self.hooks:
-            return pooled_states(self.model, run, layers, pool_plain)
-        output = run(output_hidden_states=True)
-        by_layer = [*output.hidden_states[:-1], output.last_hidden_state]
-        return [pool_plain(by_layer[layer]) for layer in layers]
+        if not self.hooks:
+            by_layer = all_states(self.model, ids)
+            return [pool_plain(by_layer[layer]) for layer in layers]
+        return pooled_states(
+            self.model, lambda: self.model(input_ids=ids, use_cache=False), layers, pool_plain
+        )
 
     def _prefix(self, tokens: list[int]) -> dict[int, KeysAndValues]:
-        use_attention(self.model, NAME)
         packing = Packing([len(tokens)], collect=True)
         run_packed(self.model, tokens, packing)
+        if len(packing.collected) != self.model.config.num_hidden_layers:
+            raise ValueError("not all layers use transformers' attention interface")
         return packing.collected

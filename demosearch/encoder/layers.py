@@ -104,3 +104,30 @@ def pooled_states(
         else:
             pooled[deepest] = pool(output.last_hidden_state)
     return [pooled[layer] for layer in layers]
+
+
+def all_states(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
+    """Return the states of all layers as transformers collects them.
+
+    For many models, transformers installs hooks that it does not remove and that cannot be pickled; they are
+    removed here.
+
+    Args:
+        model: a base model without head.
+        ids: token ids, (rows, tokens).
+
+    Returns:
+        `hidden_states`, from the embeddings to the model's output, usually each (rows, tokens, width).
+    """
+    installed = "_output_capturing_hooks_installed"
+    before = [
+        (part, set(part._forward_hooks), vars(part).get(installed)) for part in model.modules()
+    ]
+    output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    for part, hooks, flag in before:
+        if flag:
+            continue
+        for key in set(part._forward_hooks) - hooks:
+            del part._forward_hooks[key]
+        vars(part).pop(installed, None)
+    return [*output.hidden_states[:-1], output.last_hidden_state]

@@ -19,24 +19,25 @@ import torch
 from transformers import PreTrainedModel
 
 from demosearch._common.progress import quiet_transformers
-from demosearch.encoder.attention import NAME, Packing, run_packed, use_attention
 from demosearch.encoder.batching import batches
 from demosearch.encoder.forward import UNLIMITED, Forward
+from demosearch.encoder.layers import all_states
+from demosearch.encoder.token_budget import is_out_of_memory
 from demosearch.encoder.tokens import Tokens
 from demosearch.encoder.twin import CONTEXT, POINT, switching_point, tiny_twin
 from demosearch.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
 
-# Largest relative distance between two states of one prompt. In 16 bits rounding stays below the second.
-TOLERANCE = 1e-5
+# Largest relative distance between two states of one prompt. In packed twins of many layers, rounding reaches
+# 1e-5, and differences of computation begin at 1e-2.
+TOLERANCE = 1e-4
+# Between equal computations in batches of different sizes, in 16 bits or in a recurrent twin of many layers.
 TOLERANCE_OF_ROUNDING = 0.05
 # Numbers of tokens: of a prefix, of what follows it, and of prompts without prefix.
 _Lengths = tuple[int, tuple[int, ...], tuple[int, ...]]
 _LONG: _Lengths = (POINT + 4, (1, POINT - 3, 2 * POINT - 2), (3, POINT + 1, 3 * POINT - 1))
 _SHORT: _Lengths = (3, (1, 4), (2, 5))
-# Of models that the checks do not fit.
-ERRORS = (ValueError, TypeError, AttributeError, LookupError, RuntimeError)
 
 
 class Packs(Enum):
@@ -72,7 +73,6 @@ def find_forward(model: PreTrainedModel) -> Forward:
         UserError: the states of the model cannot be computed exactly; the message names its type.
     """
     kind = model.config.model_type
-    implementation = model.config._attn_implementation
     with torch.inference_mode(), quiet_transformers():
         verdict = _verdict(model)
         if verdict.refusal:
@@ -90,7 +90,7 @@ def find_forward(model: PreTrainedModel) -> Forward:
             kind,
             longest,
         )
-    return Forward(model, implementation, longest, verdict.hooks)
+    return Forward(model, longest, verdict.hooks)
 
 
 def _verdict(model: PreTrainedModel) -> Verdict:
@@ -98,11 +98,11 @@ def _verdict(model: PreTrainedModel) -> Verdict:
         return Verdict(refusal="they have an encoder and a decoder")
     twin = tiny_twin(model)
     if twin is None:
-        # Nothing is known of long rows, so nothing is packed.
-        return _plain_verdict(model, TOLERANCE_OF_ROUNDING)
+        # Nothing is known of long prompts, so nothing is packed.
+        return _plain_verdict(model)
     key = f"{type(twin)} {twin.config._attn_implementation} {_settings(twin)}"
     if key not in _verdicts:
-        verdict = _plain_verdict(twin, TOLERANCE)
+        verdict = _plain_verdict(twin)
         packs = not verdict.refusal and verdict.hooks
         _verdicts[key] = replace(verdict, packs=_packs(twin)) if packs else verdict
     return _verdicts[key]
@@ -112,42 +112,38 @@ def _settings(twin: PreTrainedModel) -> str:
     return json.dumps(twin.config.to_dict(), sort_keys=True, default=str)
 
 
-def _plain_verdict(model: PreTrainedModel, tolerance: float) -> Verdict:
+def _plain_verdict(model: PreTrainedModel) -> Verdict:
     """Return whether plain prompts have the states that transformers computes for each one alone."""
-    forward = Forward(model, model.config._attn_implementation, longest_packed=0)
+    forward = Forward(model, longest_packed=0)
     rows = [_ids(length, seed) for seed, length in enumerate((6, POINT + 3, 6, 2))]
     try:
         truth = [_alone(model, row) for row in rows]
-        if not all(states.isfinite().all() for layers in truth for states in layers):
-            return Verdict(refusal="their states are not finite")
         third = [states[2] for states in _states(model, rows[0])]
-        if not _all_near(third, _alone(model, rows[0][:3]), tolerance):
-            return Verdict(refusal="their states depend on the tokens that follow")
-        for hooks in (True, False):
-            if _equal(replace(forward, hooks=hooks), rows, truth, tolerance):
-                return Verdict(hooks=hooks)
-    except ERRORS as error:
+        first_three = _alone(model, rows[0][:3])
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
         return Verdict(refusal=one_line(error, 120) or type(error).__name__)
+    if not all(states.isfinite().all() for layers in truth for states in layers):
+        return Verdict(refusal="their states are not finite")
+    if not _all_near(third, first_three, TOLERANCE_OF_ROUNDING):
+        return Verdict(refusal="their states depend on the tokens that follow")
+    for hooks in (True, False):
+        if _is_exact(replace(forward, hooks=hooks), rows, truth, TOLERANCE_OF_ROUNDING):
+            return Verdict(hooks=hooks)
     return Verdict(refusal="their states depend on the other prompts of a batch")
 
 
 def _packs(twin: PreTrainedModel) -> Packs:
     """Return which prompts of a twin are packed exactly."""
-    implementation = twin.config._attn_implementation
-    point = switching_point(twin.config)
-    for verdict, longest in ((Packs.ALL, UNLIMITED), (Packs.SHORT, point)):
-        if longest is None:
-            continue
-        lengths = _LONG if longest == UNLIMITED else _around(longest)
+    tries = [(Packs.ALL, UNLIMITED, _LONG)]
+    if (point := switching_point(twin.config)) is not None:
+        tries.append((Packs.SHORT, point, _around(point)))
+    for packs, longest, lengths in tries:
         rows = list(_prompts(lengths))
-        use_attention(twin, implementation)
         truth = [_alone(twin, row) for row in rows]
-        forward = Forward(twin, implementation, longest)
-        try:
-            if _equal(forward, rows, truth, TOLERANCE):
-                return verdict
-        except ERRORS:
-            continue
+        if _is_exact(Forward(twin, longest), rows, truth, TOLERANCE):
+            return packs
     return Packs.NONE
 
 
@@ -160,19 +156,12 @@ def _around(point: int) -> _Lengths:
 
 def _packs_short_prompts(model: PreTrainedModel) -> bool:
     """Whether packing gives the last states of the model itself, with a few tokens."""
-    implementation = model.config._attn_implementation
-    first, second = _ids(4, 1), _ids(5, 2)
-    try:
-        alone = _alone(model, second)[-1]
-        use_attention(model, NAME)
-        packing = Packing([len(first), len(second)], collect=True)
-        together = run_packed(model, [*first, *second], packing).last_hidden_state[0, -1].float()
-    except ERRORS:
-        return False
-    finally:
-        use_attention(model, implementation)
-    every_layer = len(packing.collected) == model.config.num_hidden_layers
-    return every_layer and _all_near([together], [alone], TOLERANCE_OF_ROUNDING)
+    rows = [_ids(4, 1), _ids(5, 2), [*_ids(4, 1), *_ids(3, 3)]]
+    truth = []
+    for row in rows:
+        output = model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
+        truth.append([output.last_hidden_state[0, -1].float()])
+    return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING)
 
 
 def _prompts(lengths: _Lengths) -> Iterator[list[int]]:
@@ -189,20 +178,36 @@ def _ids(length: int, seed: int) -> list[int]:
     return [10 + (7 * seed + 13 * index + index * index) % 80 for index in range(length)]
 
 
-def _equal(
-    forward: Forward, rows: Sequence[list[int]], truth: Sequence[list[torch.Tensor]], tolerance: float
+def _is_exact(
+    forward: Forward,
+    rows: Sequence[list[int]],
+    truth: Sequence[list[torch.Tensor]],
+    tolerance: float,
 ) -> bool:
-    """Whether prompts have their own states at all layers, in batches and as single rows."""
-    prompts = [Tokens(row) for row in rows]
-    layers = range(len(truth[0]))
-    for group in forward.groups(prompts):
-        for budget in (1 << 20, 1):
-            for batch in batches(group.rows, budget, one_length=not group.packed):
-                states = forward.states(batch, group, layers)
-                for index, row in enumerate(batch):
-                    own = [layer[index].float() for layer in states]
-                    if not _all_near(own, truth[row.index], tolerance):
-                        return False
+    """Whether prompts have their own states at the last layers, in batches and as single rows.
+
+    Args:
+        forward: how the prompts go through the model.
+        rows: the token ids of the prompts.
+        truth: the states of each prompt alone, by layer, up to the last layer.
+        tolerance: largest relative distance.
+    """
+    count = forward.model.config.num_hidden_layers + 1
+    layers = range(count - len(truth[0]), count)
+    try:
+        for group in forward.groups([Tokens(row) for row in rows]):
+            for budget in (1 << 20, 1):
+                for batch in batches(group.rows, budget, one_length=not group.packed):
+                    by_layer = forward.states(batch, group, layers)
+                    for index, row in enumerate(batch):
+                        own = [states[index].float() for states in by_layer]
+                        if not _all_near(own, truth[row.index], tolerance):
+                            return False
+    # What does not fit the attention of some type is an error of many kinds.
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return False
     return True
 
 
@@ -217,13 +222,9 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     Raises:
         ValueError: a layer does not have one state for each token.
     """
-    output = model(
-        input_ids=torch.tensor([ids], device=model.device), use_cache=False, output_hidden_states=True
-    )
-    layers = model.config.num_hidden_layers
-    inner = list(output.hidden_states)[:layers]
-    by_layer = [*inner, output.last_hidden_state]
-    if len(inner) < layers or any(states.shape[:-1] != (1, len(ids)) for states in by_layer):
+    by_layer = all_states(model, torch.tensor([ids], device=model.device))
+    layers = model.config.num_hidden_layers + 1
+    if len(by_layer) != layers or any(states.shape[:-1] != (1, len(ids)) for states in by_layer):
         raise ValueError("their layers do not have one state for each token")
     return [states[0].float() for states in by_layer]
 

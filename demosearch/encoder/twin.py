@@ -81,9 +81,15 @@ def twin_config(config: PreTrainedConfig) -> PreTrainedConfig:
 
 
 def tiny_twin(model: PreTrainedModel) -> PreTrainedModel | None:
-    """Return a seeded twin of a model on the CPU, in float32; None if it cannot be built."""
+    """Return a seeded twin of a model on the CPU, in float32; None if it cannot be built or run."""
     try:
-        with quiet_transformers(), torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        with (
+            quiet_transformers(),
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[]),
+            torch.device("cpu"),
+        ):
             torch.manual_seed(0)
             twin: PreTrainedModel = type(model)._from_config(
                 twin_config(model.config),
@@ -91,10 +97,11 @@ def tiny_twin(model: PreTrainedModel) -> PreTrainedModel | None:
                 dtype=torch.float32,
             )
             randomize(twin)
+            twin.eval()(input_ids=torch.tensor([[10, 11, 12]]), use_cache=False)
     # The classes of some two hundred types check their settings in their own ways.
-    except Exception:  # noqa: BLE001
+    except Exception:
         return None
-    return twin.eval()
+    return twin
 
 
 def randomize(model: PreTrainedModel) -> None:
