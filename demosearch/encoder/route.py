@@ -36,6 +36,8 @@ TOLERANCE = 1e-4
 TOLERANCE_OF_ROUNDING = 0.05
 # Numbers of tokens: of a prefix, of what follows it, and of prompts without prefix.
 _Lengths = tuple[int, tuple[int, ...], tuple[int, ...]]
+# A shorter limit is not worth a second way.
+_FEWEST = 8
 _LONG: _Lengths = (POINT + 4, (1, POINT - 3, 2 * POINT - 2), (3, POINT + 1, 3 * POINT - 1))
 _SHORT: _Lengths = (3, (1, 4), (2, 5))
 
@@ -137,7 +139,7 @@ def _plain_verdict(model: PreTrainedModel) -> Verdict:
 def _packs(twin: PreTrainedModel) -> Packs:
     """Return which prompts of a twin are packed exactly."""
     tries = [(Packs.ALL, UNLIMITED, _LONG)]
-    if (point := switching_point(twin.config)) is not None:
+    if (point := switching_point(twin.config) or 0) >= _FEWEST:
         tries.append((Packs.SHORT, point, _around(point)))
     for packs, longest, lengths in tries:
         rows = list(_prompts(lengths))
@@ -148,10 +150,9 @@ def _packs(twin: PreTrainedModel) -> Packs:
 
 
 def _around(point: int) -> _Lengths:
-    prefix = max(1, point // 2)
+    prefix = point // 2
     rest = point - prefix
-    behind = (1, rest - 1, rest, rest + 1, CONTEXT // 2)
-    return prefix, tuple(length for length in behind if length > 0), (1, point, point + 1)
+    return prefix, (1, rest - 1, rest, rest + 1, CONTEXT // 2), (1, point, point + 1)
 
 
 def _packs_short_prompts(model: PreTrainedModel) -> bool:

@@ -23,7 +23,7 @@ POINT = 16
 
 # Names of settings that are a number of tokens at which the code of some model acts differently.
 _POINTS = re.compile(
-    r"window(?!_layers)|chunk_size$|chunk_length$|block_size$|local_attention$|original_max_position"
+    r"window(?!_layers|_pattern)|chunk_size$|chunk_length$|block_size$|local_attention$|original_max_position"
     r"|floor_scale|n_floor|index_topk|indexer_budget|rel_extent"
 )
 # Sizes of a twin; a smaller size of the model is kept.
@@ -34,16 +34,16 @@ _WIDTHS = {
     " prefix_dense_intermediate_size",
     32: "moe_intermediate_size shared_expert_intermediate_size shared_intermediate_size qk_head_dim"
     " shared_experts_intermediate_size moe_shared_expert_intermediate_size expert_ffn_hidden_size"
-    " moe_latent_size mamba_head_dim mamba_headdim",
+    " moe_latent_size",
     16: "hidden_size_per_layer_input ple_embed_dim head_dim attention_head_dim d_head dim_head"
     " kv_channels swa_head_dim qk_nope_head_dim qk_rope_head_dim v_head_dim kv_lora_rank q_lora_rank"
     " o_lora_rank query_pre_attn_scalar index_head_dim indexer_head_dim linear_key_head_dim"
-    " linear_value_head_dim linear_head_dim",
+    " linear_value_head_dim linear_head_dim mamba_d_head mamba_head_dim mamba_headdim",
     8: "rotary_dim num_experts n_routed_experts num_local_experts moe_num_experts state_size"
-    " ssm_state_size mamba_d_state",
+    " ssm_state_size mamba_d_state mamba_num_heads mamba_n_heads n_mamba_heads",
     4: "num_attention_heads n_head n_heads attention_heads num_heads swa_num_attention_heads"
     " num_attention_heads_per_layer index_n_heads indexer_n_heads time_step_rank mamba_dt_rank"
-    " linear_num_heads linear_num_value_heads mamba_num_heads mamba_n_heads n_mamba_heads",
+    " linear_num_heads linear_num_value_heads",
     2: "num_experts_per_tok num_experts_per_token moe_topk moe_k top_k_experts zero_expert_num n_group"
     " num_expert_group linear_num_key_heads",
     1: "topk_group",
@@ -70,14 +70,13 @@ def switching_point(config: PreTrainedConfig) -> int | None:
     return min((point - 1 for point in _points(config.to_dict())), default=None)
 
 
-def twin_config(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Return a configuration with the same settings and small sizes, windows and switching points.
+def small_settings(config: PreTrainedConfig) -> dict[str, Any]:
+    """Return the settings of a configuration with small sizes, windows and switching points.
 
     The number of layers stays, because layers may differ from one another.
     """
-    settings = {name: value for name, value in config.to_dict().items() if name not in _NOT_KEPT}
-    twin: PreTrainedConfig = type(config).from_dict(_small(settings))
-    return twin
+    settings = config.to_dict()
+    return _small({name: value for name, value in settings.items() if name not in _NOT_KEPT})
 
 
 def tiny_twin(model: PreTrainedModel) -> PreTrainedModel | None:
@@ -92,7 +91,7 @@ def tiny_twin(model: PreTrainedModel) -> PreTrainedModel | None:
         ):
             torch.manual_seed(0)
             twin: PreTrainedModel = type(model)._from_config(
-                twin_config(model.config),
+                type(model.config).from_dict(small_settings(model.config)),
                 attn_implementation=model.config._attn_implementation,
                 dtype=torch.float32,
             )
