@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from demosearch._common.progress import quiet_transformers
 from demosearch.encoder.batching import batches
 from demosearch.encoder.forward import UNLIMITED, Forward
-from demosearch.encoder.layers import all_states
+from demosearch.encoder.layers import all_states, state_width
 from demosearch.encoder.token_budget import is_out_of_memory
 from demosearch.encoder.tokens import Tokens
 from demosearch.encoder.twin import CONTEXT, POINT, switching_point, tiny_twin
@@ -221,12 +221,15 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     """Return the states by layer, each float32 (tokens, width).
 
     Raises:
-        ValueError: a layer does not have one state for each token.
+        ValueError: a layer does not have one state of the model's width for each token.
     """
     by_layer = all_states(model, torch.tensor([ids], device=model.device))
-    layers = model.config.num_hidden_layers + 1
-    if len(by_layer) != layers or any(states.shape[:-1] != (1, len(ids)) for states in by_layer):
-        raise ValueError("their layers do not have one state for each token")
+    widths = [
+        state_width(model.config, layer) for layer in range(model.config.num_hidden_layers + 1)
+    ]
+    expected = [(1, len(ids), width) for width in widths]
+    if [tuple(states.shape) for states in by_layer] != expected:
+        raise ValueError("their layers do not have one state of the model's width for each token")
     return [states[0].float() for states in by_layer]
 
 

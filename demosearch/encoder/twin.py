@@ -59,6 +59,11 @@ _NOT_KEPT = (
 )  # fmt: skip
 
 
+def is_known(name: str) -> bool:
+    """Whether a setting of this name is small in a twin, or counts nothing."""
+    return name in _ALL_SIZES or is_point(name) or name.endswith("token_id")
+
+
 def is_point(name: str) -> bool:
     """Whether a setting of this name is a number of tokens at which a model acts differently."""
     return _POINTS.search(name) is not None
