@@ -20,7 +20,7 @@ import torch
 from demosearch.encoder import tensor_parallel
 from demosearch.encoder.batching import Row, batches
 from demosearch.encoder.forward import Group
-from demosearch.encoder.layers import resolve_layer, state_width
+from demosearch.encoder.layers import context_length, resolve_layer, state_width
 from demosearch.encoder.route import find_forward
 from demosearch.encoder.token_budget import find_token_budget, is_out_of_memory, release
 from demosearch.encoder.tokens import PromptTokenizer
@@ -73,7 +73,7 @@ class Encoder:
         self.record = record
         self.adapter = adapter
         self.token_budget = token_budget or find_token_budget(model)
-        self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+        self.max_tokens = context_length(model.config)
         self.layers = int(model.config.num_hidden_layers)
         # Number of calls that run at the same time; other threads wait.
         self.concurrency = 1

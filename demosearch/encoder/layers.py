@@ -54,6 +54,14 @@ def resolve_layer(layer: int | None, layers: int) -> int:
     return resolved
 
 
+def context_length(config: PreTrainedConfig) -> int:
+    """Return the maximum number of tokens of a prompt; 2**30 if the model has none."""
+    # MPT has a name of its own.
+    names = ("max_position_embeddings", "max_seq_len")
+    lengths = [getattr(config, name, None) for name in names]
+    return int(next((length for length in lengths if length), 1 << 30))
+
+
 def state_width(config: PreTrainedConfig, layer: int | None) -> int:
     """Return the width of a layer's states; None is the last layer."""
     # OPT-350M projects the states of its last layer to another width.

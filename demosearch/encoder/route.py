@@ -78,7 +78,7 @@ def find_forward(model: PreTrainedModel) -> Forward:
     with torch.inference_mode(), quiet_transformers():
         verdict = _verdict(model)
         if verdict.refusal:
-            raise UserError(f"models of type '{kind}' are not supported: {verdict.refusal}")
+            raise _refused(model, verdict.refusal)
         longest = 0
         if verdict.packs is not Packs.NONE and _packs_short_prompts(model):
             point = switching_point(model.config)
@@ -93,6 +93,10 @@ def find_forward(model: PreTrainedModel) -> Forward:
             longest,
         )
     return Forward(model, longest, verdict.hooks)
+
+
+def _refused(model: PreTrainedModel, reason: str) -> UserError:
+    return UserError(f"models of type '{model.config.model_type}' are not supported: {reason}")
 
 
 def _verdict(model: PreTrainedModel) -> Verdict:
@@ -143,7 +147,11 @@ def _packs(twin: PreTrainedModel) -> Packs:
         tries.append((Packs.SHORT, point, _around(point)))
     for packs, longest, lengths in tries:
         rows = list(_prompts(lengths))
-        truth = [_alone(twin, row) for row in rows]
+        try:
+            truth = [_alone(twin, row) for row in rows]
+        except Exception:
+            logger.debug("a twin cannot read long prompts", exc_info=True)
+            return Packs.NONE
         if _is_exact(Forward(twin, longest), rows, truth, TOLERANCE):
             return packs
     return Packs.NONE
@@ -157,12 +165,15 @@ def _around(point: int) -> _Lengths:
 
 def _packs_short_prompts(model: PreTrainedModel) -> bool:
     """Whether packing gives the last states of the model itself, with a few tokens."""
-    rows = [_ids(4, 1), _ids(5, 2), [*_ids(4, 1), *_ids(3, 3)]]
+    rows = [[*_ids(4, 1), *_ids(length, 2)] for length in (5, 3)]
     truth = []
-    for row in rows:
-        output = model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
-        truth.append([output.last_hidden_state[0, -1].float()])
-    return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING)
+    try:
+        for row in rows:
+            output = model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
+            truth.append([output.last_hidden_state[0, -1].float()])
+    except (ValueError, TypeError, AttributeError, LookupError) as error:
+        raise _refused(model, one_line(error, 120)) from error
+    return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING, singly=False)
 
 
 def _prompts(lengths: _Lengths) -> Iterator[list[int]]:
@@ -184,6 +195,8 @@ def _is_exact(
     rows: Sequence[list[int]],
     truth: Sequence[list[torch.Tensor]],
     tolerance: float,
+    *,
+    singly: bool = True,
 ) -> bool:
     """Whether prompts have their own states at the last layers, in batches and as single rows.
 
@@ -192,12 +205,13 @@ def _is_exact(
         rows: the token ids of the prompts.
         truth: the states of each prompt alone, by layer, up to the last layer.
         tolerance: largest relative distance.
+        singly: also compare each prompt in a batch of its own.
     """
     count = forward.model.config.num_hidden_layers + 1
     layers = range(count - len(truth[0]), count)
     try:
         for group in forward.groups([Tokens(row) for row in rows]):
-            for budget in (1 << 20, 1):
+            for budget in (1 << 20, 1)[: 1 + singly]:
                 for batch in batches(group.rows, budget, one_length=not group.packed):
                     by_layer = forward.states(batch, group, layers)
                     for index, row in enumerate(batch):
@@ -208,6 +222,7 @@ def _is_exact(
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        logger.debug("a check of the encoder failed", exc_info=True)
         return False
     return True
 

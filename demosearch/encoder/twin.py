@@ -48,11 +48,15 @@ _WIDTHS = {
     " num_expert_group linear_num_key_heads",
     1: "topk_group",
     VOCABULARY: "vocab_size vocab_size_per_layer_input unpadded_vocab_size ngram_vocab_size_base",
-    CONTEXT: "max_position_embeddings n_positions n_ctx max_seq_len context_length model_max_length",
 }
+# The prompts of the check have to fit, so a shorter context becomes longer.
+_CONTEXTS = {
+    "max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "context_length",
+    "model_max_length",
+}  # fmt: skip
+_HEADS = 4
 _SIZES = {name: size for size, names in _WIDTHS.items() for name in names.split()}
 _KEY_HEADS = {"num_key_value_heads", "num_kv_heads", "swa_num_key_value_heads", "num_query_groups"}
-# One factor for each pair of a head's dimensions.
 _FACTORS = {"short_factor", "long_factor"}
 _NOT_KEPT = (
     "quantization_config", "_name_or_path", "transformers_version", "dtype", "id2label", "label2id",
@@ -130,22 +134,33 @@ def _points(settings: dict[str, Any]) -> list[int]:
 
 
 def _small(settings: dict[str, Any]) -> dict[str, Any]:
-    heads = settings.get("num_attention_heads")
-    return {name: _smaller(name, value, heads) for name, value in settings.items()}
+    small = {
+        name: _smaller(name, value, settings.get("num_attention_heads"))
+        for name, value in settings.items()
+    }
+    # LongRoPE has a factor for each pair of a head's rotated dimensions.
+    pairs = int(_SIZES["head_dim"] * settings.get("partial_rotary_factor", 1.0)) // 2
+    for name in _FACTORS & small.keys():
+        factors = small[name]
+        small[name] = factors[:: max(1, len(factors) // pairs)][:pairs]
+    return small
 
 
 def _smaller(name: str, value: Any, heads: Any) -> Any:
     if isinstance(value, dict):
         return _small(value)
     if isinstance(value, list):
-        if name in _FACTORS:
-            return value[: _SIZES["head_dim"] // 2]
         # Layers may have sizes of their own.
         return [_smaller(name, item, heads) for item in value] if name in _ALL_SIZES else value
     if not _is_number(value):
         return value
     if name in _KEY_HEADS:
-        return min(value, _SIZES["num_attention_heads"] if value == heads else 2)
+        return _smaller("num_attention_heads", value, heads) if value == heads else min(value, 2)
+    if name == "num_attention_heads":
+        # More than the model has, if it has three: the number has to divide the width.
+        return _HEADS if value > 2 else value
+    if name in _CONTEXTS:
+        return CONTEXT
     if name in _SIZES:
         return min(value, _SIZES[name])
     if name.endswith("token_id"):
@@ -157,4 +172,4 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-_ALL_SIZES = _SIZES.keys() | _KEY_HEADS
+_ALL_SIZES = _SIZES.keys() | _KEY_HEADS | _CONTEXTS

@@ -161,10 +161,11 @@ def long_rope(
     factors = int(16 * rope.get("partial_rotary_factor", 1.0)) // 2
     rope = {
         **rope, "rope_type": "longrope", "factor": 4.0, "original_max_position_embeddings": POINT,
-        "short_factor": [1.0] * factors, "long_factor": [4.0] * factors,
+        "short_factor": [1.0] * factors, "long_factor": [4.0] * factors, "short_mscale": 1.0,
+        "long_mscale": 1.2,
     }  # fmt: skip
     try:
-        model = build(model_type, {**settings, "rope_parameters": rope})
+        model = build(model_type, settings, rope_parameters=rope)
         alone(copy.deepcopy(model), TEXTS[0])
     # The classes refuse unknown settings in their own ways.
     except Exception:
@@ -172,20 +173,26 @@ def long_rope(
     return model
 
 
-def build_config(model_type: str, settings: dict[str, Any]) -> Any:
-    """Return the configuration of a tiny decoder; a composite type is represented by its decoder."""
+def build_config(model_type: str, settings: dict[str, Any], **late: Any) -> Any:
+    """Return the configuration of a tiny decoder; a composite type is represented by its decoder.
+
+    Args:
+        model_type: the type.
+        settings: settings that differ from the defaults.
+        **late: settings that only suit a tiny decoder.
+    """
     config = AutoConfig.for_model(model_type)
     if config.is_encoder_decoder:
         return config
     text = config.get_text_config()
     kind = type(config) if text is config else type(text)
     small = small_settings(kind(**{"num_hidden_layers": LAYERS, **settings}))
-    return kind.from_dict({**small, **settings})
+    return kind.from_dict({**small, **settings, **late})
 
 
-def build(model_type: str, settings: dict[str, Any]) -> PreTrainedModel:
+def build(model_type: str, settings: dict[str, Any], **late: Any) -> PreTrainedModel:
     """Return a seeded tiny model."""
-    config = build_config(model_type, settings)
+    config = build_config(model_type, settings, **late)
     if config.is_encoder_decoder:
         # Refused by its configuration; its weights do not matter.
         with torch.device("meta"):
@@ -228,7 +235,7 @@ def distance(encoder: Encoder, truth: Sequence[Sequence[np.ndarray]]) -> float:
     """Return the largest relative distance of states, in batches of several sizes and of one text."""
     largest = 0.0
     words = [" ".join(f"[{number}]" for number in text) for text in TEXTS]
-    calls = [(2048, range(len(TEXTS))), (70, range(len(TEXTS)))]
+    calls: list[tuple[int, Sequence[int]]] = [(2048, range(len(TEXTS))), (70, range(len(TEXTS)))]
     calls += [(2048, [index]) for index in (4, 9, 16)]
     for budget, rows in calls:
         encoder.token_budget = budget
