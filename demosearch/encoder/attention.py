@@ -18,11 +18,7 @@ import torch
 from torch.nn import functional
 from transformers import AttentionInterface, PreTrainedModel
 
-from demosearch.errors import UserError, one_line
-
 NAME = "demosearch_packed"
-# Largest relative distance between two states of one sentence; rounding in 16 bits stays below it.
-TOLERANCE = 0.05
 
 KeysAndValues = tuple[torch.Tensor, torch.Tensor]
 
@@ -107,47 +103,22 @@ def packed(packing: Packing) -> Iterator[None]:
         _current.reset(token)
 
 
-def use_packed_attention(model: PreTrainedModel) -> None:
-    """Switch a model to packed attention and check the result.
-
-    A model may mix tokens outside transformers' attention interface, e.g. in state-space layers. The
-    sentences of a packed row would then see each other. So one sentence is encoded alone and packed
-    behind another one, and the states are compared.
-
-    Raises:
-        UserError: the model does not support packing.
-    """
-    model_type = model.config.model_type
-    first, second = [3, 5, 7, 11], [4, 8, 6, 9, 5]
-    try:
-        with torch.inference_mode():
-            ids = torch.tensor([second], device=model.device)
-            alone = model(input_ids=ids, use_cache=False).last_hidden_state[0, -1].float()
-            model.set_attn_implementation(NAME)
-            packing = Packing([len(first), len(second)], collect=True)
-            together = (
-                run_packed(model, [*first, *second], packing).last_hidden_state[0, -1].float()
-            )
-    except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise UserError(
-            f"models of type '{model_type}' are not supported: {one_line(error, 120)}"
-        ) from error
-    every_layer = len(packing.collected) == model.config.num_hidden_layers
-    if not every_layer or (together - alone).norm() > TOLERANCE * alone.norm():
-        raise UserError(
-            f"models of type '{model_type}' are not supported: not all of their layers use"
-            " transformers' attention interface"
-        )
-
-
 def run_packed(model: PreTrainedModel, tokens: Sequence[int], packing: Packing) -> Any:
-    """Return the model's output for one row of packed tokens."""
-    with packed(packing):
-        return model(
-            input_ids=torch.tensor([tokens], device=model.device),
-            position_ids=packing.positions().to(model.device),
-            use_cache=False,
-        )
+    """Return the model's output for one row of packed tokens.
+
+    Outside this pass the model keeps its own attention, so that other callers of it get plain results.
+    """
+    own = model.config._attn_implementation
+    model.set_attn_implementation(NAME)
+    try:
+        with packed(packing):
+            return model(
+                input_ids=torch.tensor([tokens], device=model.device),
+                position_ids=packing.positions().to(model.device),
+                use_cache=False,
+            )
+    finally:
+        model.set_attn_implementation(own)
 
 
 def packed_attention(

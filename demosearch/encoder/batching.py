@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from demosearch.encoder.tokens import Tokens
@@ -26,18 +26,19 @@ class Row:
         return len(self.tokens.ids)
 
 
-def split_off_prefix(prompts: list[Tokens]) -> tuple[list[int], list[Row], list[Row]]:
+def split_off_prefix(rows: list[Row]) -> tuple[list[int], list[Row], list[Row]]:
     """Return the shared prefix, the rows that follow it, and the rows that do not share it."""
-    prefix = shared_prefix([tokens.ids[: len(tokens.ids) - tokens.needed] for tokens in prompts])
+    prefix = shared_prefix([row.tokens.ids[: len(row) - row.tokens.needed] for row in rows])
     behind: list[Row] = []
     apart: list[Row] = []
-    for index, tokens in enumerate(prompts):
-        length = len(tokens.ids) - len(prefix)
+    for row in rows:
+        tokens = row.tokens
+        length = len(row) - len(prefix)
         if prefix and length >= tokens.needed and tokens.ids[: len(prefix)] == prefix:
             rest = Tokens(tokens.ids[len(prefix) :], tokens.pooled, tokens.behind)
-            behind.append(Row(index, rest))
+            behind.append(Row(row.index, rest))
         else:
-            apart.append(Row(index, tokens))
+            apart.append(row)
     return prefix, behind, apart
 
 
@@ -71,16 +72,24 @@ def shared_prefix(rows: list[list[int]]) -> list[int]:
     raise AssertionError("unreachable: rows are finite")
 
 
-def batches(rows: list[Row], token_budget: int) -> Iterator[list[Row]]:
+def batches(
+    rows: Sequence[Row], token_budget: int, *, one_length: bool = False
+) -> Iterator[list[Row]]:
     """Yield batches of rows, from long to short, whose tokens fit the budget.
 
     A row longer than the budget is a batch of its own. Rows of similar length share a batch, because
     attention pads the rows of a batch to the longest one.
+
+    Args:
+        rows: the rows, in any order.
+        token_budget: maximum number of tokens of a batch.
+        one_length: only rows of the same length share a batch.
     """
     batch: list[Row] = []
     tokens = 0
     for row in sorted(rows, key=lambda row: (-len(row), row.index)):
-        if batch and tokens + len(row) > token_budget:
+        other_length = one_length and len(row) != len(batch[-1]) if batch else False
+        if batch and (other_length or tokens + len(row) > token_budget):
             yield batch
             batch, tokens = [], 0
         batch.append(row)

@@ -18,10 +18,10 @@ import numpy as np
 import torch
 
 from demosearch.encoder import tensor_parallel
-from demosearch.encoder.attention import KeysAndValues, Packing, run_packed, use_packed_attention
-from demosearch.encoder.batching import Row, batches, split_off_prefix
-from demosearch.encoder.layers import pooled_states, resolve_layer, state_width
-from demosearch.encoder.pooling import SentencePooling
+from demosearch.encoder.batching import Row, batches
+from demosearch.encoder.forward import Group
+from demosearch.encoder.layers import context_length, resolve_layer, state_width
+from demosearch.encoder.route import find_forward
 from demosearch.encoder.token_budget import find_token_budget, is_out_of_memory, release
 from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.errors import OutOfMemoryError
@@ -66,12 +66,14 @@ class Encoder:
         adapter: AdapterRecord | None = None,
         token_budget: int | None = None,
     ) -> None:
+        # First of all, because it refuses models that are not decoders.
+        self._forward = find_forward(model)
         self.model = model
         self.tokenizer = tokenizer
         self.record = record
         self.adapter = adapter
         self.token_budget = token_budget or find_token_budget(model)
-        self.max_tokens = int(getattr(model.config, "max_position_embeddings", None) or 1 << 30)
+        self.max_tokens = context_length(model.config)
         self.layers = int(model.config.num_hidden_layers)
         # Number of calls that run at the same time; other threads wait.
         self.concurrency = 1
@@ -80,7 +82,6 @@ class Encoder:
         self._lock = threading.RLock()
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
-        use_packed_attention(model)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickling and copying; a lock belongs to one process and one encoder."""
@@ -263,21 +264,20 @@ class Encoder:
         """Yield for each batch the indices of its texts and their states by layer."""
         if not texts:
             return
-        prefix, behind, apart = split_off_prefix(self._tokenize(texts, prompt))
+        prompts = self._tokenize(texts, prompt)
         with torch.inference_mode():
-            cache = self._prefix(prefix) if prefix else None
-            for rows, keys_and_values in ((behind, cache), (apart, None)):
-                yield from self._run(rows, keys_and_values, layers)
+            for group in self._forward.groups(prompts):
+                yield from self._run(group, layers)
 
     def _run(
-        self, rows: list[Row], prefix: dict[int, KeysAndValues] | None, layers: Sequence[int]
+        self, group: Group, layers: Sequence[int]
     ) -> Iterator[tuple[list[int], list[NDArray[np.float32]]]]:
         """Yield the states of each batch; if memory runs out, continue with half the budget."""
-        waiting = list(batches(rows, self.token_budget))[::-1]
+        waiting = self._divide(group.rows, group)
         while waiting:
             batch = waiting[-1]
             try:
-                states = self._forward(batch, prefix, layers)
+                states = self._states(batch, group, layers)
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
@@ -286,7 +286,7 @@ class Encoder:
                 # Outside the handler, so that the failed pass no longer holds memory.
                 self._halve(batch)
                 left = [row for waiting_batch in waiting for row in waiting_batch]
-                waiting = list(batches(left, self.token_budget))[::-1]
+                waiting = self._divide(left, group)
                 continue
             waiting.pop()
             yield [row.index for row in batch], states
@@ -308,20 +308,13 @@ class Encoder:
         self.token_budget = max(1, tried // 2)
         logger.warning("out of memory; the token budget is now %d", self.token_budget)
 
-    def _prefix(self, tokens: list[int]) -> dict[int, KeysAndValues]:
-        """Return keys and values of the shared prefix by layer, each (1, heads, n, width)."""
-        packing = Packing([len(tokens)], collect=True)
-        run_packed(self.model, tokens, packing)
-        return packing.collected
+    def _divide(self, rows: Sequence[Row], group: Group) -> list[list[Row]]:
+        """Return the batches of rows of a group, the first one last."""
+        return list(batches(rows, self.token_budget, one_length=not group.packed))[::-1]
 
-    def _forward(
-        self,
-        batch: Sequence[Row],
-        prefix: dict[int, KeysAndValues] | None,
-        layers: Sequence[int],
+    def _states(
+        self, batch: Sequence[Row], group: Group, layers: Sequence[int]
     ) -> list[NDArray[np.float32]]:
         """Return the pooled states of one batch by layer, each float32 (len(batch), width)."""
-        packing = Packing([len(row) for row in batch], prefix)
-        tokens = [token for row in batch for token in row.tokens.ids]
-        by_layer = pooled_states(self.model, tokens, packing, layers, SentencePooling(batch))
+        by_layer = self._forward.states(batch, group, layers)
         return [np.asarray(states.float().cpu(), dtype=np.float32) for states in by_layer]

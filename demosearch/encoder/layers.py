@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from demosearch.encoder.attention import Packing, run_packed
 from demosearch.errors import UserError
 
 Pool = Callable[[torch.Tensor], torch.Tensor]
@@ -55,6 +54,14 @@ def resolve_layer(layer: int | None, layers: int) -> int:
     return resolved
 
 
+def context_length(config: PreTrainedConfig) -> int:
+    """Return the maximum number of tokens of a prompt; 2**30 if the model has none."""
+    # MPT has a name of its own.
+    names = ("max_position_embeddings", "max_seq_len")
+    lengths = [getattr(config, name, None) for name in names]
+    return int(next((length for length in lengths if length), 1 << 30))
+
+
 def state_width(config: PreTrainedConfig, layer: int | None) -> int:
     """Return the width of a layer's states; None is the last layer."""
     # OPT-350M projects the states of its last layer to another width.
@@ -65,19 +72,17 @@ def state_width(config: PreTrainedConfig, layer: int | None) -> int:
 
 def pooled_states(
     model: PreTrainedModel,
-    tokens: Sequence[int],
-    packing: Packing,
+    run: Callable[[], Any],
     layers: Sequence[int],
     pool: Pool,
 ) -> list[torch.Tensor]:
-    """Run one row of packed tokens and return the pooled states of some layers.
+    """Run a forward pass and return the pooled states of some layers.
 
     Args:
         model: a base model without head.
-        tokens: the token ids of the row.
-        packing: how the row is divided into sentences.
+        run: runs the pass and returns the model's output.
         layers: indices into transformers' `hidden_states`; the last one is the model's output.
-        pool: turns a layer's states (1, tokens, width) into (sentences, width).
+        pool: turns a layer's states (rows, tokens, width) into (sentences, width).
 
     Returns:
         One tensor for each layer, in the order of `layers`.
@@ -101,9 +106,36 @@ def pooled_states(
             handle = stack[layer].register_forward_pre_hook(hook(layer), with_kwargs=True)
             hooks.callback(handle.remove)
         try:
-            output = run_packed(model, tokens, packing)
+            output = run()
         except _Stop:
             pass
         else:
             pooled[deepest] = pool(output.last_hidden_state)
     return [pooled[layer] for layer in layers]
+
+
+def all_states(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
+    """Return the states of all layers as transformers collects them.
+
+    For many models, transformers installs hooks that it does not remove and that cannot be pickled; they are
+    removed here.
+
+    Args:
+        model: a base model without head.
+        ids: token ids, (rows, tokens).
+
+    Returns:
+        `hidden_states`, from the embeddings to the model's output, usually each (rows, tokens, width).
+    """
+    installed = "_output_capturing_hooks_installed"
+    before = [
+        (part, set(part._forward_hooks), vars(part).get(installed)) for part in model.modules()
+    ]
+    output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    for part, hooks, flag in before:
+        if flag:
+            continue
+        for key in set(part._forward_hooks) - hooks:
+            del part._forward_hooks[key]
+        vars(part).pop(installed, None)
+    return [*output.hidden_states[:-1], output.last_hidden_state]

@@ -1,25 +1,8 @@
 from __future__ import annotations
 
-import pytest
 import torch
-from transformers import AutoModel, BloomConfig, MambaConfig, PreTrainedConfig
 
-from demosearch.encoder.attention import Packing, use_packed_attention
-from demosearch.errors import UserError
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        MambaConfig(vocab_size=50, hidden_size=16, state_size=4, num_hidden_layers=2),
-        BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2),
-    ],
-    ids=lambda config: config.model_type,
-)
-def test_a_model_that_cannot_be_packed_is_refused(config: PreTrainedConfig) -> None:
-    torch.manual_seed(0)
-    with pytest.raises(UserError, match=f"models of type '{config.model_type}' are not supported"):
-        use_packed_attention(AutoModel.from_config(config).eval())
+from demosearch.encoder.attention import Packing
 
 
 def test_positions_follow_the_prefix() -> None:

@@ -79,9 +79,9 @@ def test_a_pickled_embedder_encodes_the_same_in_another_process(
 
 
 def test_copies_of_an_encoder_have_locks_of_their_own(tiny: Callable[[str], Path]) -> None:
-    embedder = load(tiny, 1)
-    expected = embedder.encode(CALLS[0])
-    for copied in (copy.deepcopy(embedder), pickle.loads(pickle.dumps(embedder))):
-        with embedder.encoder._lock, ThreadPoolExecutor(1) as thread:
-            states = thread.submit(copied.encode, CALLS[0]).result(timeout=60)
+    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
+    expected = encoder.encode(CALLS[0], Prompt(layer=1))
+    for copied in (copy.deepcopy(encoder), pickle.loads(pickle.dumps(encoder))):
+        with encoder._lock, ThreadPoolExecutor(1) as thread:
+            states = thread.submit(copied.encode, CALLS[0], Prompt(layer=1)).result(timeout=60)
         np.testing.assert_array_equal(states, expected)
