@@ -6,24 +6,18 @@ embeddings can be computed again without the templates of this package.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import numpy as np
-import safetensors.numpy
-from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, ValidationError, model_validator
-from safetensors import SafetensorError
 
-from demosearch._common.files import atomic_write, read_json, write_json
+from demosearch._common.files import read_json, write_json
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_records import (
     RANKING_LENGTH,
     DevRecord,
     EstimateRecord,
     LayerRecord,
-    PostprocessRecord,
     Ranked,
     SearchRecord,
     SetRecord,
@@ -33,6 +27,7 @@ from demosearch.demonstrations_records import (
 )
 from demosearch.errors import UserError, first_error
 from demosearch.models.records import AdapterRecord, ModelRecord
+from demosearch.postprocess import Postprocess, PostprocessRecord
 from demosearch.prompt import PromptRecord
 
 # The records stay importable from this module.
@@ -49,19 +44,17 @@ __all__ = [
     "SetRecord",
     "StepRecord",
     "arrays_path",
-    "mean_sha256",
     "score_of",
 ]
 
 FORMAT: Literal["demosearch.demonstrations/1"] = "demosearch.demonstrations/1"
-_MEAN = "mean"
 
 
 class DemonstrationsFile(StrictRecord):
     """The best demonstrations for one model: the contents of `demonstrations.json`.
 
     Attributes:
-        mean: subtracted from every embedding, float32 (width,); None without postprocessing.
+        postprocessing: what is done to an embedding at the end, with its arrays; None if nothing is.
     """
 
     format: Literal["demosearch.demonstrations/1"] = FORMAT
@@ -80,7 +73,7 @@ class DemonstrationsFile(StrictRecord):
         None, description="scores by layer; null unless the layer was chosen as well"
     )
     steps: list[StepRecord] | None = Field(
-        None, description="the gain of each step; null unless several demonstrations were chosen"
+        None, description="the gain taken apart; null in files of earlier versions"
     )
     carried_over: list[Ranked] | None = Field(
         None, description="scores of other models' best demonstrations with this model"
@@ -89,7 +82,7 @@ class DemonstrationsFile(StrictRecord):
     search: SearchRecord
     versions: dict[str, str]
 
-    _mean: NDArray[np.float32] | None = PrivateAttr(None)
+    _postprocessing: Postprocess | None = PrivateAttr(None)
 
     @model_validator(mode="before")
     @classmethod
@@ -100,24 +93,26 @@ class DemonstrationsFile(StrictRecord):
         return value
 
     @property
-    def mean(self) -> NDArray[np.float32] | None:
-        """The mean that is subtracted from every embedding; None without postprocessing."""
-        return self._mean
+    def postprocessing(self) -> Postprocess | None:
+        """What is done to an embedding at the end, with its arrays; None if nothing is."""
+        return self._postprocessing
 
-    def with_mean(self, mean: NDArray[np.float32], fitted_on: str, texts: int) -> Self:
-        """Return a copy of the file with a mean that is subtracted from every embedding."""
-        record = PostprocessRecord(
-            kind="center", fitted_on=fitted_on, texts=texts, sha256=mean_sha256(mean)
-        )
+    @property
+    def taken_steps(self) -> list[StepRecord]:
+        """The steps whose gains add up to the whole gain."""
+        return [step for step in self.steps or () if step.taken]
+
+    def with_postprocess(self, postprocess: Postprocess | None) -> Self:
+        """Return a copy of the file with another post-processing, or none."""
+        record = postprocess.record if postprocess else None
         file = self.model_copy(update={"postprocess": record})
-        file._mean = mean
+        file._postprocessing = postprocess
         return file
 
     def write(self, path: str | Path) -> None:
         """Write the arrays, then the file, each atomically."""
-        if self._mean is not None:
-            with atomic_write(arrays_path(path), "wb") as file:
-                file.write(safetensors.numpy.save({_MEAN: self._mean}))
+        if self._postprocessing is not None:
+            self._postprocessing.write(arrays_path(path))
         write_json(path, self.model_dump(mode="json"))
 
     @classmethod
@@ -140,32 +135,10 @@ class DemonstrationsFile(StrictRecord):
                 first_error(error, f"demonstrations file {path}: ", noun="field")
             ) from error
         if file.postprocess is not None:
-            file._mean = _read_mean(arrays_path(path), file.postprocess)
+            file._postprocessing = Postprocess.read(arrays_path(path), file.postprocess)
         return file
 
 
 def arrays_path(path: str | Path) -> Path:
     """Return the path of a demonstrations file's arrays."""
     return Path(path).with_suffix(".safetensors")
-
-
-def _read_mean(path: Path, record: PostprocessRecord) -> NDArray[np.float32]:
-    try:
-        mean: NDArray[np.float32] = safetensors.numpy.load(path.read_bytes())[_MEAN]
-    except OSError as error:
-        raise UserError(
-            f"cannot read {path}, which must be beside the demonstrations file:"
-            f" {error.strerror or error}"
-        ) from error
-    except (SafetensorError, KeyError) as error:
-        raise UserError(f"{path} does not contain a mean embedding: {error}") from error
-    if mean_sha256(mean) != record.sha256:
-        raise UserError(
-            f"{path} belongs to a different demonstrations file; copy the two files together"
-        )
-    return mean
-
-
-def mean_sha256(mean: NDArray[np.float32]) -> str:
-    """Return the hex digest of a mean embedding, as float32."""
-    return hashlib.sha256(np.ascontiguousarray(mean, dtype="<f4").tobytes()).hexdigest()

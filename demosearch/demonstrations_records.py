@@ -11,6 +11,10 @@ RANKING_LENGTH = 20
 _METRIC = "in the search's metric; null if that is Spearman's correlation"
 
 
+# What a search chooses, in the order in which the gain is taken apart.
+Part = Literal["layer", "template", "demonstrations", "averaging", "postprocess"]
+
+
 class StrictRecord(BaseModel):
     """A record that rejects unknown fields."""
 
@@ -72,8 +76,12 @@ class EstimateRecord(StrictRecord):
     """The gain corrected for the selection among many candidates."""
 
     method: str
-    gain: float = Field(description="in the search's metric")
+    gain: float = Field(description="in the search's metric, over the baseline")
     ci95: tuple[float, float]
+    demonstrations_gain: float | None = Field(
+        None, description="over the best prompt without demonstrations, chosen in the same way"
+    )
+    demonstrations_ci95: tuple[float, float] | None = None
     candidates: int = Field(ge=1, description="number of finalists in the repeated selection")
 
 
@@ -95,16 +103,28 @@ class Ranked(StrictRecord):
 
 
 class StepRecord(StrictRecord):
-    """The effect of one more demonstration, one more prompt, or centering."""
+    """What one thing that a search chooses adds to the score: a part of the gain.
 
+    Each step is compared with the best that could be had without it, the last step before it that was
+    taken; the first one with the baseline. The gains of the steps that were taken add up to the whole
+    gain.
+    """
+
+    part: Part | None = Field(None, description="what was chosen; null in files of version 0.1")
+    taken: bool = Field(
+        True, description="false: left out, because the interval of its gain is not above 0"
+    )
+    template: str | None = Field(None, description="name of the first prompt's template")
+    layer: int | None = Field(None, ge=0, description="the first prompt's layer")
     prompts: int = Field(
         ge=1, description="number of prompts after this step; a sentence takes one pass for each"
     )
     demonstrations: int = Field(ge=0, description="number of demonstrations in all prompts")
-    centered: bool = Field(False, description="whether a mean embedding is subtracted")
+    postprocess: str | None = Field(None, description="the post-processing in words")
+    centered: bool = Field(False, description="version 0.1: whether a mean embedding is subtracted")
     spearman: float = Field(description="Spearman x 100")
     score: float | None = Field(None, description=_METRIC)
-    gain: float = Field(description="over the step before; of the first step, over the baseline")
+    gain: float = Field(description="over the step before that was taken, or over the baseline")
     gain_ci95: tuple[float, float] = Field(description="its 95% interval by paired bootstrap")
 
 
@@ -131,12 +151,3 @@ class SearchRecord(StrictRecord):
         description="sentences that scoring every candidate on all pairs would have encoded"
     )
     seconds: float = Field(description="encoding time, summed over all starts")
-
-
-class PostprocessRecord(StrictRecord):
-    """What is done to an embedding at the end; its arrays are in a safetensors file beside."""
-
-    kind: Literal["center"] = Field(description="center: a mean embedding is subtracted")
-    fitted_on: str = Field(description="the unlabeled texts whose mean it is")
-    texts: int = Field(ge=1, description="number of texts")
-    sha256: str = Field(description="of the mean's bytes, float32")

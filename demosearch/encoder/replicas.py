@@ -132,17 +132,49 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used.
         """
+        return self.encode_layers(texts, prompt, [prompt.layer], advance=advance)[0]
+
+    def encode_layers(
+        self,
+        texts: Sequence[str],
+        prompt: Prompt,
+        layers: Sequence[int | None],
+        *,
+        advance: Advance | None = None,
+    ) -> list[NDArray[np.float32]]:
+        """Return the embeddings at several layers from a single pass, computed on all devices.
+
+        Args:
+            texts: any number of texts.
+            prompt: template and demonstrations; its layer is ignored.
+            layers: indices into `hidden_states`.
+            advance: as in `encode`.
+
+        Returns:
+            For each layer float32 (len(texts), width).
+
+        Raises:
+            UserError: the prompt cannot be used.
+        """
         size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.concurrency)))
         parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
         with ThreadPoolExecutor(self.concurrency) as threads:
-            running = [threads.submit(self._call, Encoder.encode, part, prompt) for part in parts]
+            running = [
+                threads.submit(self._call, Encoder.encode_layers, part, prompt, layers)
+                for part in parts
+            ]
             for future in as_completed(running):
                 if error := future.exception():
                     threads.shutdown(cancel_futures=True)
                     raise error
                 if advance:
-                    advance(len(future.result()))
-        return np.concatenate([future.result() for future in running])
+                    advance(len(future.result()[0]))
+        by_part = [future.result() for future in running]
+        return [np.concatenate(rows) for rows in zip(*by_part, strict=True)]
+
+    def unembedding(self) -> NDArray[np.float32]:
+        """Return the matrix that turns a state into logits; see `Encoder.unembedding`."""
+        return self._call(Encoder.unembedding)
 
     def compare(
         self,

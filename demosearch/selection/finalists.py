@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,14 +17,13 @@ from demosearch.demonstrations_file import (
     LayerRecord,
     Ranked,
     SetRecord,
-    StepRecord,
 )
 from demosearch.errors import UserError
-from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import Configuration, ConfigurationKey
 from demosearch.selection.objective import Choose, Objective
 from demosearch.selection.race import Race
+from demosearch.selection.steps import scores_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,6 +60,12 @@ class Finalists:
     ) -> Finalists:
         """Return the finalists of a race among some configurations.
 
+        Args:
+            race: finished with the configurations.
+            configurations: the configurations; the baseline may be one of them.
+            layers: indices of the scored layers.
+            objective: the pairs and their metric.
+
         Raises:
             UserError: no configuration could be scored.
         """
@@ -72,7 +77,8 @@ class Finalists:
         baseline = race.baseline_similarities()
         if not complete or baseline is None:
             raise UserError("no candidate could be scored; see the column 'failure' in trials.csv")
-        similarities = np.stack([rows for _, rows in complete])
+        # The baseline has the last layer in addition.
+        similarities = np.stack([rows[: len(layers)] for _, rows in complete])
         # One configuration at a time: ranking all at once takes many times their memory.
         scores = np.stack([objective.score(rows) for rows in similarities])
         order = np.argsort(-np.nanmax(scores, axis=1), kind="stable")
@@ -108,6 +114,20 @@ class Finalists:
         best: NDArray[np.float32] = self.similarities[0, self._best_layer]
         return best
 
+    def among(self, allowed: Callable[[Prompt], bool]) -> Finalists:
+        """Return those of the finalists whose prompt is allowed; at least one must be."""
+        kept = [
+            index
+            for index, configuration in enumerate(self.configurations)
+            if allowed(configuration.prompt)
+        ]
+        return replace(
+            self,
+            configurations=[self.configurations[index] for index in kept],
+            scores=self.scores[kept],
+            similarities=self.similarities[kept],
+        )
+
     def ranking(self, keys: Collection[ConfigurationKey] | None = None) -> list[Ranked]:
         """Return the leading configurations, or those with some keys, each with its best layer's score."""
         indices = range(len(self.configurations))
@@ -123,7 +143,7 @@ class Finalists:
             **configuration.describe(),
             tokens=configuration.tokens,
             layer=self.layers[row],
-            **_scores(self.objective, self.similarities[index, row]),
+            **scores_of(self.objective, self.similarities[index, row]),
         )
 
     def save(self, path: Path, baseline: Configuration) -> Path:
@@ -173,8 +193,8 @@ class Finalists:
                 for pairs in dev.sets
             ]
             or None,
-            **_scores(self.objective, chosen),
-            **_scores(self.objective, self.baseline[-1], "baseline_"),
+            **scores_of(self.objective, chosen),
+            **scores_of(self.objective, self.baseline[-1], "baseline_"),
             gain_ci95=gain,
             runner_up_ci95=leads[0] if leads else None,
             indistinguishable=[
@@ -182,28 +202,10 @@ class Finalists:
             ],
         )
 
-    def estimate(
-        self,
-        choose: Choose | None = None,
-        among: int | None = None,
-    ) -> EstimateRecord:
-        """Return the gain corrected for the choice.
-
-        Args:
-            choose: how an ensemble is chosen on some pairs; None means the choice of a finalist and a
-                layer.
-            among: number of prompts that an ensemble is chosen among.
-        """
-        if choose is None:
-            systems = self.similarities.reshape(-1, len(self.objective.pairs))
-            choose = self.objective.best_of(systems[np.isfinite(self.scores.ravel())])
-        gain, interval = self.objective.split_estimate(choose, self.baseline[-1])
-        return EstimateRecord(
-            method="choice on a random half of the pairs, gain on the other half, repeated",
-            gain=gain,
-            ci95=interval,
-            candidates=among or len(self.configurations),
-        )
+    def choice(self) -> Choose:
+        """Return how the best configuration and layer are chosen on some pairs."""
+        systems = self.similarities.reshape(-1, len(self.objective.pairs))
+        return self.objective.best_of(systems[np.isfinite(self.scores.ravel())])
 
     def layer_curve(self) -> list[LayerRecord]:
         """Return the score of the best prompt and of the baseline at every layer."""
@@ -211,50 +213,8 @@ class Finalists:
         return [
             LayerRecord(
                 layer=layer,
-                **_scores(self.objective, best),
-                **_scores(self.objective, baseline, "baseline_"),
+                **scores_of(self.objective, best),
+                **scores_of(self.objective, baseline, "baseline_"),
             )
             for layer, best, baseline in rows
         ]
-
-    def step_after(self, before: Finalists | None) -> StepRecord:
-        """Return the gain of the best prompt over the best of other finalists, or over the baseline."""
-        similarities = before.best_similarities if before else self.baseline[-1]
-        return step_record(self.best_similarities, similarities, self.objective, [self.best])
-
-
-def step_record(
-    similarities: NDArray[np.float32],
-    before: NDArray[np.float32],
-    objective: Objective,
-    prompts: Sequence[Prompt],
-) -> StepRecord:
-    """Return the gain of some prompts over those of the step before.
-
-    Args:
-        similarities: under the prompts, float32 (pairs,).
-        before: under the prompts of the step before, float32 (pairs,).
-        objective: scores both.
-        prompts: the prompts.
-    """
-    gain = objective.score(similarities) - objective.score(before)
-    return StepRecord(
-        prompts=len(prompts),
-        demonstrations=sum(len(prompt.demonstrations) for prompt in prompts),
-        **_scores(objective, similarities),
-        gain=round(float(gain), 6),
-        gain_ci95=objective.interval(similarities, before),
-    )
-
-
-def _scores(
-    objective: Objective, similarities: NDArray[np.float32], prefix: str = ""
-) -> dict[str, Any]:
-    """Return Spearman's correlation, and the score if the metric is another; None for nan."""
-    scores = {"spearman": objective.spearman(similarities)}
-    if objective.metric != SPEARMAN:
-        scores["score"] = objective.score(similarities)
-    return {
-        f"{prefix}{name}": float(score) if np.isfinite(score) else None
-        for name, score in scores.items()
-    }

@@ -112,7 +112,7 @@ class Objective:
         return self.intervals(system, [other])[0]
 
     def split_estimate(
-        self, choose: Choose, baseline: NDArray[np.float32]
+        self, choose: Choose, baseline: Choose | NDArray[np.float32]
     ) -> tuple[float, tuple[float, float]]:
         """Return an estimate of the gain on other pairs, and its 95% range over random splits.
 
@@ -122,16 +122,19 @@ class Objective:
         Args:
             choose: returns the similarities of all pairs, shape (pairs,), under what is best on the
                 pairs of some indices.
-            baseline: similarities without demonstrations, shape (pairs,).
+            baseline: what it is compared with: similarities, shape (pairs,), or a choice, which is
+                made on the same half.
         """
 
         def gain(choosing: NDArray[np.intp], measuring: NDArray[np.intp]) -> float:
             if not self.can_score(choosing) or not self.can_score(measuring):
                 # If few gold scores differ, those of a half may all be equal.
                 return np.nan
-            chosen = choose(choosing)
-            score, before = (self.score(rows[measuring], measuring) for rows in (chosen, baseline))
-            return float(score - before)
+            before = baseline(choosing) if callable(baseline) else baseline
+            score, other = (
+                self.score(rows[measuring], measuring) for rows in (choose(choosing), before)
+            )
+            return float(score - other)
 
         gains = split_gains(gain, self._sets, self.seed)
         return round(float(np.nanmean(gains)), 6), interval(gains)

@@ -1,0 +1,226 @@
+"""Choosing post-processing: which map of which embeddings agrees best with the development pairs.
+
+Whitening changes which layer is best: without it an inner layer, with it usually the last one. So the maps
+are tried on the chosen prompts and on the leading finalists, each at its best layer and at the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from demosearch._common.files import atomic_write
+from demosearch._common.progress import Bar
+from demosearch.errors import UserError
+from demosearch.metrics.similarity import averaged, cosine
+from demosearch.postprocess import (
+    RATIOS,
+    TEXTS_PER_DIMENSION,
+    WHITENINGS,
+    Kind,
+    Postprocess,
+    PostprocessRecord,
+    Unlabeled,
+    Whitening,
+    embfilter,
+    text_hashes,
+)
+from demosearch.prompt import Prompt
+from demosearch.selection.objective import Objective
+from demosearch.selection.pair_encoder import PairEncoder
+from demosearch.selection.states import StatesFolder, StoredStates
+from demosearch.selection.steps import System
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# Number of leading finalists whose embeddings are mapped.
+LEADERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Postprocessed:
+    """The post-processed systems that were compared.
+
+    Attributes:
+        best: the best one.
+        similarities: of all of them, float32 (systems, pairs).
+        index: of the best one.
+        seconds: time that encoding took.
+    """
+
+    best: System
+    similarities: NDArray[np.float32]
+    index: int
+    seconds: float
+
+
+class PostprocessChoice:
+    """The systems to try, and the texts to encode for them.
+
+    Args:
+        pair_encoder: the pairs and the encoder.
+        chosen: the chosen prompts.
+        others: leading finalists, each at its best layer.
+        layers: indices of the layers that the search may choose.
+        kinds: the kinds of maps.
+        unlabeled: the texts for whitening.
+    """
+
+    def __init__(
+        self,
+        pair_encoder: PairEncoder,
+        chosen: tuple[Prompt, ...],
+        others: Sequence[Prompt],
+        layers: Sequence[int],
+        kinds: Collection[Kind],
+        unlabeled: Unlabeled,
+    ) -> None:
+        self._pair_encoder = pair_encoder
+        self._kinds = kinds
+        self._unlabeled = unlabeled
+        self._last = pair_encoder.encoder.resolve_layer(None)
+        groups = [chosen, *((prompt,) for prompt in others if len(chosen) == 1)]
+        # Each group at its best layers and, if the search may choose it, at the last one.
+        at_last = [
+            tuple(replace(prompt, layer=self._last) for prompt in group)
+            for group in groups
+            if self._last in layers
+        ]
+        self._groups = list(dict.fromkeys([*groups, *at_last]))
+        dev = pair_encoder.pairs.sentences()
+        whitens = Kind.WHITEN in kinds
+        self._texts = list(dict.fromkeys([*dev, *(unlabeled.texts if whitens else ())]))
+        self._layers_of: dict[Prompt, list[int]] = {}
+        for prompt in (prompt for group in self._groups for prompt in group):
+            layers_of = self._layers_of.setdefault(replace(prompt, layer=None), [])
+            if self._layer(prompt) not in layers_of:
+                layers_of.append(self._layer(prompt))
+
+    @property
+    def sentences(self) -> int:
+        """The number of sentences that are encoded."""
+        return len(self._texts) * len(self._layers_of)
+
+    @property
+    def warning(self) -> str | None:
+        """What to say if there are too few texts for whitening; None if there are enough."""
+        texts = len(self._unlabeled.texts)
+        width = max(
+            self._pair_encoder.encoder.width(prompt.layer)
+            for group in self._groups
+            for prompt in group
+        )
+        if Kind.WHITEN not in self._kinds or texts >= TEXTS_PER_DIMENSION * width:
+            return None
+        return (
+            f"whitening: {self._unlabeled.name} has {texts} texts for {width} dimensions; at least"
+            f" {TEXTS_PER_DIMENSION * width} are recommended"
+        )
+
+    def run(self, folder: Path, progress: Bar) -> Postprocessed:
+        """Encode, fit the maps and compare them; the folder keeps the result.
+
+        Raises:
+            UserError: a prompt cannot be used, or the encoder has no unembedding matrix.
+        """
+        kinds = ",".join(sorted(self._kinds))
+        prompts = [prompt for group in self._groups for prompt in group]
+        sizes = [str(len(group)) for group in self._groups]
+        key = self._pair_encoder.cache_key(prompts, kinds, *sizes, *self._unlabeled.texts)
+        path = folder / "postprocess" / f"{key}.npz"
+        if not path.exists():
+            self._compute(path, progress)
+        return self._read(path)
+
+    def _compute(self, path: Path, progress: Bar) -> None:
+        states_folder = StatesFolder(self._pair_encoder, path.parent)
+        states: dict[Prompt, StoredStates] = {}
+        for prompt, layers in self._layers_of.items():
+            states[prompt] = states_folder.states(self._texts, prompt, layers)
+            progress.advance(len(self._pair_encoder.pairs))
+        rows = {text: row for row, text in enumerate(self._texts)}
+        unlabeled = [rows[text] for text in self._unlabeled.texts if text in rows]
+        first, second = self._pair_encoder.pairs.sentence_rows(self._texts)
+        objective = self._pair_encoder.objective
+        similarities: list[NDArray[np.float32]] = []
+        best: tuple[float, int, int, Postprocess] | None = None
+        for number, group in enumerate(self._groups):
+            embeddings = averaged([self._states(states, prompt) for prompt in group])
+            for postprocess in self._maps(group, embeddings, unlabeled):
+                mapped = postprocess.apply(embeddings)
+                similarities.append(cosine(mapped[first], mapped[second]))
+                score = float(np.nan_to_num(objective.score(similarities[-1]), nan=-np.inf))
+                if best is None or score > best[0]:
+                    best = (score, len(similarities) - 1, number, postprocess)
+        assert best is not None
+        _, index, number, postprocess = best
+        arrays = {"mean": postprocess.mean, "matrix": postprocess.matrix}
+        with atomic_write(path, "wb") as file:
+            np.savez(
+                file,
+                similarities=np.stack(similarities),
+                index=index,
+                group=number,
+                record=postprocess.record.model_dump_json(),
+                seconds=sum(stored.seconds for stored in states.values()),
+                **{name: array for name, array in arrays.items() if array is not None},
+            )
+        states_folder.clear()
+
+    def _maps(
+        self,
+        group: tuple[Prompt, ...],
+        embeddings: NDArray[np.float32],
+        unlabeled: Sequence[int],
+    ) -> Iterator[Postprocess]:
+        if Kind.WHITEN in self._kinds:
+            whitening = Whitening(embeddings[unlabeled], self._unlabeled)
+            yield from (whitening.map(exponent, ridge) for exponent, ridge in WHITENINGS)
+        # At an inner layer, the unembedding says nothing about the states.
+        if Kind.EMBFILTER in self._kinds and {self._layer(prompt) for prompt in group} == {
+            self._last
+        }:
+            unembedding = self._unembedding()
+            yield from (embfilter(unembedding, ratio) for ratio in RATIOS)
+
+    def _unembedding(self) -> NDArray[np.float32]:
+        read = getattr(self._pair_encoder.encoder, "unembedding", None)
+        if read is None:
+            raise UserError(
+                "embfilter requires an encoder with a method `unembedding`; leave it out of"
+                " postprocess"
+            )
+        matrix: NDArray[np.float32] = read()
+        return matrix
+
+    def _states(self, states: dict[Prompt, StoredStates], prompt: Prompt) -> NDArray[np.float32]:
+        at_no_layer = replace(prompt, layer=None)
+        index = self._layers_of[at_no_layer].index(self._layer(prompt))
+        return states[at_no_layer].by_layer[index]
+
+    def _layer(self, prompt: Prompt) -> int:
+        return self._pair_encoder.encoder.resolve_layer(prompt.layer)
+
+    def _read(self, path: Path) -> Postprocessed:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        record = PostprocessRecord.model_validate_json(str(arrays["record"]))
+        texts = text_hashes(self._unlabeled.texts) if record.kind == Kind.WHITEN else None
+        postprocess = Postprocess(record, arrays.get("mean"), arrays.get("matrix"), texts)
+        return Postprocessed(
+            System(self._groups[int(arrays["group"])], postprocess),
+            arrays["similarities"],
+            int(arrays["index"]),
+            float(arrays["seconds"]),
+        )
+
+
+def choice_of(objective: Objective, result: Postprocessed) -> NDArray[np.float32]:
+    """Return the similarities of the systems that have a score, float32 (systems, pairs)."""
+    scores = objective.score(result.similarities)
+    return result.similarities[np.isfinite(scores)]
