@@ -35,7 +35,8 @@ class Candidate(Demonstration):
         word_log_probability: log-probability, in nats, of the word and the closing quote after the
             prompt without demonstrations, under the model under test.
         zipf: Zipf frequency of the word: base-10 logarithm of its count in a billion words.
-        words: length of the sentence in words.
+        words: length of the sentence in words; None in a script without blanks between words.
+        characters: length of the sentence in letters and digits, in a script without blanks.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -48,6 +49,7 @@ class Candidate(Demonstration):
     word_log_probability: float | None = None
     zipf: float | None = None
     words: int | None = None
+    characters: int | None = None
 
 
 def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from demosearch._common.files import atomic_write, check_writable
 from demosearch.candidates import (
     CandidateSettings,
+    NoCandidatesError,
     generate,
     merge_candidates,
     read_candidates,
@@ -97,6 +98,8 @@ def candidates(
     if files.out is None:
         raise UserError("--out is required: the file to write the candidates to")
     check_writable(files.out)
+    if build.explain is not None:
+        check_writable(build.explain)
     if files.merge:
         return _merge(files.merge, files.out)
     if labeling.model is not None:
@@ -106,15 +109,21 @@ def candidates(
         for source in exclude.exclude
         for sentence in evaluation_sentences(source, exclude.data)
     ]
-    generated = generate(
-        resolved(settings, exclude.data, hub=reads_hub(exclude.exclude, exclude.data)),
-        load,
-        model=labeling.model,
-        data=exclude.data,
-        forbidden=forbidden,
-        seed=build.seed,
-        show_progress=output.progress,
-    )
+    try:
+        generated = generate(
+            resolved(settings, exclude.data, hub=reads_hub(exclude.exclude, exclude.data)),
+            load,
+            model=labeling.model,
+            data=exclude.data,
+            forbidden=forbidden,
+            seed=build.seed,
+            show_progress=output.progress,
+        )
+    except NoCandidatesError as error:
+        if build.explain is None:
+            raise
+        _explain(build.explain, error.rejections)
+        raise UserError(f"{error}; the rejected pairs are in {build.explain}") from None
     out = files.out
     write_candidates(out, generated.candidates)
     if build.explain is not None:
