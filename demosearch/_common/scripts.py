@@ -25,6 +25,7 @@ _UNSPACED = "".join(rf"\p{{scx={name}}}" for name in UNSPACED_SCRIPTS)
 #: Letters of scripts without blanks, as a set in a regular expression of version 1.
 UNSPACED_LETTERS = f"[{LETTERS}&&[{_UNSPACED}]]"
 
+_LETTER_OR_MARK = regex.compile(r"[\p{L}\p{Nl}\p{M}]")
 _LETTER = regex.compile(LETTERS)
 _UNSPACED_LETTER = regex.compile(UNSPACED_LETTERS, regex.V1)
 _SCRIPT = regex.compile(
@@ -55,6 +56,16 @@ def script_counts(text: str) -> Counter[str]:
     return Counter(name for name in names if name is not None)
 
 
+def scripts(text: str) -> frozenset[str]:
+    """Return the scripts of a text's letters and combining marks.
+
+    >>> sorted(scripts("Tシャツ"))
+    ['Katakana', 'Latin']
+    """
+    names = map(_script_of, _LETTER_OR_MARK.findall(text))
+    return frozenset(name for name in names if name is not None)
+
+
 def main_scripts(text: str) -> frozenset[str]:
     """Return the scripts that a text is written in, without those of single foreign words.
 
@@ -77,9 +88,9 @@ def main_scripts(text: str) -> frozenset[str]:
 
 
 @lru_cache(maxsize=1 << 16)
-def _script_of(letter: str) -> str | None:
-    """Return the script of a letter; None if several scripts use it."""
-    match = _SCRIPT.match(letter)
+def _script_of(character: str) -> str | None:
+    """Return the script of a letter or mark; None if several scripts use it."""
+    match = _SCRIPT.match(character)
     if match is None:
         return "other"
     return None if match.lastgroup == "common" else match.lastgroup

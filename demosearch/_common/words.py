@@ -26,11 +26,10 @@ _JOINER = "[-\u2010\u2011\u058a\u05be'\u2019\uff07\u05f3\u05f4\u00b7\u30fb\u0f0b
 #: A word: letters of any script with their marks, and inner hyphens or apostrophes: "Horseback-riding".
 WORD = regex.compile(rf"{LETTERS}{_INNER}*(?:{_JOINER}{LETTERS}{_INNER}*)*\u05f3?")
 
-_UNSPACED_CHARACTER = regex.compile(rf"{UNSPACED_LETTERS}\p{{M}}*", regex.V1)
 _LETTER_OR_MARK = regex.compile(r"[\p{L}\p{M}\p{N}]")
 _COUNTED = regex.compile(r"[\p{L}\p{N}]")
-_RUN = regex.compile(
-    rf"(?P<unspaced>(?:{UNSPACED_LETTERS}\p{{M}}*)+)"
+_TERM = regex.compile(
+    rf"(?P<unspaced>{UNSPACED_LETTERS}\p{{M}}*)"
     rf"|[[\p{{L}}\p{{N}}\p{{M}}_]--{UNSPACED_LETTERS}]+",
     regex.V1,
 )
@@ -169,10 +168,15 @@ def terms(text: str) -> tuple[str, ...]:
     ('a', 'dog', '3', '犬が', 'がい', 'いる')
     """
     found: list[str] = []
-    for match in _RUN.finditer(fold(text)):
-        if match["unspaced"] is None:
-            found.append(match[0])
-            continue
-        letters = _UNSPACED_CHARACTER.findall(match[0])
-        found += [first + second for first, second in pairwise(letters)] or letters
-    return tuple(found)
+    characters: list[str] = []
+    for match in _TERM.finditer(fold(text)):
+        if match["unspaced"]:
+            characters.append(match[0])
+        else:
+            found += [*_pairs(characters), match[0]]
+            characters = []
+    return (*found, *_pairs(characters))
+
+
+def _pairs(characters: list[str]) -> list[str]:
+    return [first + second for first, second in pairwise(characters)] or characters

@@ -15,16 +15,17 @@ from demosearch.candidates.file import Candidate
 from demosearch.candidates.labeling import Label, clean_word
 from demosearch.candidates.language import LanguageCheck, is_in_script_of
 from demosearch.candidates.occurrence import contains_any, occurs_in
+from demosearch.candidates.settings import (
+    FEWEST_CHARACTERS,
+    FEWEST_WORDS,
+    MOST_CHARACTERS,
+    MOST_WORDS,
+)
 from demosearch.demonstration import control_token_in
 from demosearch.prompt import comparison_key, prepare
 
 T = TypeVar("T")
 
-FEWEST_WORDS = 3
-MOST_WORDS = 40
-# The same for scripts without blanks between words: letters and digits.
-FEWEST_CHARACTERS = 4
-MOST_CHARACTERS = 120
 # Two pairs with the same word are near-duplicates from this Jaccard similarity of their sentences'
 # words, or pairs of characters in a script without blanks.
 NEAR_DUPLICATE = 0.8

@@ -48,7 +48,7 @@ class NoCandidatesError(UserError):
 
     def __init__(self, rejections: Sequence[Rejection]) -> None:
         self.rejections = list(rejections)
-        counts = [f"{count} {reason}" for reason, count in _counted(rejections).items()]
+        counts = [f"{reason} ({count})" for reason, count in _counted(rejections).items()]
         super().__init__(
             f"no candidate was built, because every pair was rejected: {', '.join(counts)}"
             if counts

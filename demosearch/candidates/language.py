@@ -6,13 +6,16 @@ import unicodedata
 from typing import Any
 
 from demosearch._common.extras import missing_extra
-from demosearch._common.scripts import main_scripts, script_counts
+from demosearch._common.scripts import main_scripts, scripts
 from demosearch._common.words import fold, without_points
 from demosearch.errors import UserError
 
 # Smallest probability of another language at which a sentence is rejected: the language of a short sentence
 # is often uncertain.
 MIN_LANGUAGE_PROBABILITY = 0.95
+# Or the probability of the wanted language below which it is rejected. Several languages that are similar
+# to one another, such as Hindi and Nepali, can share the rest.
+MIN_WANTED_PROBABILITY = 0.001
 # py3langid's label of texts in no language.
 _NO_LANGUAGE = "zxx"
 
@@ -47,8 +50,12 @@ class LanguageCheck:
         return all(map(self._is_other, dict.fromkeys((composed, without_points(composed)))))
 
     def _is_other(self, text: str) -> bool:
-        language, probability = self._model.classify(text)
-        return bool(language != self._language and probability > MIN_LANGUAGE_PROBABILITY)
+        ranked: list[tuple[str, float]] = self._model.rank(text)
+        language, probability = ranked[0]
+        wanted = dict(ranked)[self._language]
+        return wanted < MIN_WANTED_PROBABILITY or (
+            language != self._language and probability > MIN_LANGUAGE_PROBABILITY
+        )
 
 
 def is_in_script_of(word: str, sentence: str) -> bool:
@@ -74,9 +81,9 @@ def is_in_script_of(word: str, sentence: str) -> bool:
     (True, False)
     """
     expected = main_scripts(sentence)
-    scripts = script_counts(word).keys()
-    if scripts <= expected or not expected:
+    own = scripts(word)
+    if own <= expected or not expected:
         return True
-    if scripts & expected and scripts - expected == {"Latin"}:
+    if own & expected and own - expected == {"Latin"}:
         return True
     return fold(word) in fold(sentence)

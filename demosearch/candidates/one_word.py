@@ -9,7 +9,7 @@ import regex
 import torch
 from transformers import LogitsProcessor
 
-from demosearch._common.scripts import main_scripts, script_counts
+from demosearch._common.scripts import main_scripts, scripts
 from demosearch._common.words import WORD
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
         ordinary = [(token, text) for token, text in enumerate(texts) if token not in special]
         self.closing = [token for token, text in ordinary if text.startswith('"')]
         self._tokens = [
-            _Token(token, text, frozenset(script_counts(text)))
+            _Token(token, text, scripts(text))
             for token, text in ordinary
             if _CONTINUING.fullmatch(text)
         ]
@@ -129,9 +129,9 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
                 if (token.scripts <= sentence.scripts or not sentence.scripts)
                 and pattern.fullmatch(token.text)
             ]
-            self._allowed[sentence, starts] = torch.tensor(
-                tokens + ([] if starts else self.closing)
-            )
+            if not starts:
+                tokens += self.closing
+            self._allowed[sentence, starts] = torch.tensor(tokens, dtype=torch.long)
         return self._allowed[sentence, starts]
 
 

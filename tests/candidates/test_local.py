@@ -4,10 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from demosearch.candidates import local
 from demosearch.candidates.labeling import clean_word
+from demosearch.candidates.language import is_in_script_of
 from demosearch.candidates.local import LocalLabeler
+from demosearch.candidates.one_word import OneWord
 from demosearch.models import memory
 from demosearch.models.options import LoadOptions
 from tests.tiny import appending
@@ -55,3 +58,69 @@ def test_an_end_token_that_the_tokenizer_appends_changes_nothing(
         for name in (tiny("llama"), folder)
     )
     assert plain == other
+
+
+OTHER_LANGUAGES = [
+    "पानी जो जम गया",
+    "猫が寝ています。",
+    "Un été très chaud.",
+    "A dog barks at night.",
+    "Он едет домой.",
+]
+
+
+def test_an_answer_is_a_word_in_the_script_of_its_sentence(tiny: Callable[[str], Path]) -> None:
+    # Models with random weights would generate letters of any script.
+    for kind in ("llama", "llama-sentencepiece"):
+        labeler = LocalLabeler(str(tiny(kind)), device="cpu", precision="fp32")
+        labels = labeler.label(OTHER_LANGUAGES)
+        assert labels == [labeler.label([text])[0] for text in OTHER_LANGUAGES]
+        for label, sentence in zip(labels, OTHER_LANGUAGES, strict=True):
+            assert label is None or is_in_script_of(label.answer, sentence)
+        assert labels[3] is not None
+
+
+class Tokenizer:
+    """Has one token for each text of a list."""
+
+    all_special_ids = (0,)
+
+    def __init__(self, *texts: str) -> None:
+        self.texts = ["</s>", *texts]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def batch_decode(self, rows: list[list[int]]) -> list[str]:
+        return [self.decode(row) for row in rows]
+
+    def decode(self, row: list[int], *, skip_special_tokens: bool = False) -> str:
+        return "".join(self.texts[token] for token in row if token or not skip_special_tokens)
+
+
+def test_tokens_are_allowed_by_the_script_of_each_sentence() -> None:
+    tokenizer = Tokenizer("dog", " dog", "-", "猫", "の", "क", "ि", "\ufffd", "'", '"', "3", "é")
+    one_word = OneWord(tokenizer)  # type: ignore[arg-type]
+    sentences = ["A dog barks.", "猫がいる。", "वह घर है।", "Un été chaud"]
+
+    def allowed(length: int) -> list[str]:
+        scores = one_word(torch.zeros(4, length, dtype=torch.long), torch.zeros(4, len(tokenizer)))
+        return [
+            "".join(tokenizer.texts[token] for token in row.isfinite().nonzero()) for row in scores
+        ]
+
+    assert one_word.start(sentences, begin=5) == 32
+    assert allowed(5) == ["dogé", "猫の\ufffd", "क\ufffd", "dog\ufffdé"]
+    assert allowed(6) == ['dog-"é', "-猫の\ufffd'\"", "-कि\ufffd'\"", "dog-\ufffd'\"é"]
+    assert one_word.start(sentences[:1], begin=5) == 8
+
+
+def test_a_word_that_is_not_complete_is_no_answer() -> None:
+    tokenizer = Tokenizer("dog", "猫", '"', "\ufffd", "。")
+    one_word = OneWord(tokenizer)  # type: ignore[arg-type]
+    one_word.start(["猫がいる。"] * 4, begin=1)
+    output = torch.tensor([[9, 2, 2, 3], [9, 2, 4, 4], [9, 2, 2, 2], [9, 2, 5, 2]])
+    assert one_word.words(output) == ["猫猫", None, None, "猫"]
+    # The word of a sentence in ASCII is truncated.
+    one_word.start(["A dog barks."], begin=1)
+    assert one_word.words(torch.tensor([[9, 1, 1]])) == ["dogdog"]
