@@ -24,8 +24,7 @@ class LocalLabeler:
     """Greedy decoding of one word after a prompt with three examples.
 
     Decoding is constrained: the first token must start a word in the script of the sentence, and the
-    next ones must continue it until the model closes the quote. So the answer is always one word, or
-    none if a word outside ASCII is not complete after 32 tokens.
+    next ones must continue it until the model closes the quote. So the answer is always one word.
 
     Args:
         model: name, hub id or folder. The model is loaded with its language-model head.

@@ -10,7 +10,7 @@ import torch
 from transformers import LogitsProcessor
 
 from demosearch._common.scripts import main_scripts, scripts
-from demosearch._common.words import WORD
+from demosearch._common.words import WORD, is_word
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +56,8 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
     """Allows the letters of a sentence's script and then the closing quote, and no other tokens.
 
     Combining marks, inner hyphens and apostrophes count as letters. For a sentence in ASCII, the word
-    consists of letters and hyphens.
+    consists of letters and hyphens, and is truncated after 8 tokens. Another word that is not closed, or
+    is too long for its script, ends where the closing quote was most probable.
 
     Args:
         tokenizer: the tokenizer of the model.
@@ -79,6 +80,8 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
         self._allowed: dict[tuple[_Sentence, bool], torch.Tensor] = {}
         self._sentences: list[_Sentence] = []
         self._begin = 0
+        # Log-probabilities of the closing quote at each step, shape (sentences of the batch,).
+        self._closed: list[torch.Tensor] = []
 
     def start(self, sentences: Sequence[str], begin: int) -> int:
         """Prepare for a batch, and return the maximum number of tokens to generate.
@@ -89,6 +92,7 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
         """
         self._sentences = [_Sentence.of(sentence) for sentence in sentences]
         self._begin = begin
+        self._closed = []
         in_ascii = all(sentence.ascii for sentence in self._sentences)
         return WORD_TOKENS if in_ascii else MOST_WORD_TOKENS
 
@@ -99,17 +103,38 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
             output: token ids, with the prompt; shape (sentences of the batch, tokens).
         """
         answers: list[str | None] = []
-        for sentence, row in zip(self._sentences, output[:, self._begin :].tolist(), strict=True):
-            tokens = row[:WORD_TOKENS] if sentence.ascii else row
-            text = self._tokenizer.decode(tokens, skip_special_tokens=True)
-            answers.append(
-                text.partition('"')[0].strip() or None if sentence.ascii else _complete_word(text)
-            )
+        for row, tokens in enumerate(output[:, self._begin :].tolist()):
+            if self._sentences[row].ascii:
+                answers.append(self._text(tokens[:WORD_TOKENS]).partition('"')[0].strip() or None)
+            else:
+                word = _complete_word(self._text(tokens))
+                fits = word is not None and self._fits(row, word)
+                answers.append(word if fits else self._cut(row, tokens))
         return answers
+
+    def _text(self, tokens: list[int]) -> str:
+        return str(self._tokenizer.decode(tokens, skip_special_tokens=True))
+
+    def _cut(self, row: int, tokens: list[int]) -> str | None:
+        """Return the beginning of an answer that is a word and that the model would most likely close."""
+        closed = [float(step[row]) for step in self._closed]
+        words = [
+            (closed[count], text)
+            for count in range(1, min(len(tokens), len(closed)))
+            if self._fits(row, text := self._text(tokens[:count]).strip())
+        ]
+        return max(words, key=lambda word: word[0])[1] if words else None
+
+    def _fits(self, row: int, word: str) -> bool:
+        """Whether a text is a word in the scripts of a sentence; bytes can form other letters."""
+        expected = self._sentences[row].scripts
+        return is_word(word) and (scripts(word) <= expected or not expected)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return the scores; those of tokens that are not allowed are minus infinity."""
         starts = input_ids.shape[1] == self._begin
+        closing = scores.float().log_softmax(-1)[:, self.closing]
+        self._closed.append(closing.logsumexp(-1).cpu())
         masked = torch.full_like(scores, float("-inf"))
         for row, sentence in enumerate(self._sentences):
             allowed = self._allowed_tokens(sentence, starts).to(scores.device)

@@ -76,6 +76,7 @@ def test_an_answer_is_a_word_in_the_script_of_its_sentence(tiny: Callable[[str],
         labels = labeler.label(OTHER_LANGUAGES)
         assert labels == [labeler.label([text])[0] for text in OTHER_LANGUAGES]
         for label, sentence in zip(labels, OTHER_LANGUAGES, strict=True):
+            assert label is None or clean_word(label.answer) is not None
             assert label is None or is_in_script_of(label.answer, sentence)
         assert labels[3] is not None
 
@@ -115,12 +116,29 @@ def test_tokens_are_allowed_by_the_script_of_each_sentence() -> None:
     assert one_word.start(sentences[:1], begin=5) == 8
 
 
-def test_a_word_that_is_not_complete_is_no_answer() -> None:
+def test_a_word_that_is_not_closed_ends_where_that_is_most_probable() -> None:
     tokenizer = Tokenizer("dog", "猫", '"', "\ufffd", "。")
     one_word = OneWord(tokenizer)  # type: ignore[arg-type]
-    one_word.start(["猫がいる。"] * 4, begin=1)
-    output = torch.tensor([[9, 2, 2, 3], [9, 2, 4, 4], [9, 2, 2, 2], [9, 2, 5, 2]])
-    assert one_word.words(output) == ["猫猫", None, None, "猫"]
-    # The word of a sentence in ASCII is truncated.
+    one_word.start(["猫がいる。"] * 5, begin=1)
+    output = torch.tensor(
+        [
+            [9, 2, 2, 2, 3],
+            [9, 2, 2, 2, 2],
+            [9, 2, 2, 4, 4],
+            [9, 4, 4, 4, 4],
+            [9, 2, 5, 2, 2],
+        ]
+    )
+    for step, closing in enumerate((0.0, 1.0, 2.0, 1.5)):
+        scores = torch.zeros(5, len(tokenizer))
+        scores[:, 3] = closing
+        one_word(output[:, : step + 1], scores)
+    # Closed; closed too late; after an incomplete letter; no letter; before punctuation.
+    assert one_word.words(output) == ["猫猫猫", "猫猫", "猫猫", None, "猫"]
+
+
+def test_the_word_of_a_sentence_in_ascii_is_truncated() -> None:
+    tokenizer = Tokenizer("dog", '"')
+    one_word = OneWord(tokenizer)  # type: ignore[arg-type]
     one_word.start(["A dog barks."], begin=1)
-    assert one_word.words(torch.tensor([[9, 1, 1]])) == ["dogdog"]
+    assert one_word.words(torch.tensor([[9, *[1] * 10]])) == ["dog" * 8]
