@@ -36,7 +36,7 @@ def test_standard_input_that_is_not_text_is_reported_with_its_line(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfA cat\r\n\xff\n")))
     texts = read_texts("-")
     assert next(texts) == "A cat"
-    with pytest.raises(UserError, match="standard input, line 2 is not UTF-8 text"):
+    with pytest.raises(UserError, match=r"standard input is not UTF-8 text \(byte 10, line 2\)"):
         next(texts)
 
 
