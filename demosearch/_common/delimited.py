@@ -143,10 +143,10 @@ def _check(fields: list[str], record: list[str], location: str, seen: Lines) -> 
         UserError: blanks before a quote make it a part of the text, or a quote that is not closed on its
             line joins lines each of which could be a row.
     """
-    if len(record) > 1 and seen.width > 1 and seen.uneven is None and not seen.doubled:
+    if len(record) > 1 and _joins_rows(record, seen):
         raise UserError(
-            f"{location}: a quote joins {len(record)} lines, each of which has the fields of a row; close"
-            " or double the quote, or save the table as JSONL or parquet"
+            f"{location}: a quote joins {len(record)} lines, which have the fields of rows; close or double"
+            " the quote, or save the table as JSONL or parquet"
         )
     if any(value.startswith(" ") and value.lstrip(" ").startswith('"') for value in fields):
         skipping = csv.reader(record, delimiter=seen.delimiter, skipinitialspace=True)
@@ -156,6 +156,22 @@ def _check(fields: list[str], record: list[str], location: str, seen: Lines) -> 
             raise UserError(
                 f"{location}: a blank before a quote makes the quote a part of the text; remove the blank"
             )
+
+
+def _joins_rows(record: list[str], seen: Lines) -> bool:
+    """Whether the lines of a row look like rows, and no doubled quote shows that the file is quoted."""
+    if seen.doubled or seen.header or seen.width == 1:
+        return False
+    if seen.uneven is None:
+        return True
+    # A malformed line between two rows. (Texts contain commas, but hardly the tabs of a row twice.)
+    ends = (record[0], record[-1])
+    return (
+        seen.delimiter == "\t"
+        and seen.width > 2
+        and len(record) > 2
+        and all(1 + line.count("\t") == seen.width for line in ends)
+    )
 
 
 def _other_reading(seen: Lines) -> str:
