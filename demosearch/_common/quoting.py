@@ -6,11 +6,15 @@ and spreadsheets write quoted files. A file is one of the two as a whole:
 1. If no field begins with a quote, both readings are the same.
 2. If a line has another number of tabs than the header, the file is quoted: a text contains a tab or a line
    break. (If that reading fails too, the file is refused.)
-3. Otherwise every line is a row of its own. The file is not quoted, unless each field that contains a quote
-   begins and ends with one, has its inner quotes doubled, and the quotes are a writer's: a field has a doubled
-   inner quote (or is `""`), the header is in quotes, or a column is in quotes in every row.
-4. What fits both is refused: quotes around most texts of a column, or around exactly those with a comma (as
-   spreadsheets write them); and in a table of one column, a quote that is closed on a later line.
+3. Otherwise every line can be a row of its own. If a field contains a quote but is not in quotes with its
+   inner quotes doubled, the file is not quoted. The exception is a file that is valid as a quoted one, with
+   fields that span lines: a doubled inner quote shows that it is quoted, and a table of one column without
+   one is refused. (In a table of several columns, a text with just the tabs that make each of its lines a
+   row is far less likely than lines that are rows.)
+4. If each field that contains a quote is in quotes, the file is quoted if the quotes are a writer's: a field
+   has a doubled inner quote or is `""`, a name in the header is in quotes, or each column is in quotes in all
+   rows or in none. Otherwise the quotes are quotations. The file is refused if most fields of a column are in
+   quotes, or exactly those with a comma, as spreadsheets write them.
 """
 
 from __future__ import annotations
@@ -136,7 +140,6 @@ def is_quoted(seen: Lines, lines: Iterable[str], name: str) -> bool:
 def _spans_lines(seen: Lines, lines: Iterable[str], name: str) -> bool:
     """Whether a file whose quotes are not closed on their lines is quoted."""
     if seen.width > 1 and not seen.doubled:
-        # A text with just the tabs that make each of its lines a row is far less likely than a row.
         return False
     fields = re.compile(rf"{_FIELD}(?:\t{_FIELD}){{{seen.width - 1}}}")
     for number, record in _records(lines):
