@@ -40,7 +40,7 @@ from demosearch.cli.options import (
 )
 from demosearch.cli.outcome import Outcome
 from demosearch.datasets import evaluation_sentences
-from demosearch.datasets.sources import reads_hub
+from demosearch.datasets.sources import check_columns, reads_hub
 from demosearch.errors import UserError
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
@@ -104,10 +104,11 @@ def candidates(
         return _merge(files.merge, files.out)
     if labeling.model is not None:
         resolve(labeling.model)
+    check_columns(exclude.columns, exclude.exclude)
     forbidden = [
         sentence
         for source in exclude.exclude
-        for sentence in evaluation_sentences(source, exclude.data)
+        for sentence in evaluation_sentences(source, exclude.data, exclude.columns)
     ]
     try:
         generated = generate(
