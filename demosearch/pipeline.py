@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from demosearch._common.files import parse_yaml, read_text
 from demosearch._common.resources import resource
 from demosearch.candidates.settings import CandidateSettings
+from demosearch.datasets.sources import pair_columns
 from demosearch.errors import UserError, first_error
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.models.options import LoadOptions
@@ -33,6 +34,11 @@ class Pipeline(SearchSettings, LoadOptions):
     test: str | None = Field(
         None, description="test pairs, scored once after the search; null: none"
     )
+    columns: tuple[str, str, str] | None = Field(
+        None,
+        description="columns of files of pairs: first sentence, second sentence, score; a list, or"
+        " names separated by commas; default: sentence1,sentence2,score",
+    )
     data: str | None = Field(
         None,
         description="folder with stsb/ or SentEval's data, or hub; default: DEMOSEARCH_DATA if it is set,"
@@ -42,6 +48,16 @@ class Pipeline(SearchSettings, LoadOptions):
         None, description="candidates file to use instead of building candidates"
     )
     candidates: CandidateSettings = Field(default_factory=lambda: CandidateSettings())
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _are_three(cls, value: Any) -> Any:
+        if not isinstance(value, str | list | tuple) or not all(isinstance(n, str) for n in value):
+            return value
+        try:
+            return pair_columns(value)
+        except UserError as error:
+            raise ValueError(str(error).removeprefix("columns ")) from None
 
     @property
     def search_settings(self) -> SearchSettings:

@@ -13,6 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from demosearch._common.words import fold, without_final_punctuation
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 
@@ -58,6 +59,18 @@ def prepare(text: str) -> str:
     if text[-1] == "?":
         text = text[:-1] + "."
     return text
+
+
+def comparison_key(text: str) -> str:
+    """Return a key that is the same for texts that count as the same sentence.
+
+    Case, the final punctuation marks, the Unicode form and the points of Hebrew and Arabic are ignored,
+    so that no spelling of a dev or test sentence becomes a demonstration.
+
+    >>> comparison_key("Is it raining?") == comparison_key("is it raining")
+    True
+    """
+    return without_final_punctuation(fold(prepare(text)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from demosearch._common.files import write_json
 from demosearch.candidates.file import Candidate, read_candidates, write_candidates
 from demosearch.candidates.generate import Generated, generate
 from demosearch.datasets import Pairs, Split, read_sets
+from demosearch.datasets.sources import check_columns
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError
@@ -79,8 +80,10 @@ class _Inputs:
     @classmethod
     def read(cls, pipeline: Pipeline) -> _Inputs:
         check_names(pipeline.search_settings)
-        dev = read_sets(pipeline.dev, Split.DEV, pipeline.data)
-        test = read_sets(pipeline.test, Split.TEST, pipeline.data) if pipeline.test else None
+        data, columns = pipeline.data, pipeline.columns
+        check_columns(columns, filter(None, [pipeline.dev, pipeline.test]))
+        dev = read_sets(pipeline.dev, Split.DEV, data, columns)
+        test = read_sets(pipeline.test, Split.TEST, data, columns) if pipeline.test else None
         path = pipeline.candidates_file
         candidates = read_candidates(path) if path else None
         return cls(dev, test, candidates, SearchInputs.read(pipeline.search_settings, dev))

@@ -23,6 +23,7 @@ import pytest
 import yaml
 from mkdocs.commands.build import build
 from mkdocs.config import load_config
+from transformers import LlamaConfig
 
 from demosearch.cli.app import main, parse
 from demosearch.models.known import KNOWN_MODELS, Origin
@@ -31,6 +32,7 @@ from tests.chat_server import running_server
 from tests.conftest import REPOSITORY
 from tests.datasets.transfer import write_mrpc, write_opposites
 from tests.fakes import fake_pairs
+from tests.tiny import SMALL_LLAMA, save_model
 
 PAGES = [
     "README.md",
@@ -48,10 +50,12 @@ class Block:
     Attributes:
         language: the language of a fenced block; empty for an indented one.
         text: its contents.
+        file: for a fenced block, the file that was named last before it, or nothing.
     """
 
     language: str
     text: str
+    file: str = ""
 
 
 def blocks(page: str) -> Iterator[Block]:
@@ -59,7 +63,10 @@ def blocks(page: str) -> Iterator[Block]:
     text = (REPOSITORY / page).read_text()
     fenced = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
     indented = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
-    found = [(each.start(), Block(each[1], each[2])) for each in fenced.finditer(text)]
+    found = []
+    for each in fenced.finditer(text):
+        files = re.findall(r"`(\w+\.\w+)`", text[: each.start()])
+        found.append((each.start(), Block(each[1], each[2], files[-1] if files else "")))
     # A fenced block may contain indented lines.
     bare = fenced.sub(lambda each: re.sub(r"[^\n]", "x", each[0]), text)
     found += [
@@ -76,11 +83,14 @@ def commands(block: Block) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def known(tiny: Callable[[str], Path]) -> Iterator[None]:
+def known(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Replace known models by tiny models."""
+    # Japanese texts have many tokens.
+    llama = tmp_path_factory.mktemp("llama")
+    save_model(LlamaConfig(**{**SMALL_LLAMA, "max_position_embeddings": 1024}), llama)
     with pytest.MonkeyPatch.context() as patch:
         for name, row in KNOWN_MODELS.items():
-            folder = str(tiny("opt" if name.startswith("opt") else "llama"))
+            folder = str(tiny("opt") if name.startswith("opt") else llama)
             patch.setitem(KNOWN_MODELS, name, replace(row, source=folder, origin=Origin.FOLDER))
         yield
 
@@ -268,9 +278,12 @@ def test_the_commands_and_code_of_a_page_work(
         elif block.language == "toml":
             tomllib.loads(block.text)
         elif block.language == "yaml":
-            (place / "mine.yaml").write_text(block.text)
+            for name in ("mine.yaml", *([block.file] if block.file.endswith(".yaml") else [])):
+                (place / name).write_text(block.text)
             assert yaml.safe_load(block.text)
             assert find_template(str(place / "mine.yaml"))
+        elif block.language in ("csv", "text"):
+            (place / block.file).write_text(block.text)
         else:
             assert block.language in ("", "sh"), f"{page}: {block.language} is not executed"
 

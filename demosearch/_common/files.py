@@ -123,7 +123,7 @@ def parse_yaml(text: str, what: str) -> Any:
 
 
 def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> str:
-    """Return the text of a UTF-8 file without a byte-order mark.
+    """Return the text of a UTF-8 file without a byte-order mark; its line ends are not changed.
 
     Args:
         path: the file.
@@ -134,13 +134,15 @@ def read_text(path: str | Path, what: str, *, fallback: str | None = None) -> st
         UserError: the file is missing, unreadable, or not UTF-8.
     """
     try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        if fallback is not None:
-            return Path(path).read_text(encoding=fallback)
-        raise UserError(f"{what} {path} is not UTF-8 text (byte {error.start})") from error
+        content = Path(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {what} {path}: {error.strerror or error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if fallback is not None:
+            return content.decode(fallback)
+        raise UserError(f"{what} {path} is not UTF-8 text (byte {error.start})") from error
 
 
 def sha256(parts: Iterable[str]) -> str:

@@ -1,28 +1,34 @@
-"""Reading rows of named columns, with their locations, from CSV, TSV, JSONL and parquet files."""
+"""Reading rows of named columns, with their locations, from CSV, TSV, JSONL and parquet files.
+
+A file has as many rows as are read, in its order, or the reader raises an error that says why not.
+"""
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
 
-from demosearch.errors import UserError
-
-Row = tuple[str, dict[str, Any]]
+from demosearch._common.delimited import Row, delimited_rows, unique_names
+from demosearch._common.lines import lines_of
+from demosearch.errors import UserError, short
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
-
-# Longer than any sentence; the csv module's default limit of 128 KiB is too small for some files.
-csv.field_size_limit(1 << 26)
+# What a line of JSON may begin and end with.
+_BLANKS = " \t\r\n"
 
 
 def read_rows(path: Path) -> Iterator[Row]:
     """Yield `(location, row)` for each row; a location is e.g. `pairs.csv, line 7`.
 
+    A location is the first line of the row in CSV, TSV and JSONL, and its number in parquet. Blanks around
+    the names of columns are removed. Columns without a name are left out.
+
     Raises:
-        UserError: the suffix is unknown, the file cannot be read, or a row is malformed.
+        UserError: the suffix is unknown, the file cannot be read, a column occurs twice, or a row is
+            malformed.
     """
     suffix = path.suffix.lower()
     if suffix == ".parquet":
@@ -33,61 +39,62 @@ def read_rows(path: Path) -> Iterator[Row]:
             f"{path}: the suffix must be one of {', '.join(SUFFIXES)} but got '{suffix}'"
         )
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            yield from rows_of(file, suffix, str(path))
+        with path.open("rb") as opened:
+            # A pipe cannot be read twice.
+            file = opened if opened.seekable() else BytesIO(opened.read())
+            if suffix == ".jsonl":
+                yield from _json_lines(file, str(path))
+            else:
+                yield from delimited_rows(file, "\t" if suffix == ".tsv" else ",", str(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
-def rows_of(file: IO[str], suffix: str, name: str) -> Iterator[Row]:
-    """Yield `(location, row)` for each row of an open text file.
+def parse_object(line: str, location: str) -> dict[str, Any]:
+    """Return the JSON object of a line.
 
     Args:
-        file: the open file.
-        suffix: `.csv`, `.tsv` or `.jsonl`.
-        name: of the file, for locations and error messages.
+        line: a line of a JSONL file.
+        location: of the line, for error messages.
+
+    Raises:
+        UserError: the line is not a JSON object, or a field occurs twice.
     """
     try:
-        if suffix == ".jsonl":
-            yield from _json_lines(file, name)
-        else:
-            yield from _delimited(file, "\t" if suffix == ".tsv" else ",", name)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{name} is not UTF-8 text (byte {error.start})") from error
+        value = json.loads(line, object_pairs_hook=_without_repetition)
+        if "\\u" in line:
+            # An escape may be half of a surrogate pair, which cannot be written to a file.
+            json.dumps(value, ensure_ascii=False).encode()
+    except _RepeatedField as error:
+        raise UserError(
+            f"{location}: the field '{short(str(error))}' occurs twice; remove or rename one of the two"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{location} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise UserError(f"{location}: must be a JSON object but got {type(value).__name__}")
+    return value
 
 
-def _delimited(file: IO[str], delimiter: str, name: str) -> Iterator[Row]:
-    reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-    try:
-        for row in reader:
-            location = f"{name}, line {reader.line_num}"
-            if None in row:
-                raise UserError(
-                    f"{location}: more fields than columns in the header; quote the text"
-                )
-            missing = [column for column, value in row.items() if value is None]
-            if missing:
-                raise UserError(f"{location}: there is no field for column '{missing[0]}'")
-            yield location, dict(row)
-    except csv.Error as error:
-        raise UserError(f"{name}, line {reader.line_num}: {error}") from error
+class _RepeatedField(Exception):  # noqa: N818
+    """A JSON object has a field twice."""
 
 
-def _json_lines(file: IO[str], name: str) -> Iterator[Row]:
-    for number, line in enumerate(file, start=1):
-        if not line.strip():
+def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _RepeatedField(next(name for name in names if names.count(name) > 1))
+    return value
+
+
+def _json_lines(file: IO[bytes], name: str) -> Iterator[Row]:
+    for number, line in enumerate(lines_of(file, name), start=1):
+        if not line.strip(_BLANKS):
             continue
         location = f"{name}, line {number}"
-        try:
-            value = json.loads(line)
-            if "\\u" in line:
-                # An escape may be half of a surrogate pair, which cannot be written to a file.
-                json.dumps(value, ensure_ascii=False).encode()
-        except (ValueError, RecursionError) as error:
-            raise UserError(f"{location} is not JSON: {error}") from error
-        if not isinstance(value, dict):
-            raise UserError(f"{location}: must be a JSON object but got {type(value).__name__}")
-        yield location, value
+        value = parse_object(line, location)
+        yield location, dict(zip(unique_names([*value], location), value.values(), strict=True))
 
 
 def _parquet(path: Path) -> Iterator[Row]:
@@ -96,9 +103,10 @@ def _parquet(path: Path) -> Iterator[Row]:
 
     try:
         with parquet.ParquetFile(path) as file:
+            names = unique_names(file.schema_arrow.names, str(path))
             number = 0
             for batch in file.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
+                for row in batch.rename_columns(names).to_pylist():
                     number += 1
                     yield f"{path}, row {number}", row
     except (OSError, pyarrow.ArrowException) as error:

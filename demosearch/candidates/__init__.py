@@ -6,13 +6,14 @@ from demosearch.candidates.file import (
     read_candidates,
     write_candidates,
 )
-from demosearch.candidates.generate import Generated, generate
+from demosearch.candidates.generate import Generated, NoCandidatesError, generate
 from demosearch.candidates.settings import CandidateSettings
 
 __all__ = [
     "Candidate",
     "CandidateSettings",
     "Generated",
+    "NoCandidatesError",
     "generate",
     "merge_candidates",
     "read_candidates",

@@ -154,7 +154,9 @@ class ChatLabeler:
             try:
                 for future in as_completed(futures):
                     votes, failure = future.result()
-                    labels[futures[future]] = majority(votes)
+                    labels[futures[future]] = majority(
+                        votes, questions[futures[future]][0].sentence
+                    )
                     if failure:
                         failures.append(failure)
                         logger.warning("a sentence was not labeled: %s", failure)

@@ -9,11 +9,11 @@ from typing import Any
 from demosearch.candidates.labeling import EXAMPLES
 
 # Part of the key of every cached answer. Another wording is another question.
-PROMPT_VERSION = "1"
+PROMPT_VERSION = "2"
 
 INSTRUCTION = (
-    "You are given a sentence. Answer with the one English word that best sums up its meaning."
-    " Answer with that word only: no punctuation, no explanation."
+    "You are given a sentence. Answer with the one word, in the language of the sentence, that best"
+    " sums up its meaning. Answer with that word only: no punctuation, no explanation."
 )
 RESPONSE_FORMAT: dict[str, Any] = {
     "type": "json_schema",

@@ -2,40 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
 import numpy as np
-import snowballstemmer
 
-from demosearch._common.extras import missing_extra
+from demosearch._common.words import fold, length, terms
 from demosearch.candidates.file import Candidate
-from demosearch.candidates.labeling import WORD, clean_word
+from demosearch.candidates.labeling import Label, clean_word
+from demosearch.candidates.language import LanguageCheck, is_in_script_of
+from demosearch.candidates.occurrence import contains_any, occurs_in
+from demosearch.candidates.settings import (
+    FEWEST_CHARACTERS,
+    FEWEST_WORDS,
+    MOST_CHARACTERS,
+    MOST_WORDS,
+)
 from demosearch.demonstration import control_token_in
-from demosearch.prompt import prepare
+from demosearch.prompt import comparison_key, prepare
 
 T = TypeVar("T")
 
-FEWEST_WORDS = 3
-MOST_WORDS = 40
-# Two pairs with the same word are near-duplicates from this Jaccard similarity of their sentences' words.
+# Two pairs with the same word are near-duplicates from this Jaccard similarity of their sentences'
+# words, or pairs of characters in a script without blanks.
 NEAR_DUPLICATE = 0.8
-# Smallest probability of another language at which a sentence is rejected: the language of a short sentence
-# is often uncertain.
-MIN_LANGUAGE_PROBABILITY = 0.95
 _ARTICLES = frozenset({"a", "an", "the"})
-_STEMMER = snowballstemmer.stemmer("english")
 
 
 class Reason(StrEnum):
     """Why a pair is rejected."""
 
     NO_WORD = "not a single word"
+    SCRIPT = "word in another script than its sentence"
     LENGTH = f"not {FEWEST_WORDS} to {MOST_WORDS} words long"
+    CHARACTERS = f"not {FEWEST_CHARACTERS} to {MOST_CHARACTERS} characters long"
     CONTROL = "a control character or token in the sentence"
     EVALUATION = "sentence of a dev or test set"
     DUPLICATE = "duplicate sentence"
@@ -70,7 +73,8 @@ class Curation:
         forbidden: dev and test sentences, which never become demonstrations.
         refuse_word_in_sentence: reject pairs whose word occurs in the sentence; by default they are
             only flagged.
-        language: reject sentences that are not in this language (ISO 639-1 code).
+        language: reject sentences that are not in this language (ISO 639-1 code). It also selects the
+            stemmer that finds a word in its sentence.
         offensive: reject pairs that contain one of these words.
         rejections: the rejected pairs, in order.
     """
@@ -82,9 +86,9 @@ class Curation:
     rejections: list[Rejection] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self._forbidden = {prepare(text).casefold() for text in self.forbidden}
-        self._offensive = {word.casefold() for word in self.offensive}
-        self._identify = _language_identifier() if self.language else None
+        self._forbidden = {comparison_key(text) for text in self.forbidden}
+        self._offensive = {fold(word) for word in self.offensive}
+        self._is_other_language = LanguageCheck(self.language) if self.language else None
         self._admitted: set[tuple[str, ...]] = set()
         self._by_word: dict[str, list[frozenset[str]]] = defaultdict(list)
 
@@ -104,25 +108,52 @@ class Curation:
             source: the source of the pair.
             **columns: other columns of the candidate, e.g. `pos`.
         """
+        return self._admit(sentence, word, source, columns, labeled=False)
+
+    def admit_label(self, sentence: str, label: Label | None, source: str) -> Candidate | None:
+        """Return a labeled sentence as a candidate, or None if it is rejected.
+
+        The word of a labeler must also be in the script of the sentence. A dictionary may explain the
+        words of another language.
+
+        Args:
+            sentence: the sentence as its source gave it.
+            label: the answer of the labeler; None if there is none.
+            source: the source of the pair.
+        """
+        columns = {"agreement": label.agreement if label else None}
+        return self._admit(sentence, label.answer if label else None, source, columns, labeled=True)
+
+    def _admit(
+        self,
+        sentence: str,
+        word: str | None,
+        source: str,
+        columns: Mapping[str, Any],
+        *,
+        labeled: bool,
+    ) -> Candidate | None:
         prepared = prepare(" ".join(sentence.split()))
-        answer = clean_word(word)
+        answer = clean_word(word, prepared)
         reason = self._of_sentence(prepared)
         if reason is None:
-            reason = Reason.NO_WORD if answer is None else self._of_word(answer, prepared)
+            reason = Reason.NO_WORD if answer is None else self._of_word(answer, prepared, labeled)
         if reason is not None or answer is None:
             self.rejections.append(Rejection(prepared, word, source, reason or Reason.NO_WORD))
             return None
+        number, unit = length(prepared)
         candidate = Candidate(
             sentence=prepared,
             word=answer,
             source=source,
-            word_in_sentence=occurs_in(answer, prepared),
-            words=len(prepared.split()),
+            word_in_sentence=occurs_in(answer, prepared, self.language),
+            words=number if unit == "words" else None,
+            characters=number if unit == "characters" else None,
             **columns,
         )
-        bare = _bare_words(prepared)
+        bare = _bare_terms(prepared)
         self._admitted.add(bare)
-        self._by_word[answer.casefold()].append(frozenset(bare))
+        self._by_word[fold(answer)].append(frozenset(bare))
         return candidate
 
     def admits_sentence(self, sentence: str, source: str) -> bool:
@@ -134,41 +165,40 @@ class Curation:
         return reason is None
 
     def _of_sentence(self, sentence: str) -> Reason | None:
-        if not FEWEST_WORDS <= len(sentence.split()) <= MOST_WORDS:
-            return Reason.LENGTH
+        if reason := _of_length(sentence):
+            return reason
         if control_token_in(sentence) or not _is_text(sentence):
             return Reason.CONTROL
-        if sentence.casefold() in self._forbidden:
+        if comparison_key(sentence) in self._forbidden:
             return Reason.EVALUATION
-        if _bare_words(sentence) in self._admitted:
+        if _bare_terms(sentence) in self._admitted:
             return Reason.DUPLICATE
-        if self._identify is not None:
-            language, probability = self._identify(sentence)
-            if language != self.language and probability > MIN_LANGUAGE_PROBABILITY:
-                return Reason.LANGUAGE
-        if self._offensive.intersection(_words(sentence)):
+        if self._is_other_language is not None and self._is_other_language(sentence):
+            return Reason.LANGUAGE
+        if contains_any(self._offensive, sentence):
             return Reason.OFFENSIVE
         return None
 
-    def _of_word(self, word: str, sentence: str) -> Reason | None:
-        if word.casefold() in self._offensive:
+    def _of_word(self, word: str, sentence: str, labeled: bool) -> Reason | None:
+        if labeled and not is_in_script_of(word, sentence):
+            return Reason.SCRIPT
+        if contains_any(self._offensive, word):
             return Reason.OFFENSIVE
-        bare = frozenset(_bare_words(sentence))
-        for other in self._by_word[word.casefold()]:
+        bare = frozenset(_bare_terms(sentence))
+        for other in self._by_word[fold(word)]:
             if len(bare & other) >= NEAR_DUPLICATE * len(bare | other):
                 return Reason.NEAR_DUPLICATE
-        if self.refuse_word_in_sentence and occurs_in(word, sentence):
+        if self.refuse_word_in_sentence and occurs_in(word, sentence, self.language):
             return Reason.WORD_IN_SENTENCE
         return None
 
 
-def occurs_in(word: str, sentence: str) -> bool:
-    """Whether a word, or another form of it, occurs in a sentence. Stems are compared.
-
-    >>> occurs_in("Riding", "A jockey rides a horse.")
-    True
-    """
-    return _STEMMER.stemWord(word.casefold()) in _STEMMER.stemWords(_words(sentence))
+def _of_length(sentence: str) -> Reason | None:
+    number, unit = length(sentence)
+    if unit == "characters":
+        right = FEWEST_CHARACTERS <= number <= MOST_CHARACTERS
+        return None if right else Reason.CHARACTERS
+    return None if FEWEST_WORDS <= number <= MOST_WORDS else Reason.LENGTH
 
 
 def _is_text(text: str) -> bool:
@@ -180,23 +210,12 @@ def _is_text(text: str) -> bool:
     return all(ord(character) >= 32 for character in text)
 
 
-def _words(sentence: str) -> list[str]:
-    return [word.casefold() for word in WORD.findall(sentence)]
+def _bare_terms(sentence: str) -> tuple[str, ...]:
+    """Return the words of a sentence without case, punctuation and English articles.
 
-
-def _bare_words(sentence: str) -> tuple[str, ...]:
-    """Return a sentence's words without case, punctuation and articles."""
-    return tuple(word for word in re.findall(r"\w+", sentence.casefold()) if word not in _ARTICLES)
-
-
-def _language_identifier() -> Callable[[str], tuple[str, float]]:
-    try:
-        from py3langid import langid
-    except ImportError:
-        raise missing_extra("the language check", "quality") from None
-    model = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
-    identify: Callable[[str], tuple[str, float]] = model.classify
-    return identify
+    In a script without blanks, pairs of characters take the place of words.
+    """
+    return tuple(term for term in terms(sentence) if term not in _ARTICLES)
 
 
 def balanced(items: Sequence[T], group: Callable[[T], Hashable], seed: int) -> list[T]:

@@ -1,18 +1,23 @@
 """The candidates file: one JSON object per line, which a person can read and edit.
 
-The text format of the reference implementation, one template per line, can be read too.
+Tables with the columns `sentence` and `word`, and the text format of the reference implementation, one
+template per line, can be read too.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
 from demosearch._common.files import atomic_write, read_text
+from demosearch._common.lines import split_lines
+from demosearch._common.tables import parse_object, read_rows
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError, first_error
 
@@ -20,6 +25,7 @@ from demosearch.errors import UserError, first_error
 _REFERENCE_QUERY = 'This sentence : "*sent 0*" means in one word:"'
 _REFERENCE_DEMONSTRATION = re.compile(r'This sentence : "([^"]*)" means in one word:"([^"]*)"\.')
 REFERENCE_SOURCE = "reference"
+_TABLES = (".csv", ".tsv", ".parquet")
 
 
 class Candidate(Demonstration):
@@ -35,7 +41,8 @@ class Candidate(Demonstration):
         word_log_probability: log-probability, in nats, of the word and the closing quote after the
             prompt without demonstrations, under the model under test.
         zipf: Zipf frequency of the word: base-10 logarithm of its count in a billion words.
-        words: length of the sentence in words.
+        words: length of the sentence in words; None in a script without blanks between words.
+        characters: length of the sentence in letters and digits, in a script without blanks.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow")
@@ -48,6 +55,7 @@ class Candidate(Demonstration):
     word_log_probability: float | None = None
     zipf: float | None = None
     words: int | None = None
+    characters: int | None = None
 
 
 def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
@@ -68,32 +76,49 @@ def merge_candidates(files: Iterable[Iterable[Candidate]]) -> list[Candidate]:
 
 
 def read_candidates(path: str | Path) -> list[Candidate]:
-    """Read a candidates file in either format.
+    """Read a candidates file in any of the formats.
+
+    Args:
+        path: a CSV, TSV or parquet file with the columns `sentence` and `word`; other files have one JSON
+            object or one template per line. An empty field of another column counts as missing.
 
     Raises:
-        UserError: the file is not readable, contains no candidates, or has a malformed line
-            (named).
+        UserError: the file is not readable, contains no candidates, or has a malformed row (named).
     """
-    text = read_text(path, "candidates file")
-    candidates = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
-        location = f"{path}, line {number}"
-        if line.lstrip().startswith("{"):
-            candidates.append(_from_json(line, location))
-        elif (candidate := _from_reference(line.strip(), location)) is not None:
-            candidates.append(candidate)
+    path = Path(path)
+    rows = _rows_of_table(path) if path.suffix.lower() in _TABLES else _rows_of_lines(path)
+    candidates = list(rows)
     if not candidates:
         raise UserError(f"candidates file {path} contains no candidates")
     return candidates
 
 
-def _from_json(line: str, location: str) -> Candidate:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{location} is not JSON: {error}") from error
+def _rows_of_table(path: Path) -> Iterator[Candidate]:
+    for location, row in read_rows(path):
+        yield _valid(
+            {name: row[name] for name in row if not _is_missing(name, row[name])}, location
+        )
+
+
+def _is_missing(name: str, value: Any) -> bool:
+    """Whether a field is empty; parquet and pandas have several values for that."""
+    empty = value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+    return empty and name not in ("sentence", "word")
+
+
+def _rows_of_lines(path: Path) -> Iterator[Candidate]:
+    lines = split_lines(read_text(path, "candidates file"))
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        location = f"{path}, line {number}"
+        if line.lstrip().startswith("{"):
+            yield _valid(parse_object(line, location), location)
+        elif (candidate := _from_reference(line.strip(), location)) is not None:
+            yield candidate
+
+
+def _valid(value: dict[str, Any], location: str) -> Candidate:
     try:
         return Candidate.model_validate(value)
     except ValidationError as error:
@@ -114,7 +139,4 @@ def _from_reference(line: str, location: str) -> Candidate | None:
     match = _REFERENCE_DEMONSTRATION.fullmatch(solved)
     if match is None:
         raise UserError(f"{location}: the template must contain exactly one demonstration")
-    try:
-        return Candidate(sentence=match[1], word=match[2], source=REFERENCE_SOURCE)
-    except ValidationError as error:
-        raise UserError(first_error(error, f"{location}: ", noun="field")) from error
+    return _valid({"sentence": match[1], "word": match[2], "source": REFERENCE_SOURCE}, location)

@@ -11,6 +11,7 @@ from typing import Any
 
 from demosearch._common.files import read_text
 from demosearch._common.progress import bar
+from demosearch._common.words import length
 from demosearch.candidates import quality
 from demosearch.candidates.curation import Curation, Rejection, balanced, round_robin
 from demosearch.candidates.dictionary import Entry, read_dictionary
@@ -31,11 +32,28 @@ from demosearch.models.options import LoadOptions
 
 logger = logging.getLogger(__name__)
 
-__all__ = ["CandidateSettings", "Generated", "generate"]
+__all__ = ["CandidateSettings", "Generated", "NoCandidatesError", "generate"]
 
 # Numbers of length ranges that sentences and definitions are drawn from evenly.
 _SENTENCE_BANDS = 5
 _DEFINITION_BANDS = 3
+
+
+class NoCandidatesError(UserError):
+    """No candidate was built.
+
+    Args:
+        rejections: the pairs that were rejected, with their reasons.
+    """
+
+    def __init__(self, rejections: Sequence[Rejection]) -> None:
+        self.rejections = list(rejections)
+        counts = [f"{reason} ({count})" for reason, count in _counted(rejections).items()]
+        super().__init__(
+            f"no candidate was built, because every pair was rejected: {', '.join(counts)}"
+            if counts
+            else "no candidate was built; ask for labeled sentences or dictionary pairs"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +74,7 @@ class Generated:
     @property
     def rejected(self) -> dict[str, int]:
         """Number of rejected pairs by reason."""
-        counts = Counter(rejection.reason for rejection in self.rejections)
-        return {reason.value: count for reason, count in counts.most_common()}
+        return _counted(self.rejections)
 
 
 def generate(
@@ -85,7 +102,8 @@ def generate(
         **keywords: fields of `LoadOptions`.
 
     Raises:
-        UserError: a source is missing or malformed, or no candidate is left.
+        NoCandidatesError: every pair was rejected, or none was asked for.
+        UserError: a source is missing or malformed.
     """
     options = LoadOptions.of(options, **keywords)
     settings = resolved(settings, data)
@@ -103,12 +121,9 @@ def generate(
         labeled = _labeled(labeler, ordered, settings.n_sentences, curation, show_progress)
     candidates = balanced([*labeled, *pairs], lambda candidate: candidate.source, seed)
     if not candidates:
-        raise UserError(
-            "no candidate was built; ask for labeled sentences or dictionary pairs, or check why the"
-            " pairs were rejected"
-        )
+        raise NoCandidatesError(curation.rejections)
     if settings.quality:
-        candidates = quality.with_word_frequency(candidates)
+        candidates = quality.with_word_frequency(candidates, settings.language)
         if model is not None:
             candidates = quality.with_word_log_probability(
                 candidates, language_model(labeler, model, options), show_progress=show_progress
@@ -116,6 +131,12 @@ def generate(
     candidates = quality.promising_first(candidates)
     sources = Counter(candidate.source for candidate in candidates)
     return Generated(candidates, curation.rejections, dict(sources))
+
+
+def _counted(rejections: Iterable[Rejection]) -> dict[str, int]:
+    """Return the number of rejected pairs by reason, the most frequent one first."""
+    counts = Counter(rejection.reason for rejection in rejections)
+    return {reason.value: count for reason, count in counts.most_common()}
 
 
 def _curation(settings: CandidateSettings, forbidden: Iterable[str]) -> Curation:
@@ -175,12 +196,7 @@ def _labeled(
             if not batch:
                 break
             for sentence, label in zip(batch, labeler.label(batch, progress.advance), strict=True):
-                candidate = curation.admit(
-                    sentence,
-                    label.answer if label else None,
-                    labeler.source,
-                    agreement=label.agreement if label else None,
-                )
+                candidate = curation.admit_label(sentence, label, labeler.source)
                 if candidate is not None:
                     candidates.append(candidate)
     _warn_if_fewer(labeler.source, len(candidates), wanted)
@@ -200,11 +216,23 @@ def _take(sentences: Iterable[str], number: int, curation: Curation, source: str
 def _length_band(texts: Sequence[str], bands: int) -> Callable[[str], int]:
     """Return a function from a text to its range of length.
 
-    The ranges divide the given texts, by their numbers of words, into equal parts.
+    The ranges divide the given texts, by their numbers of words, into equal parts. Texts in scripts
+    without blanks, whose length is in characters, have ranges of their own.
     """
-    lengths = sorted(len(text.split()) for text in texts)
-    bounds = [lengths[len(lengths) * band // bands] for band in range(1, bands)]
-    return lambda text: bisect_right(bounds, len(text.split()))
+    lengths: dict[str, list[int]] = {"words": [], "characters": []}
+    for number, unit in map(length, texts):
+        lengths[unit].append(number)
+    bounds = {
+        unit: [numbers[len(numbers) * band // bands] for band in range(1, bands)]
+        for unit, numbers in ((unit, sorted(numbers)) for unit, numbers in lengths.items())
+        if numbers
+    }
+
+    def band_of(text: str) -> int:
+        number, unit = length(text)
+        return bisect_right(bounds[unit], number) + (bands if unit == "characters" else 0)
+
+    return band_of
 
 
 def _warn_if_fewer(source: str, number: int, wanted: int) -> None:

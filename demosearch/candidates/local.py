@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessorList
 
 from demosearch.candidates.labeling import EXAMPLES, Label
+from demosearch.candidates.one_word import OneWord
 from demosearch.encoder.tokens import prompt_ids
 from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, load
@@ -16,19 +17,14 @@ from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
 BATCH = 16
-# A word rarely has more tokens; a longer one is truncated.
-WORD_TOKENS = 8
 
 
 class LocalLabeler:
     """Greedy decoding of one word after a prompt with three examples.
 
-    Decoding is constrained: the first token must start a word, and the next ones must continue it
-    until the model closes the quote. So the answer is always one word.
+    Decoding is constrained: the first token must start a word in the script of the sentence, and the
+    next ones must continue it until the model closes the quote. So the answer is always one word.
 
     Args:
         model: name, hub id or folder. The model is loaded with its language-model head.
@@ -90,43 +86,15 @@ class LocalLabeler:
         )
         if self._one_word is None:
             self._one_word = OneWord(tokenizer)
-        self._one_word.begin = begin
+        most = self._one_word.start(sentences, begin)
         with torch.inference_mode():
             output = loaded.model.generate(
                 input_ids=ids,
                 attention_mask=mask,
-                max_new_tokens=WORD_TOKENS,
+                max_new_tokens=most,
                 do_sample=False,
                 pad_token_id=padding,
                 eos_token_id=self._one_word.closing,
                 logits_processor=LogitsProcessorList([self._one_word]),
             )
-        texts = tokenizer.batch_decode(output[:, begin:], skip_special_tokens=True)
-        words = [text.partition('"')[0].strip() for text in texts]
-        return [Label(word) if word else None for word in words]
-
-
-class OneWord(LogitsProcessor):  # type: ignore[misc]
-    """Allows letters (with inner hyphens) and then the closing quote, and no other tokens.
-
-    Attributes:
-        begin: length of the prompt in tokens.
-        closing: ids of the tokens that start with the closing quote.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.begin = 0
-        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
-        special = set(tokenizer.all_special_ids)
-        ordinary = [(token, text) for token, text in enumerate(texts) if token not in special]
-        self.closing = [token for token, text in ordinary if text.startswith('"')]
-        self._starting = [token for token, text in ordinary if text.isalpha()]
-        inner = [token for token, text in ordinary if text and text.replace("-", "a").isalpha()]
-        self._continuing = [*inner, *self.closing]
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores; those of tokens that are not allowed are minus infinity."""
-        allowed = self._starting if input_ids.shape[1] == self.begin else self._continuing
-        masked = torch.full_like(scores, float("-inf"))
-        masked[:, allowed] = scores[:, allowed]
-        return masked
+        return [Label(word) if word else None for word in self._one_word.words(output)]

@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from demosearch._common.progress import bar
+from demosearch._common.scripts import script_counts
+from demosearch._common.words import length
 from demosearch.candidates.curation import round_robin
 from demosearch.candidates.dictionary import is_dictionary_pair
 from demosearch.candidates.file import Candidate
@@ -19,9 +22,13 @@ from demosearch.prompt import Prompt
 if TYPE_CHECKING:
     from demosearch.models.loading import LoadedModel
 
+logger = logging.getLogger(__name__)
+
 BATCH = 32
-# Definitions of at most this many words scored lower than longer ones; above, length had no effect.
+# English definitions of at most this many words scored lower than longer ones; above, length had no effect.
 SHORT_DEFINITION = 5
+# About as long in a script without blanks between words, in letters and digits.
+SHORT_DEFINITION_CHARACTERS = 10
 
 
 def promising_first(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -38,27 +45,50 @@ def promising_first(candidates: Sequence[Candidate]) -> list[Candidate]:
 def _sort_key(candidate: Candidate) -> float:
     """Return a number that is lower for the more promising candidates of a source."""
     if is_dictionary_pair(candidate):
-        return float(len(candidate.sentence.split()) <= SHORT_DEFINITION)
+        number, unit = length(candidate.sentence)
+        short = SHORT_DEFINITION if unit == "words" else SHORT_DEFINITION_CHARACTERS
+        return float(number <= short)
     if candidate.word_log_probability is not None:
         return candidate.word_log_probability
     return float(bool(candidate.word_in_sentence))
 
 
-def with_word_frequency(candidates: Sequence[Candidate]) -> list[Candidate]:
+def with_word_frequency(
+    candidates: Sequence[Candidate], language: str | None = None
+) -> list[Candidate]:
     """Return the candidates with `zipf`, the base-10 logarithm of the word's count in a billion.
 
-    Candidates that have it keep it. If wordfreq is not installed, all are returned unchanged.
+    Candidates that have it keep it. They are returned unchanged if wordfreq is not installed, or has no
+    list of the language or no tokenizer for it.
+
+    Args:
+        candidates: the candidates.
+        language: ISO 639-1 code; None means English for words in Latin letters, and no frequency for
+            others.
     """
     if importlib.util.find_spec("wordfreq") is None:
         return list(candidates)
-    from wordfreq import zipf_frequency
-
     return [
         candidate
         if candidate.zipf is not None
-        else candidate.model_copy(update={"zipf": zipf_frequency(candidate.word, "en")})
+        else candidate.model_copy(update={"zipf": _zipf(candidate.word, language)})
         for candidate in candidates
     ]
+
+
+def _zipf(word: str, language: str | None) -> float | None:
+    from wordfreq import available_languages, zipf_frequency
+
+    if language is None and script_counts(word).keys() - {"Latin"}:
+        return None
+    if (language or "en") not in available_languages():
+        return None
+    try:
+        return float(zipf_frequency(word, language or "en"))
+    except ModuleNotFoundError as error:
+        # Chinese, Japanese and Korean require a tokenizer.
+        logger.debug("no frequencies of words in '%s': %s", language, error)
+        return None
 
 
 def with_word_log_probability(

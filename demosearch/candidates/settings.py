@@ -21,6 +21,16 @@ STARTER = "starter"
 STSB_TRAIN = "stsb-train"
 WORDNET = "wordnet"
 
+# The length of a sentence. In a script without blanks between words, letters and digits are counted.
+FEWEST_WORDS = 3
+MOST_WORDS = 40
+FEWEST_CHARACTERS = 4
+MOST_CHARACTERS = 120
+_LENGTHS = (
+    f"{FEWEST_WORDS} to {MOST_WORDS} words long, or {FEWEST_CHARACTERS} to {MOST_CHARACTERS} characters"
+    " in a script without blanks between words"
+)
+
 DEFAULT_CHAT_MODEL = "gpt-4o-mini"
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLE = "OPENAI_BASE_URL"
@@ -71,7 +81,7 @@ class CandidateSettings(Settings):
     sentences: str = Field(
         AUTO,
         description="sentences to label: auto (stsb-train if it is available, otherwise starter),"
-        " stsb-train, starter or a file",
+        f" stsb-train, starter or a file; they must be {_LENGTHS}",
     )
     n_sentences: Annotated[int, Field(ge=0)] = Field(
         100, description="number of labeled sentences to build"
@@ -79,7 +89,7 @@ class CandidateSettings(Settings):
     dictionary: str = Field(
         AUTO,
         description="dictionary: auto (wordnet if it is installed, otherwise starter), wordnet,"
-        " starter, none or a file",
+        f" starter, none or a file; definitions must be {_LENGTHS}",
     )
     n_dictionary: Annotated[int, Field(ge=0)] = Field(
         200, description="number of dictionary pairs to build"
@@ -115,7 +125,8 @@ class CandidateSettings(Settings):
     )
     language: str | None = Field(
         None,
-        description="reject sentences that are not in this language (ISO 639-1 code), e.g. en",
+        description="reject sentences that are not in this language (ISO 639-1 code), e.g. en; it also"
+        " selects the stemmer and the word frequencies",
     )
     offensive_words: str | None = Field(
         None,

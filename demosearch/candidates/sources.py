@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from demosearch._common.extras import missing_extra
 from demosearch._common.files import read_text
+from demosearch._common.lines import split_lines
 from demosearch._common.resources import resource
 from demosearch._common.tables import SUFFIXES, read_rows
 from demosearch.candidates import wordnet
@@ -96,7 +97,7 @@ def read_sentences(name: str, data: str | None) -> list[str]:
     if path.suffix.lower() in SUFFIXES:
         texts = [_sentence_of(row, location) for location, row in read_rows(path)]
     else:
-        texts = read_text(path, "sentences file").splitlines()
+        texts = split_lines(read_text(path, "sentences file"))
     sentences = list(dict.fromkeys(text.strip() for text in texts if text.strip()))
     if not sentences:
         raise UserError(f"sentences file {path} contains no sentences")

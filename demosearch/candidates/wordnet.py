@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from demosearch._common.extras import missing_extra
 from demosearch._common.files import read_text
+from demosearch._common.lines import split_lines
 from demosearch._common.resources import resource
 from demosearch.errors import UserError
 
@@ -74,7 +75,8 @@ def read_headwords(path: str | Path | None = None) -> list[Headword]:
     """
     path = Path(path) if path else resource("wordlists", "headwords.tsv")
     headwords = []
-    for number, line in enumerate(read_text(path, "headwords file").splitlines(), start=1):
+    lines = split_lines(read_text(path, "headwords file"))
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
         word, pos, band, topic, *_ = [*line.split("\t"), "", "", ""]

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 from demosearch._common.files import atomic_write, check_writable
 from demosearch.candidates import (
     CandidateSettings,
+    NoCandidatesError,
     generate,
     merge_candidates,
     read_candidates,
@@ -39,7 +40,7 @@ from demosearch.cli.options import (
 )
 from demosearch.cli.outcome import Outcome
 from demosearch.datasets import evaluation_sentences
-from demosearch.datasets.sources import reads_hub
+from demosearch.datasets.sources import check_columns, reads_hub
 from demosearch.errors import UserError
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
@@ -97,24 +98,33 @@ def candidates(
     if files.out is None:
         raise UserError("--out is required: the file to write the candidates to")
     check_writable(files.out)
+    if build.explain is not None:
+        check_writable(build.explain)
     if files.merge:
         return _merge(files.merge, files.out)
     if labeling.model is not None:
         resolve(labeling.model)
+    check_columns(exclude.columns, exclude.exclude)
     forbidden = [
         sentence
         for source in exclude.exclude
-        for sentence in evaluation_sentences(source, exclude.data)
+        for sentence in evaluation_sentences(source, exclude.data, exclude.columns)
     ]
-    generated = generate(
-        resolved(settings, exclude.data, hub=reads_hub(exclude.exclude, exclude.data)),
-        load,
-        model=labeling.model,
-        data=exclude.data,
-        forbidden=forbidden,
-        seed=build.seed,
-        show_progress=output.progress,
-    )
+    try:
+        generated = generate(
+            resolved(settings, exclude.data, hub=reads_hub(exclude.exclude, exclude.data)),
+            load,
+            model=labeling.model,
+            data=exclude.data,
+            forbidden=forbidden,
+            seed=build.seed,
+            show_progress=output.progress,
+        )
+    except NoCandidatesError as error:
+        if build.explain is None:
+            raise
+        _explain(build.explain, error.rejections)
+        raise UserError(f"{error}; the rejected pairs are in {build.explain}") from None
     out = files.out
     write_candidates(out, generated.candidates)
     if build.explain is not None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from demosearch._common.files import check_writable
 from demosearch.cli import library
@@ -24,6 +24,7 @@ from demosearch.cli.options import (
     Options,
     Output,
     Printing,
+    checked_columns,
     flattened,
 )
 from demosearch.cli.outcome import Outcome
@@ -47,6 +48,11 @@ class TaskOptions(Options):
         "sts",
         description="sts, transfer, full, names of tasks, or files of pairs, separated by commas",
     )
+    columns: str | None = Field(
+        None,
+        description="columns of files of pairs, separated by commas: first sentence, second sentence,"
+        " score; default: sentence1,sentence2,score",
+    )
     data: str | None = Field(
         None, description="folder of the SentEval data, or hub; default: DEMOSEARCH_DATA"
     )
@@ -58,6 +64,11 @@ class TaskOptions(Options):
     no_cache: bool = Field(
         False, description="do not read or write the cache of embeddings and predictions"
     )
+
+    @field_validator("columns")
+    @classmethod
+    def _are_three(cls, value: str | None) -> str | None:
+        return checked_columns(value)
 
 
 class ResultOptions(Options):
@@ -87,7 +98,7 @@ def evaluate(
         if result.out.suffix != ".json":
             raise UserError(f"--out must be a file that ends in .json but got {result.out}")
         check_writable(result.out)
-    selected = find_tasks(tasks.tasks)
+    selected = find_tasks(tasks.tasks, tasks.columns)
     folder = tasks.data or os.environ.get(DATA_VARIABLE)
     data = read_tasks(selected, folder)
     file = read_demonstrations(model)

@@ -25,11 +25,13 @@ from demosearch.cli.options import (
     Output,
     Printing,
     WeightOptions,
+    checked_columns,
     fixed_layer,
     flattened,
 )
 from demosearch.cli.outcome import Outcome
 from demosearch.datasets import Split, read_pairs
+from demosearch.datasets.sources import check_columns
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.checks import only_prompt
@@ -69,6 +71,16 @@ class TrainingSets(DataFolder):
     dev: str | None = Field(
         None, description="development pairs; the step that scores best on them is kept"
     )
+    dev_columns: str | None = Field(
+        None,
+        description="columns of the development pairs, separated by commas: first sentence, second"
+        " sentence, score; default: sentence1,sentence2,score",
+    )
+
+    @field_validator("dev_columns")
+    @classmethod
+    def _are_three(cls, value: str | None) -> str | None:
+        return checked_columns(value)
 
 
 def finetune(
@@ -89,9 +101,10 @@ def finetune(
     resolve(model.model)
     check_writable(out, folder=True)
     settings = load_finetuning(pipeline, changes, precision=weights.precision)
-    columns = sets.columns.split(",") if sets.columns else None
+    columns = [name.strip() for name in sets.columns.split(",")] if sets.columns else None
     rows = read_training_rows(sets.train, columns)
-    dev = read_pairs(sets.dev, Split.DEV, sets.data) if sets.dev else None
+    check_columns(sets.dev_columns, [sets.dev] if sets.dev else [])
+    dev = read_pairs(sets.dev, Split.DEV, sets.data, sets.dev_columns) if sets.dev else None
     training = library.finetune(
         model.model,
         rows,

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeAlias
 from cyclopts import Group, Parameter
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from demosearch.datasets.sources import pair_columns
+from demosearch.errors import UserError
 from demosearch.models.known import Precision
 from demosearch.models.options import LoadOptions
 from demosearch.selection.settings import AUTO, LAST, STUDY_NAME, SearchSettings
@@ -58,6 +60,21 @@ class DataFolder(Options):
     )
 
 
+class PairOptions(DataFolder):
+    """Where pairs are read from."""
+
+    columns: str | None = Field(
+        None,
+        description="columns of files of pairs, separated by commas: first sentence, second sentence,"
+        " score; default: sentence1,sentence2,score",
+    )
+
+    @field_validator("columns")
+    @classmethod
+    def _are_three(cls, value: str | None) -> str | None:
+        return checked_columns(value)
+
+
 class StudyOptions(Options):
     """Where the study is stored."""
 
@@ -69,7 +86,7 @@ class StudyOptions(Options):
     study: str = Field(STUDY_NAME, description="name of the study in the storage")
 
 
-class ExcludeOptions(DataFolder):
+class ExcludeOptions(PairOptions):
     """Sentences that must not become demonstrations."""
 
     exclude: tuple[str, ...] = Field(
@@ -119,6 +136,19 @@ class ModelOptions(Options):
     def layer_index(self) -> int | None:
         """The index into `hidden_states`; None if the option is not given."""
         return -1 if self.layer == LAST else self.layer
+
+
+def checked_columns(value: str | None) -> str | None:
+    """Return the value of an option that names the columns of pairs.
+
+    Raises:
+        ValueError: it is not three different names.
+    """
+    try:
+        pair_columns(value)
+    except UserError as error:
+        raise ValueError(str(error).removeprefix("columns ")) from None
+    return value
 
 
 def fixed_layer(value: Any) -> Any:

@@ -19,9 +19,9 @@ from demosearch.cli.options import (
     OUTPUT,
     SETTINGS,
     Changes,
-    DataFolder,
     Loading,
     Output,
+    PairOptions,
     Printing,
     SearchOptions,
     Storing,
@@ -36,7 +36,7 @@ from demosearch.run_folder import folder_name
 from demosearch.selection.settings import SearchSettings
 
 
-class Sets(DataFolder):
+class Sets(PairOptions):
     """Development and test pairs."""
 
     dev: str | None = Field(

@@ -30,6 +30,7 @@ from demosearch.cli.options import (
 )
 from demosearch.cli.outcome import Outcome
 from demosearch.datasets import Split, evaluation_sentences, read_sets
+from demosearch.datasets.sources import check_columns
 from demosearch.errors import UserError
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
@@ -60,10 +61,13 @@ def search(
     resolve(model)
     library.check_names(settings)
     pool = read_candidates(candidates)
-    dev = read_sets(sets.dev, Split.DEV, sets.data)
+    check_columns(sets.columns, [sets.dev, *sets.exclude])
+    dev = read_sets(sets.dev, Split.DEV, sets.data, sets.columns)
     inputs = library.SearchInputs.read(settings, dev)
     exclude = [
-        sentence for source in sets.exclude for sentence in evaluation_sentences(source, sets.data)
+        sentence
+        for source in sets.exclude
+        for sentence in evaluation_sentences(source, sets.data, sets.columns)
     ]
     if out.suffix != ".json":
         raise UserError(f"--out must be a file that ends in .json but got {out}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from demosearch._common.files import read_text
+from demosearch._common.lines import split_lines
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
 from demosearch.errors import UserError, short
@@ -53,8 +54,8 @@ def find_stsb(folder: Path, split: str) -> Path | None:
 def looks_like_stsb(path: Path) -> bool:
     """Whether a .csv file is SentEval's STS-B, which is tab-separated and has no header."""
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            first = file.readline().split("\t")
+        with path.open("rb") as file:
+            first = file.readline().decode("utf-8-sig").split("\t")
     except (OSError, UnicodeDecodeError):
         return False
     return len(first) > _STSB_SECOND and first[0].startswith("main-")
@@ -264,13 +265,9 @@ def _examples(rows: list[_Row], *, pairs: bool = False) -> Examples:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines; only line feeds end a line, because texts contain other separators."""
+    """Yield numbered lines."""
     text = read_text(path, "SentEval file", fallback="latin-1")
-    lines = text.split("\n")
-    if lines and not lines[-1]:
-        lines.pop()
-    for number, line in enumerate(lines, start=1):
-        yield number, line.rstrip("\r")
+    yield from enumerate(split_lines(text), start=1)
 
 
 def _number(value: str, path: Path, number: int) -> float:

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from demosearch._common.lines import lines_of
 from demosearch._common.tables import SUFFIXES, read_rows
 from demosearch.errors import UserError, short
 
@@ -46,17 +47,12 @@ def read_texts(source: str, column: str | None = None) -> Iterator[str]:
 
 def _texts(source: str, column: str | None) -> Iterator[str]:
     if source == STDIN:
-        for number, line in enumerate(sys.stdin.buffer, start=1):
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8")
-            except UnicodeDecodeError as error:
-                raise UserError(f"standard input, line {number} is not UTF-8 text") from error
-            yield text.rstrip("\r\n")
+        yield from lines_of(sys.stdin.buffer, "standard input")
         return
     path = Path(source).expanduser()
     if path.suffix.lower() in SUFFIXES:
         for location, row in read_rows(path):
-            names = [column] if column else TEXT_COLUMNS
+            names = [column.strip()] if column else TEXT_COLUMNS
             name = next((name for name in names if name in row), None)
             if name is None:
                 raise UserError(
@@ -70,9 +66,7 @@ def _texts(source: str, column: str | None) -> Iterator[str]:
             yield row[name]
         return
     try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield from (line.rstrip("\r\n") for line in file)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8 text (byte {error.start})") from error
+        with path.open("rb") as file:
+            yield from lines_of(file, str(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from demosearch._common.words import letters_of
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.sources import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TaskData
-from demosearch.prompt import prepare
+from demosearch.prompt import comparison_key
 
 _OTHER_SPELLING = "-senteval"
 # STS-B's own splits share four pairs, which do not change a score.
@@ -57,7 +58,7 @@ def _pairs_of(name: str, folder: str | None) -> set[frozenset[str]]:
 def _keys(pairs: Pairs) -> Iterator[frozenset[str]]:
     """Yield a key for each pair that is the same for every spelling, casing and order."""
     for pair in zip(pairs.sentences1, pairs.sentences2, strict=True):
-        yield frozenset("".join(filter(str.isalnum, text)).lower() for text in pair)
+        yield frozenset(letters_of(text) for text in pair)
 
 
 def _overlaps(
@@ -75,10 +76,10 @@ def _overlaps(
             if shared > _NEGLIGIBLE * count:
                 yield f"the demonstrations were chosen on {shared} of its {count} pairs ({name})"
     parts = [task] if isinstance(task, Classification) else task
-    texts = {prepare(text).lower() for part in parts for text in part.sentences()}
+    texts = {comparison_key(text) for part in parts for text in part.sentences()}
     for prompt in file.prompts:
         for demonstration in prompt.demonstrations:
-            if prepare(demonstration.sentence).lower() in texts:
+            if comparison_key(demonstration.sentence) in texts:
                 yield f"contains the demonstration '{demonstration.sentence}'"
 
 

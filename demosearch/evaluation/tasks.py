@@ -17,7 +17,7 @@ from demosearch.datasets import senteval
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.hub import read_hub_pairs
 from demosearch.datasets.pairs import Pairs
-from demosearch.datasets.sources import DATA_VARIABLE, HUB, Split, read_pairs
+from demosearch.datasets.sources import DATA_VARIABLE, HUB, Split, check_columns, read_pairs
 from demosearch.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -139,20 +139,26 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 
 
-def find_tasks(names: str) -> list[Task]:
+def find_tasks(names: str, columns: str | Sequence[str] | None = None) -> list[Task]:
     """Return the tasks of a comma-separated list of tasks, groups, and files of the user's pairs.
 
+    Args:
+        names: the list.
+        columns: of the files: first sentence, second sentence, score, as names or as one string with
+            commas; None means `sentence1,sentence2,score`.
+
     Raises:
-        UserError: a name is unknown, or a file contains no valid pairs.
+        UserError: a name is unknown, a file contains no valid pairs, or columns are given without a file.
     """
     tasks: dict[str, Task] = {}
     for name in (part.strip() for part in names.split(",")):
-        for task in _named(name):
+        for task in _named(name, columns):
             tasks.setdefault(task.name, task)
+    check_columns(columns, [name for name in tasks if name not in TASKS])
     return list(tasks.values())
 
 
-def _named(name: str) -> list[Task]:
+def _named(name: str, columns: str | Sequence[str] | None) -> list[Task]:
     lower = name.lower()
     if lower == FULL:
         return [TASKS[task] for group in GROUPS.values() for task in group]
@@ -161,7 +167,7 @@ def _named(name: str) -> list[Task]:
     if lower in TASKS:
         return [TASKS[lower]]
     if Path(name).is_file():
-        pairs = read_pairs(name, Split.TEST)
+        pairs = read_pairs(name, Split.TEST, columns=columns)
         # The path is the name, so that it cannot be the name of a known task or of another file.
         return [Task(name, name, name, lambda _: [pairs], None)]
     known = ", ".join([*GROUPS, FULL, *TASKS])

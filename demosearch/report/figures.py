@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
+from demosearch._common.words import length, letters_and_digits
 from demosearch.report.runs import FinishedRun
 from demosearch.report.style import (
     BLUE,
@@ -124,9 +125,14 @@ def by_kind(run: FinishedRun) -> Figure:
     draw_strips(left, groups)
     left.set_title("source")
     left.set_ylabel(f"{run.metric}, first rung ({run.rungs[0]} dev pairs)")
-    words = [len(str(sentence).split()) for sentence in table["sentence"]]
-    middle.scatter(words, table["score"], s=10, color=BLUE, alpha=0.5)
-    middle.set_title("words in the sentence")
+    sentences = table["sentence"].astype(str)
+    lengths = [length(sentence) for sentence in sentences]
+    unit, numbers = "words", [row.number for row in lengths]
+    if any(row.unit == "characters" for row in lengths):
+        # A script without blanks has no number of words.
+        unit, numbers = "characters", list(map(letters_and_digits, sentences))
+    middle.scatter(numbers, table["score"], s=10, color=BLUE, alpha=0.5)
+    middle.set_title(f"{unit} in the sentence")
     if "word_in_sentence" in table and table["word_in_sentence"].notna().any():
         known = table.dropna(subset=["word_in_sentence"])
         contained = known["word_in_sentence"].astype(bool)
@@ -135,7 +141,9 @@ def by_kind(run: FinishedRun) -> Figure:
         )
         right.set_title("sentence contains the word")
     else:
-        right.scatter(table["word"].astype(str).str.len(), table["score"], s=10, color=BLUE)
+        right.scatter(
+            table["word"].astype(str).map(letters_and_digits), table["score"], s=10, color=BLUE
+        )
         right.set_title("letters in the word")
     for axes in (left, middle, right):
         axes.grid(axis="y")

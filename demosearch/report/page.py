@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,8 @@ from demosearch.report.runs import FinishedRun
 from demosearch.report.style import BLUE, INK, STYLE
 from demosearch.selection.configurations import BASELINE, ConfigurationKey
 
+logger = logging.getLogger(__name__)
+
 DPI = 150
 # Rows in the table of candidates; a page with ten thousand rows would open slowly.
 MAX_ROWS = 2000
@@ -37,7 +42,7 @@ def write_report(runs: Sequence[FinishedRun], path: str | Path) -> list[Path]:
     path = Path(path)
     folder = path.with_suffix("")
     files = [path]
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE), _missing_letters_logged():
         all_runs = {}
         if len(runs) > 1:
             drawn = {name: (title, draw(runs)) for name, (title, draw) in OF_ALL_RUNS.items()}
@@ -63,6 +68,24 @@ def write_report(runs: Sequence[FinishedRun], path: str | Path) -> list[Path]:
     with atomic_write(path) as file:
         file.write(text)
     return files
+
+
+@contextmanager
+def _missing_letters_logged() -> Iterator[None]:
+    """Log once that matplotlib's font lacks letters, instead of a warning for each of them."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.filterwarnings("always", message="Glyph .* missing from")
+        yield
+    missing = [warning for warning in caught if "missing from" in str(warning.message)]
+    if missing:
+        logger.warning(
+            "the PNG figures lack letters that matplotlib's font does not have; the page has them"
+        )
+    for warning in caught:
+        if warning not in missing:
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
 
 
 def _saved(

@@ -9,7 +9,7 @@ from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
-from demosearch.prompt import Template, prepare
+from demosearch.prompt import Template, comparison_key
 from demosearch.selection.configurations import Configuration, ConfigurationFactory
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class CandidatePool:
     ) -> None:
         self._factory = factory
         self._templates = templates
-        self._excluded = {prepare(text).casefold() for text in (*dev.sentences(), *exclude)}
+        self._excluded = {comparison_key(text) for text in (*dev.sentences(), *exclude)}
         self._candidates: dict[str, Demonstration] = {}
         self.configurations: list[Configuration] = []
         self.skipped = 0
@@ -63,7 +63,7 @@ class CandidatePool:
             )
             for candidate in candidates
             if candidate.id not in self._candidates
-            and prepare(candidate.sentence).casefold() not in self._excluded
+            and comparison_key(candidate.sentence) not in self._excluded
         }
         if skipped := len(candidates) - len(added):
             logger.warning(

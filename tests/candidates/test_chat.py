@@ -41,7 +41,6 @@ def test_labels_are_in_the_order_of_the_sentences(server: FakeChatServer) -> Non
         ('"riding".', "Riding"),
         ('```json\n{"word": "riding"}\n```', "Riding"),
         ('{"word": "riding"}', "Riding"),
-        ("горы", "Горы"),
     ],
 )
 def test_answers_in_other_formats_are_accepted(

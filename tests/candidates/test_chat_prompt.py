@@ -16,7 +16,7 @@ from demosearch.candidates.chat_prompt import (
 def test_a_changed_prompt_has_a_new_version() -> None:
     # Cached answers are keyed by the version, so the prompt must not change without it.
     text = json.dumps([messages_for("A cat sleeps."), RESPONSE_FORMAT])
-    assert (PROMPT_VERSION, hashlib.sha256(text.encode()).hexdigest()[:12]) == ("1", "b33c7f721f32")
+    assert (PROMPT_VERSION, hashlib.sha256(text.encode()).hexdigest()[:12]) == ("2", "d506f5589683")
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from demosearch.candidates.curation import occurs_in
 from demosearch.candidates.dictionary import Entry, read_dictionary
+from demosearch.candidates.occurrence import occurs_in
 from demosearch.errors import UserError
 
 

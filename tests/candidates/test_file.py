@@ -34,6 +34,62 @@ def test_the_format_of_the_reference_implementation_is_read(tmp_path: Path) -> N
     assert (candidate.sentence, candidate.word) == ("A jockey riding a horse.", "Equestrian")
 
 
+CANDIDATES = [
+    Candidate(sentence="A dog, barks.", word="Dog", source="wordnet", words=3, topic="animal"),
+    Candidate(sentence="None", word="NA", word_in_sentence=False, agreement=0.5, note="mine"),
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet", ".jsonl"])
+def test_a_table_has_the_same_candidates_as_the_lines(tmp_path: Path, suffix: str) -> None:
+    frame = pd.DataFrame([candidate.model_dump(exclude={"id"}) for candidate in CANDIDATES])
+    path = tmp_path / f"c{suffix}"
+    if suffix == ".parquet":
+        frame.to_parquet(path)
+    elif suffix == ".jsonl":
+        write_candidates(path, CANDIDATES)
+    else:
+        frame.to_csv(path, index=suffix == ".csv", sep="," if suffix == ".csv" else "\t")
+    assert read_candidates(path) == CANDIDATES
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.csv", "sentence,word\nA dog.,Dog\nA cat.,\n", "line 3: word must"),
+        ("c.csv", "sentence,word\nA dog.\n", "line 2: there is no field for column 'word'"),
+        ("c.csv", "sentence,answer\nA dog.,Dog\n", "line 2: word is missing"),
+        ("c.csv", "sentence,word,word\nA dog.,Dog,Cat\n", "line 1: the column 'word' occurs twice"),
+        ("c.csv", "sentence,word\n", "contains no candidates"),
+        (
+            "c.csv",
+            'sentence,word\n"A\ndog.",Dog\n',
+            "line 2: sentence must not contain a line break",
+        ),
+        (
+            "c.tsv",
+            'sentence\tword\nHe said "no".\tNo\n',
+            "line 2: sentence must not contain a double",
+        ),
+        ("c.tsv", "sentence\tword\tagreement\nA dog.\tDog\tmost\n", "line 2: agreement must be"),
+        (
+            "c.jsonl",
+            '{"sentence": "a.", "word": "b", "word": "c"}\n',
+            "line 1: the field 'word' occurs",
+        ),
+        ("c.parquet", "no", "as parquet"),
+    ],
+)
+def test_a_malformed_row_of_a_table_is_named(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError) as error:
+        read_candidates(tmp_path / name)
+    assert message in str(error.value)
+    assert name in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

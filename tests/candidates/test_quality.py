@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +53,27 @@ def test_the_frequency_of_a_word_is_its_zipf_frequency() -> None:
     assert rare.zipf < 4
     kept = with_word_frequency([Candidate(sentence="x", word="Horse", zipf=1.5)])
     assert kept[0].zipf == 1.5
+
+
+def test_a_frequency_belongs_to_the_language_of_the_word() -> None:
+    def zipf(word: str, language: str | None) -> float | None:
+        (candidate,) = with_word_frequency([Candidate(sentence="x", word=word)], language)
+        return candidate.zipf
+
+    # An English list says 0 for these words.
+    assert zipf("किताब", None) is None
+    assert zipf("図書館", None) is None
+    hindi = zipf("किताब", "hi")
+    assert hindi is not None
+    assert hindi > 3
+    # There is no list of Thai words.
+    assert zipf("บ้าน", "th") is None
+
+
+def test_japanese_frequencies_require_a_tokenizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "MeCab", None)
+    candidates = [Candidate(sentence="x", word="図書館")]
+    assert with_word_frequency(candidates, "ja") == candidates
 
 
 def test_the_generator_adds_quality_scores_if_a_model_is_given(tiny: Callable[[str], Path]) -> None:
@@ -107,3 +129,11 @@ def test_an_end_token_that_the_tokenizer_appends_changes_nothing(
         for name in (tiny("llama"), folder)
     )
     assert plain == other
+
+
+def test_short_definitions_are_short_in_the_unit_of_their_script() -> None:
+    short, long = (
+        Candidate(sentence=text, word="氷", source="dictionary:ja")
+        for text in ("冷えた水。", "水がとても冷えて固まったもの。")
+    )
+    assert promising_first([short, long]) == [long, short]

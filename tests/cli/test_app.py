@@ -311,6 +311,24 @@ def test_schema_lists_the_settings_of_pipelines() -> None:
     assert finetune["properties"]["lora_r"]["default"] == 64
 
 
+def test_an_empty_result_is_explained_too(tmp_path: Path) -> None:
+    (tmp_path / "d.csv").write_text("word,definition\ntwo words,one two three\nWord,short\n")
+    built = demosearch(
+        "candidates", "--labeler", "none", "--dictionary", "d.csv", "--out", "c.jsonl",
+        "--explain", "refused.jsonl", folder=tmp_path,
+    )  # fmt: skip
+    assert built.returncode == 2
+    assert "not a single word (1)" in built.stderr
+    assert "not 3 to 40 words long (1)" in built.stderr
+    assert "refused.jsonl" in built.stderr
+    assert not (tmp_path / "c.jsonl").exists()
+    lines = (tmp_path / "refused.jsonl").read_text().splitlines()
+    assert {json.loads(line)["reason"] for line in lines} == {
+        "not a single word",
+        "not 3 to 40 words long",
+    }
+
+
 def test_candidates_are_merged_shown_and_explained(tmp_path: Path) -> None:
     (tmp_path / "words.txt").write_text("the\n")
     for name, seed in (("a", "0"), ("b", "1")):

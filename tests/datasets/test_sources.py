@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pandas as pd
 import pytest
 
 from demosearch.datasets import Split, evaluation_sentences, read_pairs, read_sets
+from demosearch.datasets.sources import check_columns
 from demosearch.errors import UserError
 from tests.fakes import write_fake_pairs
 
@@ -79,6 +82,86 @@ def test_an_error_names_the_malformed_row(tmp_path: Path, text: str, message: st
         read_pairs(str(tmp_path / "p.csv"), Split.DEV)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+GLUE = ["index\tgenre\tsentence1\tsentence2\tscore"] + [
+    f"{row}\tnews\tThe train is late.\t{second}\t{row}.000"
+    for row, second in enumerate(
+        [*(f"Train {row} is late." for row in range(10)), '"It is late.', "A cat.", 'She said."']
+    )
+]
+
+
+def test_a_file_of_glue_has_a_pair_on_every_line(tmp_path: Path) -> None:
+    content = "\n".join(GLUE)
+    (tmp_path / "p.tsv").write_text(content)
+    rows = list(csv.DictReader(io.StringIO(content), delimiter="\t", quoting=csv.QUOTE_NONE))
+    pairs = read_pairs(str(tmp_path / "p.tsv"), Split.DEV)
+    assert list(pairs.sentences2) == [row["sentence2"] for row in rows]
+    assert list(pairs.scores) == [float(row["score"]) for row in rows]
+    assert len(pairs) == 13
+
+
+def test_columns_can_be_named(tmp_path: Path, frame: pd.DataFrame) -> None:
+    expected = read_pairs(str(write(tmp_path / "p.csv", frame)), Split.DEV)
+    other = frame.set_axis(["premise", "hypothesis", "label"], axis=1).assign(score=9)
+    for ending in ("csv", "tsv", "jsonl", "parquet"):
+        path = str(write(tmp_path / f"p.{ending}", other))
+        for columns in ("premise, hypothesis,label", ["premise", "hypothesis", "label"]):
+            assert read_pairs(path, Split.DEV, columns=columns) == expected
+        assert read_sets(path, Split.DEV, columns="premise,hypothesis,label") == expected
+        swapped = read_pairs(path, Split.DEV, columns=("hypothesis", "premise", "label"))
+        assert swapped.sentences1 == expected.sentences2
+    write(tmp_path / "dev.csv", other)
+    assert (
+        read_pairs(str(tmp_path), Split.DEV, columns="premise,hypothesis,label").sha256
+        == expected.sha256
+    )
+    starter = read_pairs("starter", Split.DEV)
+    assert read_pairs("starter", Split.DEV, columns="premise,hypothesis,label") == starter
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ("a,b", "three different names, e.g. sentence1,sentence2,label, but got 'a,b'"),
+        ("a,b,", "three different names"),
+        (["a", "b", "a"], "three different names"),
+        (
+            "sentence1,sentence2,label",
+            "the columns must include sentence1, sentence2, label but got",
+        ),
+    ],
+)
+def test_columns_that_do_not_fit_are_refused(
+    tmp_path: Path, frame: pd.DataFrame, columns: str | list[str], message: str
+) -> None:
+    path = write(tmp_path / "p.csv", frame)
+    with pytest.raises(UserError, match=message):
+        read_pairs(str(path), Split.DEV, columns=columns)
+
+
+def test_columns_of_sets_that_have_fixed_ones_are_refused(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    path = str(write(tmp_path / "p.csv", frame))
+    check_columns("a,b,c", ["stsb", f"starter,{path}"])
+    check_columns(None, ["stsb"])
+    senteval = tmp_path / "sts-dev.csv"
+    senteval.write_text("main-news\tset\t2012\t0\t1.0\ta\tb\n")
+    for sources in (["stsb", "starter"], [str(senteval)], []):
+        with pytest.raises(UserError, match="columns name those of a file of pairs, but"):
+            check_columns("a,b,c", sources)
+
+
+def test_a_malformed_test_file_is_not_left_out_of_the_evaluation_sentences(
+    tmp_path: Path, frame: pd.DataFrame
+) -> None:
+    write(tmp_path / "dev.csv", frame)
+    assert len(evaluation_sentences(str(tmp_path))) == 24
+    (tmp_path / "test.csv").write_text("sentence1,sentence2,score\na,b\n")
+    with pytest.raises(UserError, match=r"test\.csv, line 2: there is no field"):
+        evaluation_sentences(str(tmp_path))
 
 
 def test_an_error_names_a_file_that_is_not_text(tmp_path: Path) -> None:

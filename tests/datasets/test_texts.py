@@ -30,13 +30,19 @@ def test_all_input_formats_give_the_same_texts(
     assert list(read_texts("-")) == TEXTS
 
 
+def test_a_tsv_without_quoting_has_a_text_on_every_line(tmp_path: Path) -> None:
+    lines = ["id\ttext", '1\t"Late,', "2\tagain and", '3\tagain."']
+    (tmp_path / "a.tsv").write_text("\n".join(lines))
+    assert list(read_texts(str(tmp_path / "a.tsv"))) == ['"Late,', "again and", 'again."']
+
+
 def test_standard_input_that_is_not_text_is_reported_with_its_line(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xef\xbb\xbfA cat\r\n\xff\n")))
     texts = read_texts("-")
     assert next(texts) == "A cat"
-    with pytest.raises(UserError, match="standard input, line 2 is not UTF-8 text"):
+    with pytest.raises(UserError, match=r"standard input is not UTF-8 text \(byte 10, line 2\)"):
         next(texts)
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.datasets.classification import Classification, Examples
+from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SetRecord
 from demosearch.evaluation import find_overlaps, find_tasks, read_tasks
 from tests.examples import demonstrations_file
@@ -88,4 +90,32 @@ def test_each_of_several_dev_sets_is_recognized() -> None:
     assert find_overlaps(file, data) == [
         "a: the demonstrations were chosen on it (mine)",
         "b: the demonstrations were chosen on it (stsb-dev)",
+    ]
+
+
+def test_a_demonstration_is_recognized_in_another_unicode_form() -> None:
+    demonstration = Demonstration(sentence="Un été très chaud.", word="Été")
+    file = demonstrations_file(demonstration=demonstration)
+    pairs = fake_pairs(12)
+    sentences = (unicodedata.normalize("NFD", "UN ÉTÉ TRÈS CHAUD !"), *pairs.sentences1[1:])
+    data = {"a": [Pairs("a", sentences, pairs.sentences2, pairs.scores)], "b": [pairs]}
+    assert find_overlaps(file, data) == ["a: contains the demonstration 'Un été très chaud.'"]
+
+
+def test_pairs_that_differ_in_vowel_signs_are_different(tmp_path: Path) -> None:
+    rows = [(f"किताब {row}", f"घर {row}", float(row)) for row in range(12)]
+    lines = ["sentence1,sentence2,score", *(f"{one},{two},{score}" for one, two, score in rows)]
+    (tmp_path / "dev.csv").write_text("\n".join(lines))
+    same, other = (
+        Pairs(
+            "mine",
+            tuple(one.replace("किताब", word) for one, _, _ in rows),
+            tuple(two for _, two, _ in rows),
+            tuple(score + 1 for _, _, score in rows),
+        )
+        for word in ("किताब", "कातिब")
+    )
+    file = chosen_on(renamed(fake_pairs(30), "stsb-dev"))
+    assert find_overlaps(file, {"a": [same], "b": [other]}, str(tmp_path)) == [
+        "a: the demonstrations were chosen on 12 of its 12 pairs (stsb-dev)"
     ]

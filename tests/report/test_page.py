@@ -13,6 +13,7 @@ from demosearch.models.records import ModelRecord
 from demosearch.report import FinishedRun, read_runs, write_report
 from tests.fakes import FakeEncoder, fake_pairs
 
+DEVANAGARI_DIGITS = str.maketrans("0123456789", "०१२३४५६७८९")
 HOSTILE = '</td><script>alert("1")</script>'.replace('"', "'")
 
 
@@ -21,13 +22,16 @@ def make_run(
     model: str = "opt-125m",
     source: str = "tests",
     parameters: int | None = 125_000_000,
+    language: str = "English",
     **options: object,
 ) -> Path:
     """Search with a fake encoder, as a run does."""
     candidates = [
         Candidate(
-            sentence=f"{HOSTILE if number == 3 else 'Sentence'} number {number}.",
-            word=f"W{noise}",
+            sentence=f"{number}番目の文です。"
+            if language == "Japanese"
+            else f"{HOSTILE if number == 3 else 'Sentence'} number {number}.",
+            word=f"W{noise}".translate(DEVANAGARI_DIGITS if language == "Japanese" else {}),
             source="wordnet" if number % 2 else "local:m",
             word_in_sentence=number % 3 == 0,
         )
@@ -107,6 +111,18 @@ def test_the_table_contains_every_candidate_and_marks_the_best(
     assert kinds.count("chosen") == kinds.count("baseline") == 1
     assert run.file.ranking[0].word in page.cells
     assert f"{run.file.ranking[0].spearman:.2f}" in page.cells
+
+
+def test_sentences_without_blanks_are_drawn_by_characters(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    other = make_run(tmp_path / "other", language="Japanese")
+    for run, unit in ((folder, "words"), (other, "characters")):
+        page, *_ = write_report(read_runs([run]), tmp_path / f"{unit}.html")
+        assert f"{unit} in the sentence" in page.read_text()
+    assert caplog.text.count("the PNG figures lack letters") == 1
+    # The browser has them.
+    assert "W५" in page.read_text()
 
 
 def test_texts_are_escaped(folder: Path, tmp_path: Path) -> None:

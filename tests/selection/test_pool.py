@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import unicodedata
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +10,8 @@ import pytest
 from demosearch import Prompt, search
 from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
+from demosearch.selection.configurations import ConfigurationFactory
+from demosearch.selection.pool import CandidatePool
 from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES
@@ -38,6 +42,19 @@ def test_a_dev_sentence_is_recognized_without_its_full_stop(tmp_path: Path) -> N
     assert not leaking[0].sentence.endswith(".")
     result = search(FakeEncoder(), [*leaking, *fake_candidates(NOISES)], DEV, folder=tmp_path)
     assert result.skipped == 1
+
+
+def test_a_dev_sentence_is_recognized_in_another_spelling(tmp_path: Path) -> None:
+    dev = replace(
+        DEV, sentences1=("Un été très chaud", "二匹の猫が寝ている。", *DEV.sentences1[2:])
+    )
+    leaking = [
+        Demonstration(sentence=unicodedata.normalize("NFD", "Un été très chaud!"), word="W1"),
+        Demonstration(sentence="二匹の猫が寝ている.", word="W2"),
+    ]
+    pool = CandidatePool(ConfigurationFactory(Prompt(), FakeEncoder().prompt_tokens), [], dev, ())
+    pool.add([*leaking, *fake_candidates(NOISES)])
+    assert pool.skipped == 2
 
 
 def test_a_search_without_candidates_is_an_error(tmp_path: Path) -> None:
