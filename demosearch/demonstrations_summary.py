@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.demonstrations_records import RANKING_LENGTH
+from demosearch.demonstrations_records import RANKING_LENGTH, StepRecord
 
 
 def lead_in_words(file: DemonstrationsFile) -> str | None:
@@ -24,16 +24,55 @@ def lead_in_words(file: DemonstrationsFile) -> str | None:
     return f"not significantly better than {close} of the {finalists}"
 
 
-def doubt_in_words(file: DemonstrationsFile) -> str | None:
-    """Return in words that the result may not be better than the baseline.
+def step_in_words(step: StepRecord) -> str:
+    """Return in a few words what a step of a search chose.
 
-    None if the 95% interval of the gain, corrected for the selection where possible, is above 0.
+    >>> step_in_words(
+    ...     StepRecord(
+    ...         part="demonstrations", layer=26, prompts=1, demonstrations=2, spearman=80, gain=4,
+    ...         gain_ci95=(3, 5),
+    ...     )
+    ... )
+    '2 demonstrations, layer 26'
     """
+    layer = "" if step.layer is None else f", layer {step.layer}"
+    match step.part:
+        case "layer":
+            return f"layer {step.layer}, without demonstrations"
+        case "template":
+            return f"template {step.template}{layer}, without demonstrations"
+        case "averaging":
+            return f"mean of {step.prompts} prompts"
+        case "postprocess":
+            return f"{step.postprocess}{layer}"
+    count = step.demonstrations
+    words = f"{count} demonstration{'' if count == 1 else 's'}" if count else "no demonstration"
+    if step.part is None:
+        # Files of version 0.1.
+        prompts = f"{step.prompts} prompt{'' if step.prompts == 1 else 's'}, "
+        return f"{prompts}{words}{', centered' if step.centered else ''}"
+    return f"{words}{layer}"
+
+
+def doubt_in_words(file: DemonstrationsFile) -> str | None:
+    """Return in words that the demonstrations may not help.
+
+    None if the 95% interval of what they gain, corrected for the selection where possible, is above 0.
+    """
+    if not file.demonstrations:
+        return "the prompt without demonstrations is best; the file holds it"
     if file.dev.gain <= 0:
         return "no finalist is better than the baseline"
-    # The estimate does not include the gain of centering.
-    corrected = file.estimate if file.postprocess is None else None
-    low, _ = corrected.ci95 if corrected else file.dev.gain_ci95
+    estimate = file.estimate
+    if estimate and estimate.demonstrations_ci95:
+        if estimate.demonstrations_ci95[0] <= 0:
+            return (
+                "the demonstrations are not significantly better than the best prompt without them:"
+                " the interval of their corrected gain includes 0"
+            )
+        return None
+    which = "corrected gain" if estimate else "gain"
+    low, _ = estimate.ci95 if estimate else file.dev.gain_ci95
     if low <= 0:
-        return "not significantly better than the baseline: the interval of the gain includes 0"
+        return f"not significantly better than the baseline: the interval of the {which} includes 0"
     return None

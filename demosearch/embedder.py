@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from demosearch._common.progress import bar
-from demosearch.demonstrations_file import DemonstrationsFile, mean_sha256
+from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, normalized
@@ -19,6 +19,7 @@ from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
 from demosearch.models.records import ModelRecord
 from demosearch.models.source import check_revision, read_config
+from demosearch.postprocess import Postprocess
 from demosearch.prompt import Prompt
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
 
@@ -32,13 +33,13 @@ class Embedder:
     """An encoder with its prompts.
 
     With one prompt an embedding is the state of the model, unchanged. With several prompts it is the
-    weighted mean of the normalized states.
+    weighted mean of the normalized states. Post-processing comes last.
 
     Args:
         encoder: the model.
         prompts: at least one prompt.
         weights: the weight of each prompt; None gives all prompts the same weight.
-        mean: subtracted from every embedding, float32 (width,).
+        postprocess: applied to every embedding; None if nothing is.
     """
 
     def __init__(
@@ -46,12 +47,12 @@ class Embedder:
         encoder: Encoder | Replicas,
         prompts: Sequence[Prompt],
         weights: Sequence[float] | None = None,
-        mean: NDArray[np.float32] | None = None,
+        postprocess: Postprocess | None = None,
     ) -> None:
         self.encoder = encoder
         self.prompts = tuple(prompts)
         self.weights = list(weights) if weights is not None else [1.0] * len(self.prompts)
-        self.mean = mean
+        self.postprocess = postprocess
 
     @classmethod
     def load(
@@ -70,7 +71,8 @@ class Embedder:
             path: a `demonstrations.json`, or its contents.
             options: how the model is loaded; precision and adapter default to those of the file.
             model: name or folder of the same weights, if they have moved.
-            layer: index into `hidden_states` that replaces the file's layer.
+            layer: index into `hidden_states` that replaces the file's layer; not with post-processing,
+                which belongs to a layer.
             allow_other_model: accept weights other than those the demonstrations were chosen for.
             **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
@@ -82,6 +84,11 @@ class Embedder:
             file, path = path, "the demonstrations file"
         else:
             file = DemonstrationsFile.read(path)
+        if layer is not None and file.postprocess is not None:
+            raise UserError(
+                f"layer must not be set because the post-processing of {path} was fitted at the file's"
+                " layer; leave it out"
+            )
         name = model or file.model.name
         if not (allow_other_model or name == file.model.name or _is_same(name, file.model)):
             raise UserError(
@@ -100,7 +107,8 @@ class Embedder:
         if not adapter:
             check_adapter(file.adapter, encoder.adapter, path)
         prompts = [Prompt.of(record, layer) for record in file.prompts]
-        return cls(encoder, prompts, [record.weight for record in file.prompts], file.mean)
+        weights = [record.weight for record in file.prompts]
+        return cls(encoder, prompts, weights, file.postprocessing)
 
     @classmethod
     def without_demonstrations(
@@ -144,7 +152,11 @@ class Embedder:
                 for prompt, weight in zip(self.prompts, self.weights, strict=True)
             ],
             "method": "mean" if self.prompts[0].template.name == "mean" else "prompt",
-            **({} if self.mean is None else {"mean": mean_sha256(self.mean)}),
+            **(
+                {"postprocess": self.postprocess.record.model_dump(mode="json")}
+                if self.postprocess
+                else {}
+            ),
         }
 
     @overload
@@ -155,6 +167,7 @@ class Embedder:
         show_progress_bar: bool = ...,
         *,
         normalize_embeddings: bool = ...,
+        postprocess: bool = ...,
     ) -> NDArray[np.float32]: ...
 
     @overload
@@ -166,6 +179,7 @@ class Embedder:
         *,
         normalize_embeddings: bool = ...,
         convert_to_tensor: bool,
+        postprocess: bool = ...,
     ) -> NDArray[np.float32] | torch.Tensor: ...
 
     def encode(
@@ -176,6 +190,7 @@ class Embedder:
         *,
         normalize_embeddings: bool = False,
         convert_to_tensor: bool = False,
+        postprocess: bool = True,
     ) -> NDArray[np.float32] | torch.Tensor:
         """Return embeddings; the keywords are those of sentence-transformers.
 
@@ -185,6 +200,7 @@ class Embedder:
             show_progress_bar: show a progress bar on standard error.
             normalize_embeddings: scale every row to length 1.
             convert_to_tensor: return a torch tensor instead of an array.
+            postprocess: whether post-processing is applied; classifiers do better without it.
 
         Returns:
             float32 (len(sentences), width); (width,) for one text.
@@ -198,8 +214,8 @@ class Embedder:
                 for prompt in self.prompts
             ]
         embeddings = averaged(states, self.weights)
-        if self.mean is not None:
-            embeddings = embeddings - self.mean
+        if self.postprocess is not None and postprocess:
+            embeddings = self.postprocess.apply(embeddings)
         if normalize_embeddings:
             embeddings = normalized(embeddings)
         result = embeddings[0] if single else embeddings

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import safetensors.numpy
@@ -60,7 +60,7 @@ class PostprocessRecord(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    kind: Literal["whiten", "embfilter", "center"] = Field(
+    kind: Kind = Field(
         description="whiten: soft whitening of normalized embeddings; embfilter: projection onto"
         " the middle singular vectors of the unembedding; center (earlier versions): a mean is"
         " subtracted"
@@ -108,12 +108,18 @@ class Postprocess:
     matrix: NDArray[np.float32] | None
     texts: NDArray[np.uint64] | None = None
 
+    def __eq__(self, other: object) -> bool:
+        # The record holds a hash of the arrays.
+        return isinstance(other, Postprocess) and self.record == other.record
+
+    def __hash__(self) -> int:
+        return hash(self.record)
+
     @property
     def width(self) -> int:
         """Width of the embeddings that it takes."""
-        array = self.matrix if self.mean is None else self.mean
-        assert array is not None
-        return int(array.shape[0])
+        arrays = (array for array in (self.mean, self.matrix) if array is not None)
+        return int(next(arrays).shape[0])
 
     @property
     def normalizes(self) -> bool:
@@ -233,7 +239,7 @@ class Whitening:
             scales /= scales.mean()
             matrix = ((self._directions * scales) @ self._directions.T).astype(np.float32)
         record = PostprocessRecord(
-            kind="whiten",
+            kind=Kind.WHITEN,
             fitted_on=self._unlabeled.name,
             texts=len(self._unlabeled.texts),
             exponent=exponent,
@@ -258,15 +264,11 @@ def embfilter(unembedding: NDArray[np.float32], ratio: float) -> Postprocess:
     _, vectors = np.linalg.eigh(gram)
     start = (width - kept) // 2
     matrix = np.ascontiguousarray(vectors[:, start : start + kept], dtype=np.float32)
-    record = PostprocessRecord(
-        kind="embfilter", ratio=ratio, sha256=arrays_sha256(None, matrix)
-    )
+    record = PostprocessRecord(kind=Kind.EMBFILTER, ratio=ratio, sha256=arrays_sha256(None, matrix))
     return Postprocess(record, None, matrix)
 
 
-def arrays_sha256(
-    mean: NDArray[np.float32] | None, matrix: NDArray[np.float32] | None
-) -> str:
+def arrays_sha256(mean: NDArray[np.float32] | None, matrix: NDArray[np.float32] | None) -> str:
     """Return the hex digest of the arrays of a map, as float32."""
     digest = hashlib.sha256()
     for array in (mean, matrix):

@@ -19,7 +19,6 @@ from demosearch.encoder import tensor_parallel
 from demosearch.errors import UserError
 from demosearch.models.known import resolve
 from demosearch.pipeline import Pipeline
-from demosearch.prompt import Prompt
 from demosearch.run_folder import (
     CANDIDATES_FILE,
     DEMONSTRATIONS_FILE,
@@ -86,7 +85,9 @@ class _Inputs:
         test = read_sets(pipeline.test, Split.TEST, data, columns) if pipeline.test else None
         path = pipeline.candidates_file
         candidates = read_candidates(path) if path else None
-        return cls(dev, test, candidates, SearchInputs.read(pipeline.search_settings, dev))
+        return cls(
+            dev, test, candidates, SearchInputs.read(pipeline.search_settings, dev, pipeline.data)
+        )
 
     @property
     def test_sentences(self) -> list[str]:
@@ -195,13 +196,13 @@ def _export(
     file.write(out / DEMONSTRATIONS_FILE)
     test, scores = inputs.test, None
     if test is not None:
-        baseline = Prompt(inputs.search.templates[0])
         metric = inputs.search.metric
+        parts = [step.part for step in file.taken_steps if step.part]
         scores = _test_once(
             out,
             file,
             test,
-            lambda: gain_on(test, encoder, result.prompts, baseline, seed, file.mean, metric),
+            lambda: gain_on(test, encoder, result.systems, parts, seed, metric),
         )
     write_report([FinishedRun.read(out)], out / REPORT_FILE)
     return scores

@@ -37,7 +37,8 @@ _LOCK_FILE = ".lock"
 # Settings that may change when a run is resumed: every score computed before remains valid. (The
 # content of `data` is in the study by its hash.)
 _FREE = {
-    *("description", "budget", "patience", "shots", "ensemble", "center"),
+    *("description", "budget", "patience", "shots", "ensemble"),
+    *("postprocess", "unlabeled", "center"),
     *("save_similarities", "data", "device", "devices"),
 }
 # Settings of version 0.1 that no longer exist, by the group that they were in.

@@ -63,7 +63,7 @@ def search(
     pool = read_candidates(candidates)
     check_columns(sets.columns, [sets.dev, *sets.exclude])
     dev = read_sets(sets.dev, Split.DEV, sets.data, sets.columns)
-    inputs = library.SearchInputs.read(settings, dev)
+    inputs = library.SearchInputs.read(settings, dev, sets.data)
     exclude = [
         sentence
         for source in sets.exclude

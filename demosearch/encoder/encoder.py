@@ -31,6 +31,7 @@ from demosearch.models.loading import LoadedModel, load
 from demosearch.models.options import LoadOptions
 from demosearch.models.precision import arithmetic_of
 from demosearch.models.records import AdapterRecord, ModelRecord
+from demosearch.models.unembedding import read_unembedding
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -146,6 +147,14 @@ class Encoder:
             UserError: the model has no such layer.
         """
         return resolve_layer(layer, self.layers)
+
+    def unembedding(self) -> NDArray[np.float32]:
+        """Return the matrix that turns the last state into logits, float32 (vocabulary, width).
+
+        Raises:
+            UserError: the weights do not contain it in a format that can be read.
+        """
+        return read_unembedding(self.model, self.record.name)
 
     def width(self, layer: int | None) -> int:
         """Return the width of a layer's states; None is the last layer."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
+
 from demosearch._common.words import letters_of
 from demosearch.datasets.classification import Classification
 from demosearch.datasets.pairs import Pairs
@@ -11,6 +13,7 @@ from demosearch.datasets.sources import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TaskData
+from demosearch.postprocess import text_hashes
 from demosearch.prompt import comparison_key
 
 _OTHER_SPELLING = "-senteval"
@@ -75,12 +78,27 @@ def _overlaps(
             count = sum(map(len, task))
             if shared > _NEGLIGIBLE * count:
                 yield f"the demonstrations were chosen on {shared} of its {count} pairs ({name})"
+        yield from _own_texts(file, task)
     parts = [task] if isinstance(task, Classification) else task
     texts = {comparison_key(text) for part in parts for text in part.sentences()}
     for prompt in file.prompts:
         for demonstration in prompt.demonstrations:
             if comparison_key(demonstration.sentence) in texts:
                 yield f"contains the demonstration '{demonstration.sentence}'"
+
+
+def _own_texts(file: DemonstrationsFile, task: Sequence[Pairs]) -> Iterator[str]:
+    """Yield a line if post-processing was fitted on sentences of a task ('own texts')."""
+    postprocess = file.postprocessing
+    if postprocess is None or postprocess.texts is None:
+        return
+    sentences = list(dict.fromkeys(text for pairs in task for text in pairs.sentences()))
+    own = int(np.isin(text_hashes(sentences), postprocess.texts).sum())
+    if own > _NEGLIGIBLE * len(sentences):
+        yield (
+            f"own texts: post-processing was fitted on {own} of its {len(sentences)} sentences"
+            f" ({postprocess.record.fitted_on}), without their scores"
+        )
 
 
 def _same_split(first: str, second: str) -> bool:

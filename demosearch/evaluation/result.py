@@ -14,6 +14,7 @@ from demosearch._common.files import atomic_write, read_json, write_json
 from demosearch.errors import UserError, first_error
 from demosearch.metrics.correlation import spearman
 from demosearch.models.records import AdapterRecord, ModelRecord
+from demosearch.postprocess import PostprocessRecord
 from demosearch.prompt import PromptRecord
 
 if TYPE_CHECKING:
@@ -37,8 +38,11 @@ class SystemRecord(_Strict):
     adapter: AdapterRecord | None = Field(None, description="the LoRA adapter, if any")
     method: str = Field("prompt", description="how states become an embedding")
     template: str | None = Field(None, description="prompt of a bidirectional model")
+    postprocess: PostprocessRecord | None = Field(
+        None, description="what is done to an embedding at the end, in similarity tasks only"
+    )
     mean: str | None = Field(
-        None, description="sha256 of the mean that is subtracted from each embedding"
+        None, description="version 0.1: sha256 of the mean that is subtracted from each embedding"
     )
 
     @property
@@ -61,7 +65,9 @@ class SystemRecord(_Strict):
             " + ".join(names) + (f" ({shown})" if shown else ""),
             f"layer {', '.join(map(str, layers))}",
         ]
-        if self.mean:
+        if self.postprocess:
+            parts.append(self.postprocess.label)
+        elif self.mean:
             parts.append("centered")
         if self.adapter:
             parts.append(f"adapter {Path(self.adapter.source).name}")

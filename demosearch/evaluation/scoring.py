@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -30,6 +30,7 @@ from demosearch.evaluation.result import Details, Evaluation, Result, SystemReco
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
 from demosearch.metrics.correlation import pearson, spearman
 from demosearch.metrics.similarity import cosine
+from demosearch.postprocess import Postprocess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +82,9 @@ def evaluate(
     classifier = Classifier(classifier)
     described = system.describe()
     record = SystemRecord.model_validate(described)
+    postprocess = _postprocess_of(system)
+    # The cache holds embeddings without post-processing, which classifiers use.
+    described = {key: value for key, value in described.items() if key != "postprocess"}
     with (
         tempfile.TemporaryDirectory() as folder,
         closing(
@@ -88,7 +92,7 @@ def evaluate(
         ) as states,
     ):
         encoded = _encode(system, data.values(), states, show_progress=show_progress)
-        scored = _score(data, states, classifier, show_progress=show_progress)
+        scored = _score(data, states, classifier, postprocess, show_progress=show_progress)
     results = {name: result for name, (result, _) in scored.items()}
     result = Result(
         system=record,
@@ -107,6 +111,20 @@ def evaluate(
     return Evaluation(result, {name: details for name, (_, details) in scored.items()})
 
 
+def _encode_plain(system: System, texts: list[str]) -> NDArray[np.float32]:
+    """Return embeddings without post-processing."""
+    if _postprocess_of(system) is None:
+        return system.encode(texts)
+    encode: Callable[..., NDArray[np.float32]] = system.encode
+    return encode(texts, postprocess=False)
+
+
+def _postprocess_of(system: System) -> Postprocess | None:
+    """Return the post-processing of an `Embedder`; other systems have none."""
+    postprocess: Postprocess | None = getattr(system, "postprocess", None)
+    return postprocess
+
+
 def _encode(
     system: System, data: Iterable[TaskData], cache: EvaluationCache, *, show_progress: bool
 ) -> int:
@@ -117,7 +135,7 @@ def _encode(
     with bar("encoding", len(missing), show=show_progress and bool(missing)) as progress:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            cache.put_states(chunk, system.encode(chunk))
+            cache.put_states(chunk, _encode_plain(system, chunk))
             progress.advance(len(chunk))
     return len(missing)
 
@@ -126,6 +144,7 @@ def _score(
     data: dict[str, TaskData],
     cache: EvaluationCache,
     classifier: Classifier,
+    postprocess: Postprocess | None,
     *,
     show_progress: bool,
 ) -> dict[str, tuple[TaskResult, Details]]:
@@ -137,7 +156,7 @@ def _score(
         return {
             name: _classify(task, cache, classifier, progress)
             if isinstance(task, Classification)
-            else _correlate(task, cache)
+            else _correlate(task, cache, postprocess)
             for name, task in data.items()
         }
 
@@ -148,9 +167,15 @@ def _sentences(data: TaskData) -> list[str]:
     return list(dict.fromkeys(text for pairs in data for text in pairs.sentences()))
 
 
-def _correlate(subsets: list[Pairs], cache: EvaluationCache) -> tuple[TaskResult, Details]:
+def _correlate(
+    subsets: list[Pairs], cache: EvaluationCache, postprocess: Postprocess | None
+) -> tuple[TaskResult, Details]:
+    def embeddings(texts: Sequence[str]) -> NDArray[np.float32]:
+        states = cache.states(texts)
+        return postprocess.apply(states) if postprocess else states
+
     similarities = [
-        cosine(cache.states(pairs.sentences1), cache.states(pairs.sentences2)) for pairs in subsets
+        cosine(embeddings(pairs.sentences1), embeddings(pairs.sentences2)) for pairs in subsets
     ]
     all_similarities = np.concatenate(similarities)
     gold = [score for pairs in subsets for score in pairs.scores]

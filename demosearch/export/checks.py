@@ -25,13 +25,8 @@ def only_prompt(file: DemonstrationsFile) -> Prompt:
     """Return the only prompt of a demonstrations file.
 
     Raises:
-        UserError: there are several prompts, or embeddings are centered.
+        UserError: there are several prompts.
     """
-    if file.postprocess is not None:
-        raise UserError(
-            "the demonstrations file must have a plain prompt but its embeddings are centered; use"
-            " Embedder.load, or search without --center"
-        )
     if len(file.prompts) > 1:
         raise UserError(
             f"the demonstrations file must have one prompt but got {len(file.prompts)}; use"

@@ -16,6 +16,7 @@ from demosearch.errors import UserError
 from demosearch.export.card import model_card
 from demosearch.export.chat_template import chat_template, check_chat_template
 from demosearch.export.checks import check_folder
+from demosearch.export.postprocess_modules import postprocess_modules
 from demosearch.export.source import ExportSource, read_source
 from demosearch.finetune.training_record import prompt_mismatch
 from demosearch.models.adapter import adapt, check_adapter
@@ -95,7 +96,9 @@ def export_sentence_transformer(
         transformer = _transformer(name, source.prompt, precision, options)
         adapter = _add_adapter(transformer, source, demonstrations, options, name, merge=merge)
         width = state_width(transformer.auto_model.config, source.prompt.layer)
-        modules = [transformer, Pooling(width, "lasttoken")]
+        modules = [transformer, Pooling(width, "lasttoken"), *postprocess_modules(source)]
+        if source.postprocess is not None:
+            width = modules[-1].get_embedding_dimension()
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as temporary:
             folder = Path(temporary) / "folder"

@@ -10,6 +10,7 @@ from demosearch.errors import UserError
 from demosearch.export.checks import only_prompt
 from demosearch.finetune.training_record import TRAINING_FILE, Training
 from demosearch.models.records import ModelRecord
+from demosearch.postprocess import Postprocess
 from demosearch.prompt import Prompt
 
 
@@ -22,12 +23,14 @@ class ExportSource:
         prompt: the prompt; its layer is a number.
         adapter: folder or hub id of a LoRA adapter.
         origin: the demonstrations file, or the record of a training.
+        postprocess: what is done to an embedding at the end; None if nothing is.
     """
 
     model: ModelRecord
     prompt: Prompt
     adapter: str | None
     origin: DemonstrationsFile | Training
+    postprocess: Postprocess | None = None
 
 
 def read_source(path: str | Path) -> ExportSource:
@@ -40,7 +43,7 @@ def read_source(path: str | Path) -> ExportSource:
     if not path.is_dir():
         file = DemonstrationsFile.read(path)
         adapter = file.adapter.source if file.adapter else None
-        return ExportSource(file.model, only_prompt(file), adapter, file)
+        return ExportSource(file.model, only_prompt(file), adapter, file, file.postprocessing)
     if not (path / TRAINING_FILE).is_file():
         raise UserError(
             f"{path} must be a demonstrations file or a folder that finetune wrote but it has no"

@@ -60,6 +60,12 @@ def export_vllm(
     source = read_source(demonstrations)
     if (options.adapter or source.adapter) and not merge:
         raise UserError("--to vllm requires merged weights; add --merge to merge the adapter")
+    if source.postprocess is not None:
+        raise UserError(
+            "--to vllm serves plain embeddings only but these are post-processed"
+            f" ({source.postprocess.record.label}); use --to sentence-transformers, or search"
+            " without --postprocess"
+        )
     config, _ = read_config(resolve(model or source.model.name))
     layer, layers = source.prompt.layer, config.num_hidden_layers
     if layer not in (None, layers):

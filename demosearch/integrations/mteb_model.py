@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from demosearch.evaluation.scoring import System
 
 OWNER = "demosearch"
+# Types of tasks that train a classifier, for which post-processing is left out.
+CLASSIFIERS = ("Classification", "MultilabelClassification")
 
 
 class MtebModel(AbsEncoder):
@@ -45,6 +47,7 @@ class MtebModel(AbsEncoder):
 
     def __init__(self, system: System) -> None:
         self.model = system
+        self._has_postprocess = getattr(system, "postprocess", None) is not None
         described = system.describe()
         record = SystemRecord.model_validate(described)
         text = json.dumps(described, sort_keys=True).encode()
@@ -81,7 +84,9 @@ class MtebModel(AbsEncoder):
         **kwargs: Any,
     ) -> NDArray[np.float32]:
         """Return the embeddings of all texts in mteb's batches, float32 (texts, width)."""
-        del task_metadata, hf_split, hf_subset, prompt_type, kwargs
+        del hf_split, hf_subset, prompt_type, kwargs
         texts = [text for batch in inputs for text in batch["text"]]
-        embeddings: NDArray[np.float32] = self.model.encode(texts)
+        classifies = task_metadata.type in CLASSIFIERS
+        plain = {"postprocess": False} if classifies and self._has_postprocess else {}
+        embeddings: NDArray[np.float32] = self.model.encode(texts, **plain)
         return embeddings

@@ -40,6 +40,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         precision: None means the file's precision, or the fastest one on the device.
         device: a torch device; None means a GPU if there is one.
         normalize: scale each embedding to length 1.
+        postprocess: apply the file's post-processing, which helps similarity and harms classifiers.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         precision: str | None = None,
         device: str | None = None,
         normalize: bool = False,
+        postprocess: bool = False,
     ) -> None:
         self.demonstrations = demonstrations
         self.model = model
@@ -62,6 +64,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         self.precision = precision
         self.device = device
         self.normalize = normalize
+        self.postprocess = postprocess
 
     def fit(self, texts: Iterable[str], labels: Any = None) -> Self:
         """Load the model; texts and labels are not used.
@@ -92,7 +95,9 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
             NotFittedError: `fit` was not called.
         """
         check_is_fitted(self)
-        return self.embedder_.encode(list(texts), normalize_embeddings=self.normalize)
+        return self.embedder_.encode(
+            list(texts), normalize_embeddings=self.normalize, postprocess=self.postprocess
+        )
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "embedder_")

@@ -10,6 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from demosearch._common.words import length, letters_and_digits
+from demosearch.demonstrations_summary import step_in_words
 from demosearch.report.runs import FinishedRun
 from demosearch.report.style import (
     BLUE,
@@ -169,18 +170,14 @@ def gains(run: FinishedRun) -> Figure:
 
 
 def refinement(run: FinishedRun) -> Figure | None:
-    """Draw the score after each refinement: more demonstrations, more prompts, centering."""
-    if not run.file.steps or len(run.file.steps) < 2:
+    """Draw the score after each step that was taken: the gain taken apart."""
+    steps = run.file.taken_steps
+    if len(steps) < 2:
         return None
-    steps = run.file.steps
     scores = [step.spearman if step.score is None else step.score for step in steps]
     baseline = run.scores["dev"][0]
     names = ["baseline"]
-    for step in steps:
-        parts = [f"{step.demonstrations} demonstration{'s' if step.demonstrations > 1 else ''}"]
-        parts += [f"{step.prompts} prompts"] if step.prompts > 1 else []
-        parts += ["centered"] if step.centered else []
-        names.append("\n".join(parts))
+    names += [step_in_words(step).replace(", ", ",\n") for step in steps]
     figure, axes = new_figure()
     axes.plot(range(len(names)), [baseline, *scores], "o-", color=BLUE)
     for position, (step, score) in enumerate(zip(steps, scores, strict=True), start=1):
@@ -240,7 +237,7 @@ OF_A_RUN: dict[str, tuple[str, Draw]] = {
     "gains": ("Gain with 95% interval", gains),
     "race": ("Successive halving (race): scores by rung", race),
     "history": ("Scores by sentences encoded", history),
-    "steps": ("Refinement", refinement),
+    "steps": ("The gain taken apart", refinement),
     "layers": ("Scores by layer", layer_curve),
     "kinds": ("Scores by source, length and word", by_kind),
 }

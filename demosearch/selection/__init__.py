@@ -8,7 +8,8 @@ from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
     from demosearch.metrics.metric import Metric, find_metric
-    from demosearch.selection.inputs import Center, SearchInputs
+    from demosearch.postprocess import Unlabeled
+    from demosearch.selection.inputs import SearchInputs
     from demosearch.selection.objective import Objective
     from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
     from demosearch.selection.search import SearchResult
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STUDY_NAME",
-    "Center",
     "Metric",
     "Objective",
     "PairEncoder",
@@ -25,6 +25,7 @@ __all__ = [
     "SearchSettings",
     "SentenceEncoder",
     "Strategy",
+    "Unlabeled",
     "find_metric",
 ]
 
@@ -32,7 +33,6 @@ __all__ = [
 # missing because a module has its name.
 _HOMES = {
     "STUDY_NAME": "demosearch.selection.settings",
-    "Center": "demosearch.selection.inputs",
     "Objective": "demosearch.selection.objective",
     "Metric": "demosearch.metrics.metric",
     "PairEncoder": "demosearch.selection.pair_encoder",
@@ -41,6 +41,7 @@ _HOMES = {
     "SearchInputs": "demosearch.selection.inputs",
     "SearchSettings": "demosearch.selection.settings",
     "Strategy": "demosearch.selection.settings",
+    "Unlabeled": "demosearch.postprocess",
     "find_metric": "demosearch.metrics.metric",
 }
 

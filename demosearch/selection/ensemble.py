@@ -8,7 +8,6 @@ compared.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from demosearch.metrics.similarity import normalized
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder
+from demosearch.selection.states import StatesFolder, StoredStates
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,21 +76,14 @@ def inner_products(
     """
     path = folder / "ensemble" / f"{pair_encoder.cache_key(prompts)}.npz"
     if not path.exists():
-        states = [
-            path.with_name(f"{pair_encoder.cache_key([prompt])}.states.npz") for prompt in prompts
-        ]
-        for state, prompt in zip(states, prompts, strict=True):
-            if not state.exists():
-                _encode(pair_encoder, prompt, state)
+        states_folder = StatesFolder(pair_encoder, path.parent)
+        states = []
+        for prompt in prompts:
+            texts = pair_encoder.pairs.sentences()
+            states.append(states_folder.states(texts, prompt, [prompt.layer]))
             progress.advance(len(pair_encoder.pairs))
-        try:
-            _multiply(pair_encoder, states, path)
-        except FileNotFoundError:
-            # Another worker in this folder finished first.
-            if not path.exists():
-                raise
-        for state in states:
-            state.unlink(missing_ok=True)
+        _multiply(pair_encoder, states, path)
+        states_folder.clear()
     with np.load(path, allow_pickle=False) as file:
         products = InnerProducts(file["between"], file["first"], file["second"])
         return products, float(file["seconds"])
@@ -123,22 +116,11 @@ def greedy(
     return ensembles
 
 
-def _encode(pair_encoder: PairEncoder, prompt: Prompt, path: Path) -> None:
-    started = time.monotonic()
-    states = pair_encoder.encoder.encode(pair_encoder.pairs.sentences(), prompt)
-    with atomic_write(path, "wb") as file:
-        np.savez(
-            file,
-            states=normalized(states),
-            seconds=time.monotonic() - started,
-        )
-
-
-def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> None:
+def _multiply(pair_encoder: PairEncoder, states: Sequence[StoredStates], path: Path) -> None:
     rows = pair_encoder.pairs.sentence_rows(pair_encoder.pairs.sentences())
-    files = [np.load(state, allow_pickle=False) for state in states]
+    embeddings = [normalized(stored.by_layer[0]) for stored in states]
     # The embeddings of the pairs' first and second sentences, each (prompts, pairs, width).
-    first, second = (np.stack([file["states"][side] for file in files]) for side in rows)
+    first, second = (np.stack([states[side] for states in embeddings]) for side in rows)
     products = [
         np.einsum("apw,bpw->abp", one, other, optimize=True)
         for one, other in ((first, second), (first, first), (second, second))
@@ -149,5 +131,5 @@ def _multiply(pair_encoder: PairEncoder, states: Sequence[Path], path: Path) -> 
             between=products[0],
             first=products[1],
             second=products[2],
-            seconds=sum(float(loaded["seconds"]) for loaded in files),
+            seconds=sum(stored.seconds for stored in states),
         )

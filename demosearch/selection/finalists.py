@@ -13,7 +13,6 @@ from demosearch._common.files import atomic_write
 from demosearch.demonstrations_file import (
     RANKING_LENGTH,
     DevRecord,
-    EstimateRecord,
     LayerRecord,
     Ranked,
     SetRecord,
@@ -156,14 +155,17 @@ class Finalists:
             path: the file to write.
             baseline: the configuration without demonstrations.
         """
+        others = [
+            (configuration.text, rows)
+            for configuration, rows in zip(self.configurations, self.similarities, strict=True)
+            if configuration.key != baseline.key
+        ]
         without = self.baseline[: len(self.layers)]
         with atomic_write(path, "wb") as file:
             np.savez_compressed(
                 file,
-                similarities=np.stack([without, *self.similarities]).astype(np.float16),
-                names=np.array(
-                    [baseline.text, *(configuration.text for configuration in self.configurations)]
-                ),
+                similarities=np.stack([without, *(rows for _, rows in others)]).astype(np.float16),
+                names=np.array([baseline.text, *(name for name, _ in others)]),
                 layers=np.array(self.layers),
                 dev_sha256=np.array(self.objective.pairs.sha256),
             )

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import read_json
 from demosearch.datasets.pairs import Pairs
+from demosearch.demonstrations_records import Part
 from demosearch.errors import UserError, first_error
 from demosearch.metrics.metric import SPEARMAN, Metric
-from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
+from demosearch.selection.steps import System
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+
+class GainStep(BaseModel):
+    """What one step of the search adds on these pairs."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    part: Part
+    gain: float = Field(description="over the step before, in the search's metric")
+    gain_ci95: tuple[float, float] = Field(description="95% interval by paired bootstrap")
 
 
 class Gain(BaseModel):
@@ -39,6 +47,9 @@ class Gain(BaseModel):
     )
     gain: float = Field(description="in the search's metric")
     gain_ci95: tuple[float, float] = Field(description="95% interval by paired bootstrap")
+    steps: list[GainStep] | None = Field(
+        None, description="the gain taken apart, as in the demonstrations file"
+    )
 
 
 class _Evaluated(BaseModel):
@@ -69,37 +80,43 @@ def read_evaluation(path: Path) -> dict[str, Any]:
 def gain_on(
     pairs: Pairs,
     encoder: SentenceEncoder,
-    prompts: Sequence[Prompt],
-    baseline: Prompt,
+    systems: Sequence[System],
+    parts: Sequence[Part],
     seed: int = 0,
-    mean: NDArray[np.float32] | None = None,
     metric: Metric = SPEARMAN,
 ) -> Gain:
-    """Score prompts and the baseline on pairs.
+    """Score the systems of a search's steps on pairs.
 
     Args:
         pairs: pairs that were not used to choose the prompts.
         encoder: the model.
-        prompts: the chosen prompts; the normalized embeddings under several are averaged.
-        baseline: the prompt without demonstrations.
+        systems: the baseline, and the system after each step that was taken; the last one is the
+            result.
+        parts: what each step after the baseline chose.
         seed: random seed of the resampling.
-        mean: subtracted from the embeddings under the chosen prompts, float32 (width,).
         metric: the metric of the gain.
     """
     objective = Objective(pairs, metric, seed)
-    pair_encoder = PairEncoder(encoder, objective)
-    chosen = pair_encoder.ensemble_similarities(prompts, mean)
-    (plain,) = pair_encoder.similarities(baseline)
-    score, baseline_score = (float(objective.score(rows)) for rows in (chosen, plain))
+    similarities = PairEncoder(encoder, objective).systems_similarities(systems)
+    baseline, chosen = similarities[0], similarities[-1]
+    score, baseline_score = (float(objective.score(rows)) for rows in (chosen, baseline))
     is_other = metric != SPEARMAN
     return Gain(
         name=pairs.name,
         pairs=len(pairs),
         sha256=pairs.sha256,
         spearman=float(objective.spearman(chosen)),
-        baseline_spearman=float(objective.spearman(plain)),
+        baseline_spearman=float(objective.spearman(baseline)),
         score=score if is_other else None,
         baseline_score=baseline_score if is_other else None,
         gain=round(score - baseline_score, 6),
-        gain_ci95=objective.interval(chosen, plain),
+        gain_ci95=objective.interval(chosen, baseline),
+        steps=[
+            GainStep(
+                part=part,
+                gain=round(float(objective.score(after) - objective.score(before)), 6),
+                gain_ci95=objective.interval(after, before),
+            )
+            for part, (before, after) in zip(parts, pairwise(similarities), strict=True)
+        ],
     )

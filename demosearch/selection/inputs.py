@@ -6,49 +6,36 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from demosearch.datasets.pairs import Pairs
+from demosearch.datasets.sources import Split, read_pairs
 from demosearch.datasets.texts import check_input, read_texts
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError, short
 from demosearch.metrics.metric import SPEARMAN, Metric, find_metric
+from demosearch.postprocess import Kind, Unlabeled
 from demosearch.prompt import PROMPTEOL, Template
-from demosearch.selection.settings import SearchSettings
+from demosearch.selection.settings import (
+    DEV_TEXTS,
+    STSB_TRAIN,
+    SearchSettings,
+    postprocess_kinds,
+)
 from demosearch.templates import search_templates
 
-# Instead of a file of unlabeled texts: the sentences of the development pairs.
-DEV_TEXTS = "dev"
-
-
 # The settings that `SearchInputs` holds the values of.
-_NAMED = ("template", "metric", "warm_start", "center")
-
-
-@dataclass(frozen=True, slots=True)
-class Center:
-    """Unlabeled texts whose mean embedding is subtracted.
-
-    Attributes:
-        name: name of the texts in the demonstrations file.
-        texts: the texts, at least one.
-
-    Raises:
-        UserError: there are no texts.
-    """
-
-    name: str
-    texts: Sequence[str]
-
-    def __post_init__(self) -> None:
-        if not self.texts:
-            raise UserError(f"{self.name} must contain at least one text to center embeddings on")
+_NAMED = ("template", "metric", "warm_start", "unlabeled")
+# Whitening estimates a covariance; more texts hardly change it.
+MAX_TEXTS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class SearchInputs:
     """Templates, objective, warm start and texts of a search, as values.
 
-    The settings `template`, `metric`, `warm_start` and `center` name the same four things. A search
+    The settings `template`, `metric`, `warm_start` and `unlabeled` name the same four things. A search
     takes each from one place: without `inputs` it reads all four from its settings; with `inputs` it
     uses these values, and each of the four settings must be its default or the one that `read` used.
 
@@ -57,7 +44,7 @@ class SearchInputs:
         metric: the objective.
         warm_start: demonstrations, such as another model's best ones, that are scored first and always
             on all pairs; they are candidates like any other.
-        center: unlabeled texts whose mean embedding is subtracted, if that improves the score.
+        unlabeled: texts that whitening is fitted on; None means the sentences of the dev pairs.
         read_from: the settings that `read` read, by name.
 
     Raises:
@@ -67,7 +54,7 @@ class SearchInputs:
     templates: tuple[Template, ...] = (PROMPTEOL,)
     metric: Metric = SPEARMAN
     warm_start: tuple[Demonstration, ...] = ()
-    center: Center | None = None
+    unlabeled: Unlabeled | None = None
     read_from: Mapping[str, object] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,14 +63,15 @@ class SearchInputs:
             raise UserError(f"the names of templates must differ but got '{repeated[0]}' twice")
 
     @classmethod
-    def read(cls, settings: SearchSettings, dev: Pairs) -> SearchInputs:
+    def read(cls, settings: SearchSettings, dev: Pairs, data: str | None = None) -> SearchInputs:
         """Read everything that settings refer to by name.
 
         To give some as values and read the others, use `dataclasses.replace` on the result.
 
         Args:
             settings: the search's settings.
-            dev: the development pairs; `center="dev"` means their sentences.
+            dev: the development pairs; `unlabeled="dev"` means their sentences.
+            data: folder of STS-B, or `hub`; read for `unlabeled="stsb-train"`.
 
         Raises:
             UserError: a template or metric is unknown, or a file cannot be read.
@@ -92,7 +80,7 @@ class SearchInputs:
             search_templates(settings.template),
             find_metric(settings.metric),
             _read_demonstrations(settings.warm_start),
-            _read_center(settings.center, dev),
+            _read_unlabeled(settings, dev, data),
             {name: getattr(settings, name) for name in _NAMED},
         )
 
@@ -130,10 +118,38 @@ def _read_demonstrations(paths: Sequence[str]) -> tuple[Demonstration, ...]:
     )
 
 
-def _read_center(source: str | None, dev: Pairs) -> Center | None:
-    if source is None:
+def _read_unlabeled(settings: SearchSettings, dev: Pairs, data: str | None) -> Unlabeled | None:
+    """Return the texts that whitening is fitted on; None without whitening."""
+    if Kind.WHITEN not in postprocess_kinds(settings.postprocess):
         return None
+    source = settings.unlabeled
     if source == DEV_TEXTS:
-        return Center(f"{dev.name} dev", dev.sentences())
-    check_input(source)
-    return Center(Path(source).name, list(dict.fromkeys(read_texts(source))))
+        return dev_texts(dev)
+    return read_unlabeled(source, data)
+
+
+def dev_texts(dev: Pairs) -> Unlabeled:
+    """Return the sentences of the development pairs as unlabeled texts."""
+    return Unlabeled(f"{dev.name} dev", dev.sentences())
+
+
+def read_unlabeled(source: str, data: str | None = None, column: str | None = None) -> Unlabeled:
+    """Read unlabeled texts; of more than `MAX_TEXTS` distinct ones, a sample is taken.
+
+    Args:
+        source: a file, `-` for standard input, or `stsb-train`.
+        data: folder of STS-B, or `hub`.
+        column: column that holds the text.
+
+    Raises:
+        UserError: the texts cannot be read.
+    """
+    if source == STSB_TRAIN:
+        texts, name = read_pairs("stsb", Split.TRAIN, data).sentences(), STSB_TRAIN
+    else:
+        check_input(source)
+        texts, name = list(dict.fromkeys(read_texts(source, column))), Path(source).name
+    if len(texts) > MAX_TEXTS:
+        rows = np.random.default_rng(0).choice(len(texts), MAX_TEXTS, replace=False)
+        texts = [texts[row] for row in sorted(rows)]
+    return Unlabeled(name, texts)

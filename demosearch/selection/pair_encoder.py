@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
-from demosearch.metrics.similarity import averaged, cosine
+from demosearch.metrics.similarity import cosine
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
+from demosearch.selection.steps import System
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -106,27 +109,56 @@ class PairEncoder:
             texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
         )
 
-    def ensemble_similarities(
-        self, prompts: Sequence[Prompt], mean: NDArray[np.float32] | None = None
-    ) -> NDArray[np.float32]:
-        """Return the cosine similarities of all pairs under one prompt, or under the mean of several.
+    def states(
+        self, texts: Sequence[str], prompt: Prompt, layers: Sequence[int | None]
+    ) -> list[NDArray[np.float32]]:
+        """Return the states of texts under a prompt at some layers, each float32 (texts, width).
 
-        Args:
-            prompts: each with its layer.
-            mean: subtracted from every embedding, float32 (width,).
+        They come from one pass if the encoder has a method `encode_layers`.
+
+        Raises:
+            UserError: the prompt cannot be used.
+        """
+        encode_layers = getattr(self.encoder, "encode_layers", None)
+        if encode_layers is not None:
+            rows: list[NDArray[np.float32]] = encode_layers(texts, prompt, layers)
+            return rows
+        return [self.encoder.encode(texts, replace(prompt, layer=layer)) for layer in layers]
+
+    def systems_similarities(self, systems: Sequence[System]) -> NDArray[np.float32]:
+        """Return the cosine similarities of all pairs under several systems.
+
+        Prompts that differ in the layer only are encoded in one pass.
 
         Returns:
-            float32 (pairs,).
+            float32 (systems, pairs).
 
         Raises:
             UserError: a prompt cannot be used.
         """
         texts = self.pairs.sentences()
-        states = self.embeddings(texts, prompts)
-        if mean is not None:
-            states = states - mean
+        layers: dict[Prompt, list[int]] = {}
+        for prompt in (prompt for system in systems for prompt in system.prompts):
+            layer = self.encoder.resolve_layer(prompt.layer)
+            of_prompt = layers.setdefault(replace(prompt, layer=None), [])
+            if layer not in of_prompt:
+                of_prompt.append(layer)
+        states = {
+            (prompt, layer): rows
+            for prompt, of_prompt in layers.items()
+            for layer, rows in zip(of_prompt, self.states(texts, prompt, of_prompt), strict=True)
+        }
         first, second = self.pairs.sentence_rows(texts)
-        return cosine(states[first], states[second])
+        similarities = []
+        for system in systems:
+            embeddings = system.embeddings(
+                [
+                    states[replace(prompt, layer=None), self.encoder.resolve_layer(prompt.layer)]
+                    for prompt in system.prompts
+                ]
+            )
+            similarities.append(cosine(embeddings[first], embeddings[second]))
+        return np.stack(similarities)
 
     def cache_key(self, prompts: Sequence[Prompt], *texts: str) -> str:
         """Return the key of results that depend on the encoder, the pairs and some prompts.
@@ -146,7 +178,3 @@ class PairEncoder:
                 *texts,
             ]
         )[:16]
-
-    def embeddings(self, texts: Sequence[str], prompts: Sequence[Prompt]) -> NDArray[np.float32]:
-        """Return the embeddings of texts, as an `Embedder` does, float32 (texts, width)."""
-        return averaged([self.encoder.encode(texts, prompt) for prompt in prompts])

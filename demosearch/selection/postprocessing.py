@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from demosearch.postprocess import (
     text_hashes,
 )
 from demosearch.prompt import Prompt
-from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder
 from demosearch.selection.states import StatesFolder, StoredStates
 from demosearch.selection.steps import System
@@ -107,6 +106,11 @@ class PostprocessChoice:
         return len(self._texts) * len(self._layers_of)
 
     @property
+    def prompts(self) -> int:
+        """The number of prompts that are encoded."""
+        return len(self._layers_of)
+
+    @property
     def warning(self) -> str | None:
         """What to say if there are too few texts for whitening; None if there are enough."""
         texts = len(self._unlabeled.texts)
@@ -146,20 +150,18 @@ class PostprocessChoice:
         rows = {text: row for row, text in enumerate(self._texts)}
         unlabeled = [rows[text] for text in self._unlabeled.texts if text in rows]
         first, second = self._pair_encoder.pairs.sentence_rows(self._texts)
-        objective = self._pair_encoder.objective
         similarities: list[NDArray[np.float32]] = []
-        best: tuple[float, int, int, Postprocess] | None = None
+        tried: list[tuple[int, Postprocess]] = []
         for number, group in enumerate(self._groups):
             embeddings = averaged([self._states(states, prompt) for prompt in group])
             for postprocess in self._maps(group, embeddings, unlabeled):
                 mapped = postprocess.apply(embeddings)
                 similarities.append(cosine(mapped[first], mapped[second]))
-                score = float(np.nan_to_num(objective.score(similarities[-1]), nan=-np.inf))
-                if best is None or score > best[0]:
-                    best = (score, len(similarities) - 1, number, postprocess)
-        assert best is not None
-        _, index, number, postprocess = best
-        arrays = {"mean": postprocess.mean, "matrix": postprocess.matrix}
+                tried.append((number, postprocess))
+        scores = self._pair_encoder.objective.score(np.stack(similarities))
+        index = int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))
+        number, postprocess = tried[index]
+        arrays: dict[str, Any] = {"mean": postprocess.mean, "matrix": postprocess.matrix}
         with atomic_write(path, "wb") as file:
             np.savez(
                 file,
@@ -218,9 +220,3 @@ class PostprocessChoice:
             int(arrays["index"]),
             float(arrays["seconds"]),
         )
-
-
-def choice_of(objective: Objective, result: Postprocessed) -> NDArray[np.float32]:
-    """Return the similarities of the systems that have a score, float32 (systems, pairs)."""
-    scores = objective.score(result.similarities)
-    return result.similarities[np.isfinite(scores)]

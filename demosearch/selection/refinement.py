@@ -1,4 +1,4 @@
-"""Refinement of the best prompt: more demonstrations, more prompts, centering.
+"""Refinement of the best prompt: more demonstrations, more prompts, post-processing.
 
 A step is taken only if the 95% interval of its gain is above 0.
 """
@@ -6,26 +6,27 @@ A step is taken only if the 95% interval of its gain is above 0.
 from __future__ import annotations
 
 import logging
-import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.demonstrations_file import DevRecord, EstimateRecord, StepRecord
+from demosearch.demonstrations_file import DevRecord, EstimateRecord
 from demosearch.errors import DeviceLostError, OutOfMemoryError, UserError
+from demosearch.postprocess import Kind, Unlabeled
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import Configuration, ConfigurationFactory
 from demosearch.selection.ensemble import POOL, InnerProducts, greedy, inner_products
-from demosearch.selection.finalists import Finalists, step_record
+from demosearch.selection.finalists import Finalists
 from demosearch.selection.objective import Choose, Objective
 from demosearch.selection.pair_encoder import PairEncoder
+from demosearch.selection.postprocessing import LEADERS, PostprocessChoice
 from demosearch.selection.race import Race
 from demosearch.selection.rungs import planned_pairs
+from demosearch.selection.steps import Steps, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,16 +42,15 @@ class Refinement:
     """The prompts that are chosen so far, and the steps that led to them.
 
     Attributes:
-        prompts: the chosen prompts; the embeddings of several are averaged.
+        steps: the gain of each step.
         singles: the finalists of the race of single candidates.
         finalists: the finalists among which the first prompt was chosen.
-        steps: the gain of each step.
         sentences: number of sentences encoded outside the race.
         seconds: time spent outside the race.
 
     Args:
         race: finished with the configurations.
-        configurations: all configurations of one candidate or none.
+        configurations: the baseline, and all configurations of one candidate or none.
         layers: indices of the scored layers.
         pair_encoder: the pairs and the encoder.
         progress: the bar, extended by the work of each step.
@@ -71,18 +71,35 @@ class Refinement:
         ]
         self._layers = layers
         self._pair_encoder = pair_encoder
+        self._objective = pair_encoder.objective
         self._dev = pair_encoder.pairs
         self._progress = progress
         self.singles = self.finalists = self._finalists(configurations)
-        self.prompts: tuple[Prompt, ...] = (self.finalists.best,)
-        # Of an ensemble or centered embeddings; None: those of the best finalist.
-        self._similarities: NDArray[np.float32] | None = None
-        self.steps = [self.finalists.step_after(None)]
-        # How an ensemble is chosen on some pairs, and among how many prompts.
+        self.steps = self._first_steps(configurations[0].prompt)
+        # How an ensemble or post-processing is chosen on some pairs, and among how many.
         self._choose: Choose | None = None
         self._among: int | None = None
         self.sentences = 0
         self.seconds = 0.0
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The chosen prompts; the embeddings of several are averaged."""
+        return self.steps.chosen.system.prompts
+
+    def _first_steps(self, baseline: Prompt) -> Steps:
+        """Return the choice of layer, template and demonstration, one after the other."""
+        finalists = self.finalists
+        last = self._pair_encoder.encoder.resolve_layer(None)
+        steps = Steps(self._objective, baseline, finalists.baseline[-1])
+        if self._layers != [last]:
+            own = finalists.among(lambda prompt: prompt == baseline)
+            steps.take("layer", System((own.best,)), own.best_similarities)
+        if len({configuration.prompt.template for configuration in finalists.configurations}) > 1:
+            plain = finalists.among(lambda prompt: not prompt.demonstrations)
+            steps.take("template", System((plain.best,)), plain.best_similarities)
+        steps.take("demonstrations", System((finalists.best,)), finalists.best_similarities)
+        return steps
 
     def add_demonstrations(
         self, factory: ConfigurationFactory, shots: int, rungs: Sequence[int]
@@ -98,7 +115,7 @@ class Refinement:
             rungs: sizes of the rungs.
         """
         raced = 0
-        while (count := len(self.prompts[0].demonstrations)) < shots:
+        while (count := self._longest()) < shots:
             extended = self._extended(factory)
             planned = planned_pairs(len(extended), rungs)
             stage = f"prompts of {count + 1} demonstrations"
@@ -116,12 +133,19 @@ class Refinement:
                 break
             raced += len(extended)
             self._scored = list(dict.fromkeys([*self._scored, *extended]))
-            step = finalists.step_after(self.finalists)
-            if not _is_significant(step):
+            if not self.steps.take_if_significant(
+                "demonstrations", System((finalists.best,)), finalists.best_similarities
+            ):
                 break
-            self.finalists, self.prompts = finalists, (finalists.best,)
-            self.steps.append(step)
+            self.finalists = finalists
         return raced
+
+    def _longest(self) -> int:
+        """Return the number of demonstrations of the finalists' prompts."""
+        return max(
+            len(configuration.prompt.demonstrations)
+            for configuration in self.finalists.configurations
+        )
 
     def _extended(self, factory: ConfigurationFactory) -> list[Configuration]:
         beam = [
@@ -145,17 +169,14 @@ class Refinement:
         self._progress.add_to_total(len(pool) * len(self._dev))
         products, self.seconds = inner_products(self._pair_encoder, pool, folder, self._progress)
         self.sentences = sentences
-        objective = self._pair_encoder.objective
-        for smaller, members in pairwise(greedy(products, objective, size)):
-            similarities, before = map(products.similarities, (members, smaller))
-            prompts = tuple(pool[member] for member in members)
-            step = step_record(similarities, before, objective, prompts)
-            if not _is_significant(step):
+        for _, members in pairwise(greedy(products, self._objective, size)):
+            system = System(tuple(pool[member] for member in members))
+            if not self.steps.take_if_significant(
+                "averaging", system, products.similarities(members)
+            ):
                 break
-            self.steps.append(step)
-            self.prompts, self._similarities = prompts, similarities
         if len(self.prompts) > 1:
-            self._choose = _ensemble_choice(products, objective, len(self.prompts))
+            self._choose = _ensemble_choice(products, self._objective, len(self.prompts))
             self._among = len(pool)
 
     def _ensemble_pool(self, number: int) -> list[Prompt]:
@@ -169,45 +190,36 @@ class Refinement:
         ]
         return [*self.prompts, *others][:number]
 
-    def subtract_mean(self, texts: Sequence[str], folder: Path) -> NDArray[np.float32] | None:
-        """Subtract the mean embedding of unlabeled texts if that improves the score.
+    def add_postprocess(self, kinds: Collection[Kind], unlabeled: Unlabeled, folder: Path) -> None:
+        """Post-process the embeddings of the chosen prompts, or of another leading prompt.
 
         Args:
-            texts: at least one.
-            folder: the folder of the search; keeps the mean.
-
-        Returns:
-            The mean, float32 (width,); None if the gain is not significant.
+            kinds: the kinds of post-processing to choose among.
+            unlabeled: the texts for whitening.
+            folder: the folder of the search; keeps the result.
         """
-        sentences = len(self.prompts) * (len(texts) + len(self._dev.sentences()))
-        if not self._race.allows("centering", self.sentences + sentences):
-            return None
-        path = folder / "centers" / f"{self._pair_encoder.cache_key(self.prompts, *texts)}.npz"
-        if not path.exists():
-            self._write_centered(texts, path)
-        with np.load(path, allow_pickle=False) as file:
-            mean, similarities = file["mean"], file["similarities"]
-            self.seconds += float(file["seconds"])
-        self.sentences += sentences
-        before = (
-            self.finalists.best_similarities if self._similarities is None else self._similarities
+        choice = PostprocessChoice(
+            self._pair_encoder,
+            self.prompts,
+            self.all_scored().prompts(LEADERS),
+            self._layers,
+            kinds,
+            unlabeled,
         )
-        step = step_record(similarities, before, self._pair_encoder.objective, self.prompts)
-        step = step.model_copy(update={"centered": True})
-        if not _is_significant(step):
-            return None
-        self.steps.append(step)
-        self._similarities = similarities
-        return np.asarray(mean, dtype=np.float32)
-
-    def _write_centered(self, texts: Sequence[str], path: Path) -> None:
-        started = time.monotonic()
-        embeddings = self._pair_encoder.embeddings(texts, self.prompts)
-        mean = embeddings.mean(axis=0, dtype=np.float64).astype(np.float32)
-        similarities = self._pair_encoder.ensemble_similarities(self.prompts, mean)
-        with atomic_write(path, "wb") as file:
-            seconds = time.monotonic() - started
-            np.savez(file, mean=mean, similarities=similarities, seconds=seconds)
+        if not self._race.allows("post-processing", self.sentences + choice.sentences):
+            return
+        if choice.warning:
+            logger.warning(choice.warning)
+        self._progress.add_to_total(choice.prompts * len(self._dev))
+        result = choice.run(folder, self._progress)
+        self.sentences += choice.sentences
+        self.seconds += result.seconds
+        if self.steps.take_if_significant(
+            "postprocess", result.best, result.similarities[result.index]
+        ):
+            scores = self._objective.score(result.similarities)
+            systems = result.similarities[np.isfinite(scores)]
+            self._choose, self._among = self._objective.best_of(systems), len(systems)
 
     def all_scored(self) -> Finalists:
         """Return all configurations that were scored on all pairs, of any number of demonstrations."""
@@ -215,23 +227,41 @@ class Refinement:
 
     def dev_record(self) -> DevRecord:
         """Return the score of the chosen prompts, compared with the baseline and the other finalists."""
-        return self.finalists.dev_record(self._similarities)
+        chosen = self.steps.chosen
+        is_finalist = chosen.system == System((self.finalists.best,))
+        return self.finalists.dev_record(None if is_finalist else chosen.similarities)
 
     def estimate(self) -> EstimateRecord | None:
         """Return the gain corrected for the choice.
 
         None if a small budget left one finalist of several candidates, as there is no choice to repeat.
         """
-        if self._choose is None and len(self.finalists.configurations) == 1 < len(self._candidates):
+        finalists = self.finalists
+        with_demonstrations = [
+            configuration
+            for configuration in finalists.configurations
+            if configuration.prompt.demonstrations
+        ]
+        if self._choose is None and len(with_demonstrations) == 1 < len(self._candidates):
             return None
-        estimate = self.finalists.estimate(self._choose, self._among)
-        if self.steps[-1].centered:
-            method = f"{estimate.method}; what centering gains is not in it"
-            return estimate.model_copy(update={"method": method})
-        return estimate
+        choose = self._choose or finalists.choice()
+        split = self._objective.split_estimate
+        gain, interval = split(choose, finalists.baseline[-1])
+        # What the demonstrations add is compared with the best prompt without them, before anything
+        # else is added.
+        plain = self.singles.among(lambda prompt: not prompt.demonstrations)
+        demonstrations_gain, demonstrations_interval = split(finalists.choice(), plain.choice())
+        return EstimateRecord(
+            method="choice on a random half of the pairs, gain on the other half, repeated",
+            gain=gain,
+            ci95=interval,
+            demonstrations_gain=demonstrations_gain,
+            demonstrations_ci95=demonstrations_interval,
+            candidates=self._among or len(finalists.configurations),
+        )
 
     def _finalists(self, configurations: Sequence[Configuration]) -> Finalists:
-        return Finalists.of(self._race, configurations, self._layers, self._pair_encoder.objective)
+        return Finalists.of(self._race, configurations, self._layers, self._objective)
 
 
 def _ensemble_choice(products: InnerProducts, objective: Objective, size: int) -> Choose:
@@ -241,20 +271,3 @@ def _ensemble_choice(products: InnerProducts, objective: Objective, size: int) -
         return products.similarities(greedy(products, objective, size, rows)[-1])
 
     return choose
-
-
-def _is_significant(step: StepRecord) -> bool:
-    """Whether the 95% interval of a step's gain is above 0; reports a step that is left out."""
-    low, high = step.gain_ci95
-    if low <= 0:
-        logger.info(
-            "left out: %d prompts with %d demonstrations%s; their gain of %+.2f [%+.2f, %+.2f] is not"
-            " significant",
-            step.prompts,
-            step.demonstrations,
-            ", centered" if step.centered else "",
-            step.gain,
-            low,
-            high,
-        )
-    return low > 0

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
@@ -20,26 +18,31 @@ from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError
 from demosearch.metrics.metric import SPEARMAN
 from demosearch.prompt import Prompt
-from demosearch.selection.configurations import (
-    Configuration,
-    ConfigurationFactory,
-    ConfigurationKey,
-)
-from demosearch.selection.inputs import Center, SearchInputs
+from demosearch.selection.configurations import ConfigurationFactory, ConfigurationKey
+from demosearch.selection.inputs import SearchInputs, dev_texts
+from demosearch.selection.leader import Leader
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 from demosearch.selection.pool import CandidatePool
 from demosearch.selection.race import Race
 from demosearch.selection.refinement import Refinement
 from demosearch.selection.rungs import planned_finalists, planned_pairs, rung_sizes
-from demosearch.selection.settings import AUTO, LAST, STUDY_NAME, SearchSettings, Strategy
+from demosearch.selection.settings import (
+    AUTO,
+    LAST,
+    STUDY_NAME,
+    SearchSettings,
+    Strategy,
+    postprocess_kinds,
+)
+from demosearch.selection.steps import System
 from demosearch.selection.stopping import Budget, StoppingRule
 from demosearch.selection.study import CandidateStudy
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
 
-__all__ = ["Center", "SearchInputs", "SearchResult", "SearchSettings", "search"]
+__all__ = ["SearchInputs", "SearchResult", "SearchSettings", "search"]
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +53,20 @@ class SearchResult:
 
     Attributes:
         file: the contents of `demonstrations.json`.
-        prompts: the best prompt, ready to encode with; several are averaged.
+        systems: the baseline, and the system after each step that was taken; the last one is the
+            result.
         skipped: number of candidates that were left out because their sentence is in a dev or test
             set, or because they were repeated.
     """
 
     file: DemonstrationsFile
-    prompts: tuple[Prompt, ...]
+    systems: tuple[System, ...]
     skipped: int
+
+    @property
+    def prompts(self) -> tuple[Prompt, ...]:
+        """The best prompt, ready to encode with; the embeddings of several are averaged."""
+        return self.systems[-1].prompts
 
     @property
     def prompt(self) -> Prompt:
@@ -124,8 +133,8 @@ def search(
         # All workers, and a resumed search, use the token budget of the first worker.
         encoder.token_budget = study.token_budget(encoder.token_budget)
         with bar("searching", search.planned_pairs(), show=show_progress) as progress:
-            file, prompts = search.run(study, folder, progress)
-    return SearchResult(file, prompts, search.pool.skipped)
+            file, systems = search.run(study, folder, progress)
+    return SearchResult(file, systems, search.pool.skipped)
 
 
 class _Search:
@@ -151,9 +160,12 @@ class _Search:
         )
         self.pool = CandidatePool(self._factory, others, dev, exclude)
         self._configurations = self.pool.add([*inputs.warm_start, *candidates])
+        keys = {configuration.key for configuration in self._configurations}
         self._warm = {
             ConfigurationKey((candidate.id,), own.name) for candidate in inputs.warm_start
-        } & {configuration.key for configuration in self._configurations}
+        } & keys
+        # A prompt without demonstrations competes under every template.
+        self._kept = self._warm | {key for key in keys if not key.demonstrations}
         self._rungs = (
             rung_sizes(len(dev), len(dev.set_sizes))
             if settings.strategy is Strategy.RACE
@@ -179,11 +191,13 @@ class _Search:
                 patience,
                 finalists,
             )
-        self._stopping.check((1 + max(1, len(self._warm))) * len(self._dev.sentences()))
+        self._stopping.check((1 + max(1, len(self._kept))) * len(self._dev.sentences()))
 
     def planned_pairs(self) -> int:
         """Return how many pairs will be scored in total."""
-        return planned_pairs(len(self._configurations), self._rungs)
+        planned = planned_pairs(len(self._configurations), self._rungs)
+        # Those that are kept are most likely not among the finalists.
+        return planned + len(self._kept) * (len(self._dev) - self._rungs[0])
 
     def study_settings(self) -> dict[str, Any]:
         """Return the settings that must be equal for two processes to share scores."""
@@ -210,8 +224,8 @@ class _Search:
 
     def run(
         self, study: CandidateStudy, folder: Path, progress: Bar
-    ) -> tuple[DemonstrationsFile, tuple[Prompt, ...]]:
-        """Run the race and the refinement; return the file's contents and the chosen prompts."""
+    ) -> tuple[DemonstrationsFile, tuple[System, ...]]:
+        """Run the race and the refinement; return the file's contents and the steps' systems."""
         pair_encoder = PairEncoder(self._encoder, self._objective)
         race = Race(
             pair_encoder,
@@ -221,11 +235,15 @@ class _Search:
             self._layers,
             self._encoder.resolve_layer(None),
             self._stopping,
-            _Leader(progress, self._factory.baseline.key).report,
+            Leader(progress, self._factory.baseline.key).report,
         )
-        race.run(self._configurations, self._warm)
+        race.run(self._configurations, self._kept)
         refinement = Refinement(
-            race, self.pool.configurations, self._layers, pair_encoder, progress
+            race,
+            [self._factory.baseline, *self.pool.configurations],
+            self._layers,
+            pair_encoder,
+            progress,
         )
         raced = (
             len(self.pool.configurations)
@@ -234,21 +252,20 @@ class _Search:
         )
         if self._settings.ensemble > 1:
             refinement.add_prompts(self._settings.ensemble, folder)
-        center = self._inputs.center
-        mean = refinement.subtract_mean(center.texts, folder) if center else None
+        if kinds := postprocess_kinds(self._settings.postprocess):
+            unlabeled = self._inputs.unlabeled or dev_texts(self._dev)
+            refinement.add_postprocess(kinds, unlabeled, folder)
         if self._settings.save_similarities:
             scored = refinement.all_scored()
             study.attach(scored.save(folder / "similarities.npz", self._factory.baseline))
-        file = self._file(study, refinement, raced)
-        if center and mean is not None:
-            file = file.with_mean(mean, center.name, len(center.texts))
-        return file, refinement.prompts
+        taken = refinement.steps.taken
+        file = self._file(study, refinement, raced).with_postprocess(taken[-1].system.postprocess)
+        return file, tuple(step.system for step in taken)
 
     def _file(
         self, study: CandidateStudy, refinement: Refinement, raced: int
     ) -> DemonstrationsFile:
         settings, encoder = self._settings, self._encoder
-        refined = settings.shots > 1 or settings.ensemble > 1 or self._inputs.center
         return DemonstrationsFile(
             model=encoder.record,
             prompts=[
@@ -266,7 +283,7 @@ class _Search:
             dev=refinement.dev_record(),
             estimate=refinement.estimate(),
             layer_curve=refinement.finalists.layer_curve() if len(self._layers) > 1 else None,
-            steps=refinement.steps if refined else None,
+            steps=refinement.steps.records,
             carried_over=refinement.singles.ranking(self._warm) if self._warm else None,
             ranking=refinement.finalists.ranking(),
             search=SearchRecord(
@@ -315,26 +332,3 @@ def _layers(encoder: SentenceEncoder, layer: int | str) -> list[int]:
         # Without index 0, the input of the first layer, which is the same for every sentence.
         return list(range(1, encoder.layers + 1))
     return [encoder.resolve_layer(None if layer == LAST else int(layer))]
-
-
-class _Leader:
-    """Shows the best score on the largest rung so far in the progress bar."""
-
-    def __init__(self, progress: Bar, baseline: ConfigurationKey) -> None:
-        self._progress = progress
-        self._baseline_key = baseline
-        self._best = (0, -np.inf)
-        self._baseline: dict[int, float] = {}
-
-    def report(self, configuration: Configuration, pairs: int, scores: dict[int, float]) -> None:
-        self._progress.advance(pairs)
-        if configuration.key == self._baseline_key:
-            self._baseline = scores
-            return
-        size, score = max(scores.items(), default=(0, -np.inf))
-        if (size, score) > self._best:
-            self._best = (size, score)
-            gain = score - self._baseline.get(size, np.nan)
-            self._progress.note(
-                f"best {score:.1f} ({gain:+.1f}) {configuration.describe()['word']}"
-            )

@@ -8,9 +8,11 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from demosearch._common.settings import Settings
+from demosearch.errors import UserError
+from demosearch.postprocess import Kind
 from demosearch.prompt import PROMPTEOL
 from demosearch.selection.stopping import Budget
 
@@ -19,6 +21,10 @@ STUDY_NAME = "demosearch"
 LAST: Literal["last"] = "last"
 # All layers are scored, and the best one is chosen.
 AUTO: Literal["auto"] = "auto"
+# Values of `postprocess` beside the kinds.
+NONE, ALL = "none", "all"
+# Unlabeled texts by name: the sentences of the development pairs, and those of STS-B's training split.
+DEV_TEXTS, STSB_TRAIN = "dev", "stsb-train"
 
 
 class Strategy(StrEnum):
@@ -26,6 +32,30 @@ class Strategy(StrEnum):
 
     RACE = "race"
     EXHAUSTIVE = "exhaustive"
+
+
+# The kinds of post-processing that a search chooses among.
+POSTPROCESS_KINDS = (Kind.WHITEN, Kind.EMBFILTER)
+
+
+def postprocess_kinds(value: str) -> tuple[Kind, ...]:
+    """Return the kinds that the setting `postprocess` names.
+
+    Raises:
+        UserError: a kind is unknown.
+    """
+    if value == NONE:
+        return ()
+    if value == ALL:
+        return POSTPROCESS_KINDS
+    names = [name.strip() for name in value.split(",")]
+    known = [kind.value for kind in POSTPROCESS_KINDS]
+    for name in names:
+        if name not in known:
+            raise UserError(
+                f"postprocess must be {NONE}, {ALL} or of {', '.join(known)} but got '{name}'"
+            )
+    return tuple(Kind(name) for name in dict.fromkeys(names))
 
 
 class SearchSettings(Settings):
@@ -44,10 +74,15 @@ class SearchSettings(Settings):
     ensemble: Annotated[int, Field(ge=1)] = Field(
         1, description="maximum number of prompts whose embeddings are averaged"
     )
-    center: str | None = Field(
-        None,
-        description="file of unlabeled texts, or dev: subtract their mean embedding if that"
-        " improves the score",
+    postprocess: str = Field(
+        NONE,
+        description="post-processing to choose among, separated by commas, if it improves the"
+        " score: whiten (learned from unlabeled texts), embfilter, or all",
+    )
+    unlabeled: str = Field(
+        DEV_TEXTS,
+        description="unlabeled texts for whitening: a file, dev (the sentences of the development"
+        " pairs) or stsb-train",
     )
     metric: str = Field(
         "spearman",
@@ -79,6 +114,22 @@ class SearchSettings(Settings):
         False, description="save the similarities of all finalists (similarities.npz, float16)"
     )
     seed: Annotated[int, Field(ge=0)] = Field(0, description="random seed")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _center_is_whitening(cls, value: Any) -> Any:
+        # Pipeline files of version 0.1 have `center`, which is whitening with exponent 0.
+        if not isinstance(value, dict) or "center" not in value:
+            return value
+        texts = value["center"]
+        others = {key: setting for key, setting in value.items() if key != "center"}
+        return others if texts is None else {"postprocess": "whiten", "unlabeled": texts} | others
+
+    @field_validator("postprocess")
+    @classmethod
+    def _known_postprocess(cls, value: str) -> str:
+        postprocess_kinds(value)
+        return value
 
     @field_validator("layer", mode="before")
     @classmethod

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -55,15 +55,20 @@ class StatesFolder:
         key = self._pair_encoder.cache_key([prompt], *map(str, layers), *texts)
         path = self._folder / f"{key}.states.npz"
         self._paths.append(path)
-        if not path.exists():
-            started = time.monotonic()
-            rows = self._pair_encoder.states(texts, prompt, layers)
-            by_name = {f"layer{index}": states for index, states in enumerate(rows)}
-            with atomic_write(path, "wb") as file:
-                np.savez(file, **by_name, seconds=time.monotonic() - started)
-        with np.load(path, allow_pickle=False) as file:
-            rows = [file[f"layer{index}"] for index in range(len(layers))]
-            return StoredStates(rows, float(file["seconds"]))
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                rows = [file[f"layer{index}"] for index in range(len(layers))]
+                return StoredStates(rows, float(file["seconds"]))
+        except FileNotFoundError:
+            # Not computed yet, or another worker in this folder has finished the stage.
+            pass
+        started = time.monotonic()
+        rows = self._pair_encoder.states(texts, prompt, layers)
+        seconds = time.monotonic() - started
+        arrays: dict[str, Any] = {f"layer{index}": states for index, states in enumerate(rows)}
+        with atomic_write(path, "wb") as file:
+            np.savez(file, **arrays, seconds=seconds)
+        return StoredStates(rows, seconds)
 
     def clear(self) -> None:
         """Delete the files of the states that were asked for."""

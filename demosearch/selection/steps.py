@@ -47,40 +47,15 @@ class System:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A system, its similarities, and what it adds to the system before it.
+    """A system that was chosen, and its similarities.
 
     Attributes:
         system: the system after this step.
         similarities: of all pairs, float32 (pairs,).
-        record: of the gain; None for the baseline.
     """
 
     system: System
     similarities: NDArray[np.float32]
-    record: StepRecord | None = None
-
-    def followed_by(
-        self,
-        part: Part,
-        system: System,
-        similarities: NDArray[np.float32],
-        objective: Objective,
-    ) -> Step:
-        """Return the next step, whose gain is over this one."""
-        gain = objective.score(similarities) - objective.score(self.similarities)
-        first = system.prompts[0]
-        record = StepRecord(
-            part=part,
-            template=first.template.name,
-            layer=first.layer,
-            prompts=len(system.prompts),
-            demonstrations=sum(len(prompt.demonstrations) for prompt in system.prompts),
-            postprocess=system.postprocess.record.label if system.postprocess else None,
-            **scores_of(objective, similarities),
-            gain=round(float(gain), 6),
-            gain_ci95=objective.interval(similarities, self.similarities),
-        )
-        return Step(system, similarities, record)
 
 
 class Steps:
@@ -89,7 +64,7 @@ class Steps:
     Attributes:
         objective: scores the steps.
         taken: the steps that were taken; the first one is the baseline, the last one the result.
-        records: of all steps, also of those that were left out.
+        records: of all steps but the baseline, also of those that were left out.
 
     Args:
         objective: scores the steps.
@@ -109,25 +84,20 @@ class Steps:
         """The last step that was taken."""
         return self.taken[-1]
 
-    def take(
-        self, part: Part, system: System, similarities: NDArray[np.float32]
-    ) -> None:
+    def take(self, part: Part, system: System, similarities: NDArray[np.float32]) -> None:
         """Add a step."""
-        step = self.chosen.followed_by(part, system, similarities, self.objective)
-        self.taken.append(step)
-        self.records += [step.record] if step.record else []
+        self.records.append(self._record(part, system, similarities))
+        self.taken.append(Step(system, similarities))
 
     def take_if_significant(
         self, part: Part, system: System, similarities: NDArray[np.float32]
     ) -> bool:
-        """Add a step if the 95% interval of its gain is above 0, and record it in any case."""
-        step = self.chosen.followed_by(part, system, similarities, self.objective)
-        record = step.record
-        assert record is not None
+        """Add a step if the 95% interval of its gain is above 0; record it in any case."""
+        record = self._record(part, system, similarities)
         low, high = record.gain_ci95
         if low > 0:
-            self.taken.append(step)
             self.records.append(record)
+            self.taken.append(Step(system, similarities))
             return True
         logger.info(
             "left out: %d prompts with %d demonstrations%s; their gain of %+.2f [%+.2f, %+.2f] is not"
@@ -141,6 +111,22 @@ class Steps:
         )
         self.records.append(record.model_copy(update={"taken": False}))
         return False
+
+    def _record(self, part: Part, system: System, similarities: NDArray[np.float32]) -> StepRecord:
+        objective, before = self.objective, self.chosen.similarities
+        gain = objective.score(similarities) - objective.score(before)
+        first = system.prompts[0]
+        return StepRecord(
+            part=part,
+            template=first.template.name,
+            layer=first.layer,
+            prompts=len(system.prompts),
+            demonstrations=sum(len(prompt.demonstrations) for prompt in system.prompts),
+            postprocess=system.postprocess.record.label if system.postprocess else None,
+            **scores_of(objective, similarities),
+            gain=round(float(gain), 6),
+            gain_ci95=objective.interval(similarities, before),
+        )
 
 
 def scores_of(

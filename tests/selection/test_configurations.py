@@ -28,10 +28,12 @@ def test_prompts_that_are_too_long_are_left_out(
     file = search(
         encoder, long_candidates(), DEV, folder=tmp_path, max_extra_tokens=most, shots=2
     ).file
-    assert file.demonstrations[0].word == "W60"
+    # As good as the prompt without demonstrations, which is preferred.
+    assert [row.word for row in file.ranking[:2]] == ["", "W60"]
+    assert file.demonstrations == []
     assert set(encoder.encoded) == {word for word, length in lengths.items() if length <= most}
     assert "they have more than" in caplog.text
-    assert file.ranking[0].tokens == most
+    assert file.ranking[1].tokens == most
     with pytest.raises(UserError, match="every candidate has more than 0 extra tokens"):
         search(encoder, long_candidates(), DEV, folder=tmp_path / "none", max_extra_tokens=0)
 

@@ -8,7 +8,9 @@ import pytest
 from demosearch import Prompt, search
 from demosearch.errors import UserError
 from demosearch.metrics.metric import PEARSON
-from demosearch.selection import Center, SearchInputs, SearchSettings
+from demosearch.selection import SearchInputs, SearchSettings, Unlabeled
+from demosearch.selection import inputs as module
+from demosearch.selection.inputs import read_unlabeled
 from demosearch.templates import TEMPLATES
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.searches import DEV, NOISES, timeless
@@ -28,17 +30,21 @@ def test_names_in_the_settings_are_read(tmp_path: Path) -> None:
         template="knowledge,echo",
         metric="pearson",
         warm_start=(str(tmp_path / "other.json"),),
-        center=str(tmp_path / "texts.txt"),
+        postprocess="whiten",
+        unlabeled=str(tmp_path / "texts.txt"),
     )
     inputs = SearchInputs.read(settings, DEV)
     assert inputs == SearchInputs(
         templates=(TEMPLATES["knowledge"], TEMPLATES["echo"]),
         metric=PEARSON,
         warm_start=tuple(result.file.demonstrations),
-        center=Center("texts.txt", ["One.", "Two."]),
+        unlabeled=Unlabeled("texts.txt", ["One.", "Two."]),
     )
-    dev = SearchInputs.read(SearchSettings(center="dev"), DEV).center
-    assert dev == Center(f"{DEV.name} dev", DEV.sentences())
+    dev = SearchInputs.read(SearchSettings(postprocess="all"), DEV).unlabeled
+    assert dev == Unlabeled(f"{DEV.name} dev", DEV.sentences())
+    # Without whitening, texts are not read.
+    settings = SearchSettings(postprocess="embfilter", unlabeled="missing.txt")
+    assert SearchInputs.read(settings, DEV).unlabeled is None
 
 
 def test_values_and_the_settings_that_name_them_give_the_same_search(tmp_path: Path) -> None:
@@ -56,7 +62,7 @@ def test_values_and_the_settings_that_name_them_give_the_same_search(tmp_path: P
         ("template", "knowledge"),
         ("metric", "pearson"),
         ("warm_start", ("a.json",)),
-        ("center", "dev"),
+        ("unlabeled", "stsb-train"),
     ],
 )
 def test_a_setting_that_the_inputs_were_not_read_from_is_an_error(
@@ -79,9 +85,26 @@ def test_some_inputs_may_be_read_and_others_given(tmp_path: Path) -> None:
     assert result.prompt.template == TEMPLATES["knowledge"] != Prompt().template
 
 
-def test_texts_to_center_on_must_not_be_empty() -> None:
-    with pytest.raises(UserError, match=r"^far must contain at least one text to center"):
-        Center("far", [])
+def test_unlabeled_texts_must_not_be_empty() -> None:
+    with pytest.raises(UserError, match=r"^far must contain at least one text to fit"):
+        Unlabeled("far", [])
+
+
+def test_of_many_unlabeled_texts_a_sample_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MAX_TEXTS", 3)
+    (tmp_path / "texts.txt").write_text("".join(f"Text {row}.\n" for row in range(9)))
+    texts = read_unlabeled(str(tmp_path / "texts.txt")).texts
+    assert len(set(texts)) == 3
+    assert texts == sorted(texts)
+    assert read_unlabeled(str(tmp_path / "texts.txt")).texts == texts
+
+
+def test_the_setting_of_earlier_versions_is_whitening() -> None:
+    settings = SearchSettings(center="texts.txt")
+    assert (settings.postprocess, settings.unlabeled) == ("whiten", "texts.txt")
+    assert SearchSettings(center=None) == SearchSettings()
 
 
 def test_templates_with_the_same_name_are_refused() -> None:

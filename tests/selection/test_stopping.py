@@ -8,7 +8,7 @@ import pytest
 
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
-from demosearch.selection import Center
+from demosearch.selection import Unlabeled
 from demosearch.selection.stopping import Budget, StoppingRule, Unit
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.conftest import use_fewer_resamples
@@ -70,7 +70,8 @@ def test_patience_ends_the_search_when_no_candidate_is_better(tmp_path: Path) ->
         patience=3,
     )
     assert file.demonstrations[0].word == "W5"
-    assert {ranked.word for ranked in file.ranking} == {"W90", "W5", "W80", "W70", "W60"}
+    # The prompt without demonstrations is a finalist, too.
+    assert {ranked.word for ranked in file.ranking} == {"", "W90", "W5", "W80", "W70", "W60"}
 
 
 def test_patience_ends_the_race_but_not_the_refinement(
@@ -111,7 +112,7 @@ def test_a_warm_start_is_scored_within_the_budget(tmp_path: Path) -> None:
 
 def test_a_single_finalist_that_a_budget_leaves_has_no_estimate(tmp_path: Path) -> None:
     file = search_in_memory(FakeEncoder(), tmp_path, budget="1100-sentences")
-    assert len(file.ranking) == 1
+    assert [row.id for row in file.ranking if row.word] == [file.ranking[-1].id]
     assert file.estimate is None
 
 
@@ -121,7 +122,7 @@ def test_a_budget_limits_the_refinement_too(tmp_path: Path) -> None:
         encoder,
         tmp_path,
         fake_candidates([40, 41, 42, 43, 90, 95]),
-        inputs=inputs(center=Center("dev", DEV.sentences())),
+        inputs=inputs(unlabeled=Unlabeled("dev", DEV.sentences())),
         budget="3000-sentences",
         shots=3,
         ensemble=3,

@@ -10,7 +10,6 @@ from rich.text import Text
 
 from demosearch.cli.display.console import (
     add_columns,
-    counted,
     interval,
     plain_table,
     show,
@@ -19,7 +18,7 @@ from demosearch.cli.display.console import (
     show_title,
 )
 from demosearch.demonstrations_file import DemonstrationsFile, score_of
-from demosearch.demonstrations_summary import doubt_in_words, lead_in_words
+from demosearch.demonstrations_summary import doubt_in_words, lead_in_words, step_in_words
 from demosearch.models.known import short_name
 
 if TYPE_CHECKING:
@@ -38,10 +37,14 @@ def show_run(result: RunResult) -> None:
     if result.test is not None:
         test = result.test["test"]
         show_line(
-            f"test {test['name']}, {test['pairs']} pairs: {score_of(test, 'baseline_'):.2f} without,"
-            f" {score_of(test):.2f} with the demonstration, gain {test['gain']:+.2f}"
-            f" {interval(test['gain_ci95'])}"
+            f"test {test['name']}, {test['pairs']} pairs: baseline {score_of(test, 'baseline_'):.2f},"
+            f" chosen {score_of(test):.2f}, gain {test['gain']:+.2f} {interval(test['gain_ci95'])}"
         )
+        # Results of version 0.1 have no steps.
+        for step, chosen in zip(test.get("steps") or (), result.file.taken_steps, strict=False):
+            show_line(
+                f"  {step['gain']:+.2f} {interval(step['gain_ci95'])} {step_in_words(chosen)}"
+            )
     paths = [result.folder / name for name in _FILES]
     show_files(*(path for path in paths if path.exists()))
 
@@ -81,7 +84,10 @@ def show_search(file: DemonstrationsFile) -> None:
     )
     show(_ranking(file))
     _show_layers(file)
-    show_line(f"gain {dev.gain:+.2f}, 95% interval {interval(dev.gain_ci95)} over the pairs")
+    show_line(
+        f"gain {dev.gain:+.2f} {interval(dev.gain_ci95)} over the prompt without demonstrations at the"
+        " last layer (95% interval over the pairs)"
+    )
     _show_steps(file)
     _show_uncertainty(file)
     share = record.sentences_encoded / record.sentences_exhaustive
@@ -123,7 +129,7 @@ def _show_layers(file: DemonstrationsFile) -> None:
 
 
 def _show_steps(file: DemonstrationsFile) -> None:
-    """Print the scores of other models' demonstrations, and of each step of the refinement."""
+    """Print the scores of other models' demonstrations, and the gain taken apart."""
     baseline = score_of(file.dev, "baseline_")
     for configuration in file.carried_over or ():
         score = score_of(configuration)
@@ -131,11 +137,10 @@ def _show_steps(file: DemonstrationsFile) -> None:
             f"carried over: {configuration.word}, {score:.2f}, {score - baseline:+.2f} over none"
         )
     for step in file.steps or ():
-        centered = ", centered" if step.centered else ""
+        left_out = "" if step.taken else ", left out"
         show_line(
-            f"{counted(step.prompts, 'prompt')},"
-            f" {counted(step.demonstrations, 'demonstration')}{centered}:"
-            f" {score_of(step):.2f}, step {step.gain:+.2f} {interval(step.gain_ci95)}"
+            f"  {step.gain:+.2f} {interval(step.gain_ci95)} {step_in_words(step)}:"
+            f" {score_of(step):.2f}{left_out}"
         )
 
 
@@ -148,9 +153,15 @@ def _show_uncertainty(file: DemonstrationsFile) -> None:
         show_line(words)
     if file.estimate is not None:
         estimate = file.estimate
-        show_line(
-            f"gain {estimate.gain:+.2f} {interval(estimate.ci95)} corrected for the choice among"
-            f" {estimate.candidates} finalists"
+        line = (
+            f"corrected for the choice among {estimate.candidates} finalists: gain"
+            f" {estimate.gain:+.2f} {interval(estimate.ci95)}"
         )
+        if estimate.demonstrations_gain is not None and estimate.demonstrations_ci95 is not None:
+            line += (
+                f", of the demonstrations {estimate.demonstrations_gain:+.2f}"
+                f" {interval(estimate.demonstrations_ci95)}"
+            )
+        show_line(line)
     if words := doubt_in_words(file):
         show_line(words)
