@@ -47,6 +47,7 @@ def embed_file(
     output: str | Path,
     *,
     normalize_embeddings: bool = False,
+    postprocess: bool = True,
     show_progress: bool = False,
 ) -> int:
     """Embed texts into a `.npy` or `.parquet` file, which is created only when it is complete.
@@ -60,6 +61,7 @@ def embed_file(
         output: a `.npy` file holds float32 (n, width), a `.parquet` file the columns `text` and
             `embedding`.
         normalize_embeddings: scale every row to length 1.
+        postprocess: whether the embedder's post-processing is applied.
         show_progress: show a progress bar on standard error.
 
     Returns:
@@ -72,7 +74,12 @@ def embed_file(
     output = check_output(output)
     writer = _WRITERS[output.suffix.lower()]
     parts = output.with_name(f".{output.name}.parts")
-    settings = json.dumps([embedder.describe(), normalize_embeddings], sort_keys=True)
+    described = embedder.describe()
+    keywords: dict[str, Any] = {"normalize_embeddings": normalize_embeddings}
+    if embedder.postprocess is not None and not postprocess:
+        keywords["postprocess"] = False
+        described.pop("postprocess")
+    settings = json.dumps([described, normalize_embeddings], sort_keys=True)
     stream = iter(texts)
     finished: list[Path] = []
     count = 0
@@ -80,7 +87,7 @@ def embed_file(
         while chunk := list(islice(stream, CHUNK)):
             part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
             if not part.exists():
-                rows = embedder.encode(chunk, normalize_embeddings=normalize_embeddings)
+                rows = embedder.encode(chunk, **keywords)
                 with atomic_write(part, "wb") as file, closing(writer(file)) as chunk_writer:
                     chunk_writer.write(chunk, rows)
             finished.append(part)

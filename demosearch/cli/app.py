@@ -34,7 +34,8 @@ _REPEAT_AFTER = 0.01
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    The status is 0, 2 for an error that the user can fix, or 130 after an interrupt.
+    The status is 0, 1 for a result that should not be used, 2 for an error that the user can fix, or
+    130 after an interrupt.
     """
     _quiet_other_libraries()
     if sys.unraisablehook is sys.__unraisablehook__:
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             _print(outcome, output)
             if outcome.failure is not None:
                 raise UserError(outcome.failure)
+            if outcome.doubt is not None:
+                complain(outcome.doubt)
+                return 1
     except CycloptsError as error:
         complain(describe(error))
         return 2

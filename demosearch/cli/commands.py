@@ -64,6 +64,11 @@ COMMANDS = (
         ),
     ),
     Command(
+        "demosearch.cli.adapt:adapt",
+        "Fit whitening on your own unlabeled texts, without searching again.",
+        ("demosearch adapt best.json --unlabeled lines.txt --out adapted.json",),
+    ),
+    Command(
         "demosearch.cli.evaluate:evaluate",
         "Evaluate a model on the tasks of the paper, with or without demonstrations.",
         (

@@ -57,6 +57,14 @@ def embed(
     normalize: Annotated[
         bool, Parameter(group=OUTPUT, help="scale each embedding to length 1")
     ] = False,
+    postprocess: Annotated[
+        bool,
+        Parameter(
+            group=OUTPUT,
+            negative="--no-postprocess",
+            help="apply the post-processing of the demonstrations file; leave it out for classifiers",
+        ),
+    ] = True,
     model: Annotated[ModelOptions, flattened(MODEL)] = ModelOptions(),
     load: Loading = LoadOptions(),
     output: Printing = Output(),
@@ -70,6 +78,7 @@ def embed(
         read_texts(source, column),
         out,
         normalize_embeddings=normalize,
+        postprocess=postprocess,
         show_progress=output.progress,
     )
     logger.info("%d texts embedded into %s", count, out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -41,6 +42,8 @@ from demosearch.models.source import check_model
 from demosearch.pipeline import load_finetuning
 from demosearch.prompt import Prompt
 from demosearch.selection.settings import LAST
+
+logger = logging.getLogger(__name__)
 
 
 class TrainedModel(Options):
@@ -116,7 +119,15 @@ def finetune(
         allow_pickle=weights.allow_pickle,
         show_progress=output.progress,
     )
-    return Outcome(training.model_dump(mode="json"), lambda: show_training(training, out))
+    return Outcome(
+        training.model_dump(mode="json"),
+        lambda: show_training(training, out),
+        doubt=f"the adapter in {out} is worse than none on {training.dev}:"
+        f" {training.dev_after:.2f} after training, {training.dev_before:.2f} before; use the model"
+        " without it, or train again with another --set learning_rate or more rows"
+        if training.is_worse
+        else None,
+    )
 
 
 def _prompt(options: TrainedModel) -> Prompt:
@@ -136,5 +147,10 @@ def _prompt(options: TrainedModel) -> Prompt:
                 " without an adapter; export it with --merge and search again with that folder"
             )
         prompt = only_prompt(file)
+        if file.postprocess is not None:
+            logger.warning(
+                "the post-processing of %s is not used in training; fit it again on the trained model",
+                path,
+            )
     # The paper trains at the last layer, also if the demonstrations were selected at another one.
     return replace(prompt, layer=None if options.layer == LAST else options.layer)

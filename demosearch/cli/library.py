@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from demosearch._common.lazy import lazily
 
 if TYPE_CHECKING:
+    from demosearch.adaptation import adapt
     from demosearch.cli.doctor import examine
     from demosearch.embedder import Embedder
     from demosearch.encoder.replicas import open_encoder
@@ -23,13 +24,14 @@ if TYPE_CHECKING:
     from demosearch.report import read_runs, write_report
     from demosearch.run import run
     from demosearch.runs import run_models
-    from demosearch.selection.inputs import SearchInputs, check_names
+    from demosearch.selection.inputs import SearchInputs, check_names, read_unlabeled
     from demosearch.selection.search import search
 
 __all__ = [
     "Embedder",
     "SearchInputs",
     "TableFormat",
+    "adapt",
     "check_names",
     "compare",
     "evaluate",
@@ -41,6 +43,7 @@ __all__ = [
     "open_baseline",
     "open_encoder",
     "read_runs",
+    "read_unlabeled",
     "run",
     "run_models",
     "search",
@@ -51,6 +54,7 @@ _HOMES = {
     "Embedder": "demosearch.embedder",
     "SearchInputs": "demosearch.selection.inputs",
     "TableFormat": "demosearch.evaluation.comparison",
+    "adapt": "demosearch.adaptation",
     "check_names": "demosearch.selection.inputs",
     "compare": "demosearch.evaluation.comparison",
     "evaluate": "demosearch.evaluation.scoring",
@@ -62,6 +66,7 @@ _HOMES = {
     "open_baseline": "demosearch.evaluation.baselines",
     "open_encoder": "demosearch.encoder.replicas",
     "read_runs": "demosearch.report",
+    "read_unlabeled": "demosearch.selection.inputs",
     "run": "demosearch.run",
     "run_models": "demosearch.runs",
     "search": "demosearch.selection.search",

@@ -57,6 +57,12 @@ class Training(BaseModel):
     seconds: float = Field(description="since the training was last started or resumed")
     versions: dict[str, str]
 
+    @property
+    def is_worse(self) -> bool:
+        """Whether the adapter scores lower on the dev pairs than the model without it."""
+        before, after = self.dev_before, self.dev_after
+        return before is not None and after is not None and after < before
+
     @classmethod
     def read(cls, folder: Path) -> Training:
         """Read the record beside an adapter.

@@ -3,6 +3,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from demosearch.datasets import Pairs, Split, read_pairs
@@ -10,6 +11,7 @@ from demosearch.datasets.classification import Classification, Examples
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile, SetRecord
 from demosearch.evaluation import find_overlaps, find_tasks, read_tasks
+from demosearch.postprocess import Unlabeled, Whitening
 from tests.examples import demonstrations_file
 from tests.fakes import fake_pairs, write_fake_pairs
 
@@ -118,4 +120,16 @@ def test_pairs_that_differ_in_vowel_signs_are_different(tmp_path: Path) -> None:
     file = chosen_on(renamed(fake_pairs(30), "stsb-dev"))
     assert find_overlaps(file, {"a": [same], "b": [other]}, str(tmp_path)) == [
         "a: the demonstrations were chosen on 12 of its 12 pairs (stsb-dev)"
+    ]
+
+
+def test_texts_that_post_processing_was_fitted_on_are_recognized() -> None:
+    pairs = fake_pairs(20)
+    other = Pairs("other", ("A cat.", "A dog."), ("Cats.", "Dogs."), (4.0, 5.0))
+    texts = Unlabeled("lines.txt", [text.upper() for text in pairs.sentences()[:5]])
+    embeddings = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    file = demonstrations_file().with_postprocess(Whitening(embeddings, texts).map())
+    assert find_overlaps(file, {"a": [pairs], "b": [other]}) == [
+        f"a: own texts: post-processing was fitted on 5 of its {len(pairs.sentences())} sentences"
+        " (lines.txt), without their scores"
     ]

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.spatial import distance
 
 from demosearch import Embedder, Encoder
 from demosearch.datasets.senteval import STS_SUBSETS
@@ -25,6 +26,7 @@ from demosearch.evaluation import (
     scoring,
 )
 from demosearch.evaluation.baselines import open_baseline
+from demosearch.postprocess import Unlabeled, Whitening
 from demosearch.prompt import Prompt
 from tests.datasets.transfer import write_mrpc, write_opposites, write_sst, write_trec
 from tests.examples import JOCKEY
@@ -270,20 +272,33 @@ def test_the_real_data_are_scored_and_missing_tasks_are_listed(
     assert len(result.tasks["sts12"].subsets) == 5
 
 
-def test_a_centered_embedder_is_scored(senteval: Path, tiny: Callable[[str], Path]) -> None:
+def test_post_processing_is_applied_to_similarities_and_not_to_features(
+    senteval: Path, tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
     encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
-    width = encoder.model.config.hidden_size
-    mean = np.full(width, 0.5, dtype=np.float32)
-    tasks = find_tasks("sts12")
+    write_opposites(senteval, "CR", "custrev.neg", "custrev.pos")
+    tasks = find_tasks("sts12,cr")
     data = read_tasks(tasks, senteval)
-    plain, centered = (
-        evaluate(Embedder(encoder, [Prompt()], mean=each), data, tasks=tasks).result
-        for each in (None, mean)
+    texts = [text for pairs in data["sts12"] for text in pairs.sentences()]
+    whitening = Whitening(encoder.encode(texts, Prompt()), Unlabeled("all", texts)).map()
+    embedders = [Embedder(encoder, [Prompt()], postprocess=each) for each in (None, whitening)]
+    plain, whitened = (
+        evaluate(embedder, data, tasks=tasks, cache=tmp_path, classifier="logistic").result
+        for embedder in embedders
     )
-    assert centered.tasks["sts12"].score != plain.tasks["sts12"].score
-    assert plain.system.mean is None
-    assert centered.system.mean
-    assert centered.system.label == f"{plain.system.label}, centered"
+    assert whitened.tasks["cr"] == plain.tasks["cr"]
+    # The cache holds embeddings without post-processing.
+    assert whitened.sentences_encoded == 0
+    similarities, gold = [], []
+    for pairs in data["sts12"]:
+        first, second = map(embedders[1].encode, (pairs.sentences1, pairs.sentences2))
+        similarities += [1 - distance.cosine(a, b) for a, b in zip(first, second, strict=True)]
+        gold += pairs.scores
+    expected = 100 * stats.spearmanr(similarities, gold).statistic
+    assert whitened.tasks["sts12"].score == pytest.approx(expected, abs=0.01)
+    assert whitened.tasks["sts12"].score != plain.tasks["sts12"].score
+    assert whitened.system.postprocess == whitening.record
+    assert whitened.system.label == f"{plain.system.label}, whitened, exponent 0.25, ridge 0.01"
 
 
 def test_the_method_of_a_decoder_is_described(tiny: Callable[[str], Path]) -> None:
