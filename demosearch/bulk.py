@@ -14,7 +14,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write, sha256
 from demosearch._common.progress import bar
-from demosearch.errors import UserError
+from demosearch.errors import NotFiniteError, UserError
 
 if TYPE_CHECKING:
     import pyarrow
@@ -87,7 +87,10 @@ def embed_file(
         while chunk := list(islice(stream, CHUNK)):
             part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
             if not part.exists():
-                rows = embedder.encode(chunk, **keywords)
+                try:
+                    rows = embedder.encode(chunk, **keywords)
+                except NotFiniteError as error:
+                    raise error.in_row(count + (error.row or 0)) from None
                 with atomic_write(part, "wb") as file, closing(writer(file)) as chunk_writer:
                     chunk_writer.write(chunk, rows)
             finished.append(part)

@@ -106,6 +106,36 @@ class UserError(Exception):
         super().__init__(line)
 
 
+class NotFiniteError(UserError):
+    """An embedding is not finite.
+
+    Args:
+        text: the text that was embedded.
+        where: the layer, or another part of the model.
+        precision: of the weights.
+        row: index of the text in the input; None if the caller did not give it an order.
+    """
+
+    def __init__(self, text: str, where: str, precision: str, row: int | None = None) -> None:
+        self.text, self.where, self.precision, self.row = text, where, precision, row
+        other = {"fp16": "bf16 or fp32", "fp32": ""}.get(precision, "fp32")
+        advice = (
+            f"use --precision {other}" if other else "the weights or the adapter may be damaged"
+        )
+        place = "" if row is None else f"row {row + 1}: "
+        super().__init__(
+            f"{place}the embedding of {short(repr(text))} is not finite at {where} in {precision};"
+            f" {advice}"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.text, self.where, self.precision, self.row)
+
+    def in_row(self, row: int | None) -> NotFiniteError:
+        """Return the same error for a text in another row of a longer input, or in none."""
+        return NotFiniteError(self.text, self.where, self.precision, row)
+
+
 class DeviceLostError(UserError):
     """The process of a device ended; the prompt did not cause this."""
 

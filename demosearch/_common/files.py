@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import math
 import os
 import tempfile
 import time
@@ -84,10 +85,28 @@ def check_writable(path: str | Path, *, folder: bool = False) -> None:
         raise UserError(f"cannot write {path}: the folder {existing} is not writable")
 
 
+def json_text(value: Any, indent: int | None = 2) -> str:
+    """Return a value as JSON with a line end; a number that is not finite becomes null.
+
+    Python writes such a number as `NaN` or `Infinity`, which is not JSON (RFC 8259).
+    """
+    return json.dumps(_finite(value), indent=indent, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return value
+
+
 def write_json(path: str | Path, value: Any) -> None:
-    """Write `value` as indented JSON, atomically."""
+    """Write `value` as indented JSON, atomically; see `json_text`."""
     with atomic_write(path) as file:
-        file.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        file.write(json_text(value))
 
 
 def read_json(path: str | Path, what: str) -> Any:

@@ -6,7 +6,6 @@ template per line, can be read too.
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -15,7 +14,7 @@ from typing import Any
 
 from pydantic import ConfigDict, ValidationError
 
-from demosearch._common.files import atomic_write, read_text
+from demosearch._common.files import atomic_write, json_text, read_text
 from demosearch._common.lines import split_lines
 from demosearch._common.tables import parse_object, read_rows
 from demosearch.demonstration import Demonstration
@@ -63,7 +62,7 @@ def write_candidates(path: str | Path, candidates: Iterable[Candidate]) -> None:
     with atomic_write(path) as file:
         for candidate in candidates:
             row = candidate.model_dump(exclude_none=True)
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            file.write(json_text(row, indent=None))
 
 
 def merge_candidates(files: Iterable[Iterable[Candidate]]) -> list[Candidate]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -17,6 +16,7 @@ from typing import Any
 from cyclopts import App, CycloptsError, Group, Parameter
 
 from demosearch import __version__
+from demosearch._common.files import json_text
 from demosearch._common.progress import complain, console, log_to_console
 from demosearch.cli.commands import COMMANDS, EXAMPLES
 from demosearch.cli.errors import describe
@@ -155,7 +155,7 @@ def _print(outcome: Outcome, output: Output) -> None:
     if tensor_parallel.follows():
         return
     if output.json:
-        sys.stdout.write(json.dumps(outcome.value, ensure_ascii=False) + "\n")
+        sys.stdout.write(json_text(outcome.value, indent=None))
     else:
         outcome.show()
     sys.stdout.flush()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from pydantic import BaseModel, Field
 
-from demosearch._common.files import atomic_write, check_writable
+from demosearch._common.files import atomic_write, check_writable, json_text
 from demosearch.candidates import (
     CandidateSettings,
     NoCandidatesError,
@@ -165,4 +164,4 @@ def _merge(paths: tuple[Path, ...], out: Path) -> Outcome:
 def _explain(path: Path, rejected: list[Any]) -> None:
     with atomic_write(path) as file:
         for pair in rejected:
-            file.write(json.dumps(asdict(pair), ensure_ascii=False) + "\n")
+            file.write(json_text(asdict(pair), indent=None))

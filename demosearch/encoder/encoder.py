@@ -24,8 +24,8 @@ from demosearch.encoder.layers import context_length, resolve_layer, state_width
 from demosearch.encoder.route import find_forward
 from demosearch.encoder.token_budget import find_token_budget, is_out_of_memory, release
 from demosearch.encoder.tokens import PromptTokenizer
-from demosearch.errors import OutOfMemoryError
-from demosearch.metrics.similarity import cosine
+from demosearch.errors import NotFiniteError, OutOfMemoryError
+from demosearch.metrics.similarity import cosine, zero_pairs
 from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, load
 from demosearch.models.options import LoadOptions
@@ -83,6 +83,8 @@ class Encoder:
         self._lock = threading.RLock()
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
+        # Whether a warning was given about embeddings of zeros.
+        self._has_zeros = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickling and copying; a lock belongs to one process and one encoder."""
@@ -178,7 +180,8 @@ class Encoder:
             float32 array of shape (len(texts), width), not normalized.
 
         Raises:
-            UserError: the prompt alone is too long for the model, or one text for the memory.
+            UserError: the prompt alone is too long for the model, one text for the memory, or a state is
+                not finite.
         """
         return self.encode_layers(texts, prompt, [prompt.layer], advance=advance)[0]
 
@@ -230,8 +233,13 @@ class Encoder:
             np.zeros((len(distinct), self.width(layer)), dtype=np.float32) for layer in resolved
         ]
         for indices, states in self._batches(distinct, prompt, resolved):
-            for output, layer_states in zip(outputs, states, strict=True):
+            for layer, output, layer_states in zip(resolved, outputs, states, strict=True):
                 output[indices] = layer_states
+                if not np.isfinite(layer_states).all():
+                    bad = int(np.argmin(np.isfinite(layer_states).all(axis=1)))
+                    row = prepared.index(distinct[indices[bad]])
+                    where = f"layer {layer}"
+                    raise NotFiniteError(texts[row], where, self.record.precision, row)
             if advance:
                 advance(sum(copies[distinct[index]] for index in indices))
         if len(distinct) == len(texts):
@@ -258,13 +266,26 @@ class Encoder:
             second: index into `texts` of each pair's second text.
 
         Returns:
-            float32 (layers, pairs); nan where a state is zero or not finite.
+            float32 (layers, pairs); 0 where a state is zero.
 
         Raises:
             UserError: as `encode`.
         """
         left, right = list(first), list(second)
-        by_layer = self.encode_layers(texts, prompt, layers)
+        try:
+            by_layer = self.encode_layers(texts, prompt, layers)
+        except NotFiniteError as error:
+            # These texts are the distinct ones of the pairs, so a row would mean nothing to a reader.
+            raise error.in_row(None) from None
+        if not self._has_zeros and any(
+            zeros := [zero_pairs(states[left], states[right]) for states in by_layer]
+        ):
+            self._has_zeros = True
+            logger.warning(
+                "%d of %d pairs have an embedding of zeros; their similarity is 0",
+                max(zeros),
+                len(left),
+            )
         return np.stack([cosine(states[left], states[right]) for states in by_layer])
 
     def _batches(

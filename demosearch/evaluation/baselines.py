@@ -16,7 +16,7 @@ import numpy as np
 
 from demosearch._common.extras import missing_extra
 from demosearch._common.progress import bar, quiet_transformers
-from demosearch.errors import UserError, one_line
+from demosearch.errors import NotFiniteError, UserError, one_line
 from demosearch.evaluation.kinds import MODULES_FILE, Kind, kind_of
 from demosearch.evaluation.mask_templates import MaskTemplate, find_mask_template
 from demosearch.models.known import ModelSource, Origin, resolve
@@ -103,7 +103,12 @@ class Baseline:
         with bar("encoding", len(texts), show=show_progress_bar) as progress, quiet_transformers():
             for start in range(0, len(texts), CHUNK):
                 chunk = texts[start : start + CHUNK]
-                parts.append(np.asarray(self.model.encode(chunk, show_progress_bar=False)))
+                rows = np.asarray(self.model.encode(chunk, show_progress_bar=False))
+                if not (is_finite := np.isfinite(rows).all(axis=1)).all():
+                    row = start + int(np.argmin(is_finite))
+                    precision = self.record.precision
+                    raise NotFiniteError(sentences[row], "the output", precision, row)
+                parts.append(rows)
                 progress.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32)
 

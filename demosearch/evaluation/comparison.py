@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from demosearch._common.files import json_text
 from demosearch.errors import UserError
 from demosearch.evaluation.differences import (
     Difference,
@@ -96,7 +96,7 @@ class Comparison:
         In CSV, differences and intervals are additional columns. All formats but CSV contain the notes.
         """
         if form is TableFormat.JSON:
-            return json.dumps(self.as_json(), indent=2, ensure_ascii=False) + "\n"
+            return json_text(self.as_json())
         heading = f"Differences from {self.names[0]}; * if the 95% interval does not include 0:"
         titled = [
             difference.model_copy(update={"task": _title(difference.task)})

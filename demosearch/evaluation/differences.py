@@ -49,6 +49,8 @@ def why_not_comparable(base: Evaluation, other: Evaluation, task: str) -> str:
         return f"the classifier is {theirs.classifier}, not {ours.classifier}"
     if task not in base.details or task not in other.details:
         return "the .npz file beside a result is missing"
+    if ours.score is None or theirs.score is None:
+        return "a score is missing"
     if len(base.details[task].values) < 2:
         return "it has only one example"
     return ""
@@ -92,14 +94,18 @@ def differences(
         for index, other in enumerate(others)
         for difference in _of_system(
             (names[index + 1], names[0]),
-            {
-                task: other.result.tasks[task].score - base.result.tasks[task].score
-                for task in comparable[index]
-            },
+            {task: _score(other, task) - _score(base, task) for task in comparable[index]},
             resampled[index],
             means,
         )
     ]
+
+
+def _score(evaluation: Evaluation, task: str) -> float:
+    score = evaluation.result.tasks[task].score
+    if score is None:
+        raise ValueError(f"{task} has no score")
+    return score
 
 
 def _resampled(

@@ -78,13 +78,15 @@ class TaskResult(_Strict):
     """The score of one task."""
 
     metric: str = Field(description="spearman or accuracy")
-    score: float = Field(description="x 100")
+    score: float | None = Field(
+        None, description="x 100; missing if all similarities or all gold scores are equal"
+    )
     pairs: int | None = Field(None, description="scored pairs of an STS task")
     examples: int | None = Field(None, description="scored examples of a transfer task")
     classifier: str | None = Field(None, description="of a transfer task")
     sha256: str = Field(description="of all sentences and scores or labels")
-    subsets: dict[str, float] = Field(description="score of each subset, x 100")
-    other: dict[str, float] = Field(description="other measures, x 100")
+    subsets: dict[str, float | None] = Field(description="score of each subset, x 100")
+    other: dict[str, float | None] = Field(description="other measures, x 100")
 
 
 class Result(_Strict):
@@ -122,9 +124,12 @@ def _belong(result: TaskResult, details: Details) -> bool:
     if len(details.values) != (result.pairs or result.examples):
         return False
     if not len(details.gold):
-        return bool(abs(100 * details.values.mean() - result.score) < _ROUNDING)
-    score = spearman(details.values, details.gold.tolist())
-    return abs(score - result.score) < _ROUNDING or np.isnan(score)
+        score = 100 * float(details.values.mean())
+    else:
+        score = spearman(details.values, details.gold.tolist())
+    if result.score is None:
+        return bool(np.isnan(score))
+    return abs(score - result.score) < _ROUNDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Row(BaseModel):
             system: its name in the table.
             result: its scores.
         """
-        scores = {name: task.score for name, task in result.tasks.items()}
+        scores = {name: task.score for name, task in result.tasks.items() if task.score is not None}
         return cls(system=system, scores=scores, average=result.average)
 
     def mean(self, tasks: tuple[str, ...]) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +17,7 @@ from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
 from demosearch.datasets.classification import Classification, Examples
 from demosearch.datasets.pairs import Pairs
+from demosearch.errors import NotFiniteError
 from demosearch.evaluation.cache import EvaluationCache
 from demosearch.evaluation.classifiers import Labeled
 from demosearch.evaluation.probe import (
@@ -29,11 +31,13 @@ from demosearch.evaluation.probe import (
 from demosearch.evaluation.result import Details, Evaluation, Result, SystemRecord, TaskResult
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
 from demosearch.metrics.correlation import pearson, spearman
-from demosearch.metrics.similarity import cosine
+from demosearch.metrics.similarity import cosine, zero_pairs
 from demosearch.postprocess import Postprocess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 # Sentences per write to the cache: the maximum number of embeddings lost if the process is killed.
 CHUNK = 2048
@@ -97,11 +101,7 @@ def evaluate(
     result = Result(
         system=record,
         tasks=results,
-        average={
-            group: round(float(np.mean([results[name].score for name in members])), 6)
-            for group, members in GROUPS.items()
-            if all(name in results for name in members)
-        },
+        average=_averages(results),
         missing=[task.name for task in tasks if task.name not in data],
         overlaps=list(overlaps),
         sentences_encoded=encoded,
@@ -125,6 +125,16 @@ def _postprocess_of(system: System) -> Postprocess | None:
     return postprocess
 
 
+def _averages(results: dict[str, TaskResult]) -> dict[str, float]:
+    """Return the mean score of each group whose tasks all have a score."""
+    scores = {name: result.score for name, result in results.items() if result.score is not None}
+    return {
+        group: round(float(np.mean([scores[name] for name in members])), 6)
+        for group, members in GROUPS.items()
+        if scores.keys() >= set(members)
+    }
+
+
 def _encode(
     system: System, data: Iterable[TaskData], cache: EvaluationCache, *, show_progress: bool
 ) -> int:
@@ -135,7 +145,12 @@ def _encode(
     with bar("encoding", len(missing), show=show_progress and bool(missing)) as progress:
         for start in range(0, len(missing), CHUNK):
             chunk = missing[start : start + CHUNK]
-            cache.put_states(chunk, _encode_plain(system, chunk))
+            try:
+                states = _encode_plain(system, chunk)
+            except NotFiniteError as error:
+                # The sentences of all tasks are in an order of their own.
+                raise error.in_row(None) from None
+            cache.put_states(chunk, states)
             progress.advance(len(chunk))
     return len(missing)
 
@@ -174,9 +189,19 @@ def _correlate(
         states = cache.states(texts)
         return postprocess.apply(states) if postprocess else states
 
-    similarities = [
-        cosine(embeddings(pairs.sentences1), embeddings(pairs.sentences2)) for pairs in subsets
-    ]
+    similarities = []
+    zeros = 0
+    for pairs in subsets:
+        both = embeddings(pairs.sentences1), embeddings(pairs.sentences2)
+        similarities.append(cosine(*both))
+        zeros += zero_pairs(*both)
+    if zeros:
+        logger.warning(
+            "%s: %d of %d pairs have an embedding of zeros; their similarity is 0",
+            " and ".join(dict.fromkeys(pairs.name for pairs in subsets)),
+            zeros,
+            sum(map(len, subsets)),
+        )
     all_similarities = np.concatenate(similarities)
     gold = [score for pairs in subsets for score in pairs.scores]
     details = Details(all_similarities, np.asarray(gold, dtype=np.float32))
@@ -201,13 +226,23 @@ def _correlate(
         }
     result = TaskResult(
         metric="spearman",
-        score=spearman(all_similarities, gold),
+        score=_defined(spearman(all_similarities, gold)),
         pairs=len(all_similarities),
         sha256=sha256(pairs.sha256 for pairs in subsets),
-        subsets=by_subset,
-        other={name: round(float(value), 6) for name, value in other.items()},
+        subsets={name: _defined(score) for name, score in by_subset.items()},
+        other={name: _defined(value) for name, value in other.items()},
     )
+    if result.score is None:
+        logger.warning(
+            "%s has no correlation, because all similarities or all gold scores are equal",
+            " and ".join(dict.fromkeys(pairs.name for pairs in subsets)),
+        )
     return result, details
+
+
+def _defined(score: float) -> float | None:
+    """Return a score, None if it is nan: a correlation with a constant."""
+    return round(float(score), 6) if np.isfinite(score) else None
 
 
 def _classify(

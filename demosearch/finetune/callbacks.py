@@ -9,6 +9,7 @@ from transformers import TrainerCallback, TrainerState
 
 from demosearch._common.progress import Bar
 from demosearch.errors import UserError
+from demosearch.finetune.curve import DEV_SCORE
 
 
 class ShowProgress(TrainerCallback):  # type: ignore[misc]
@@ -43,7 +44,23 @@ class ShowProgress(TrainerCallback):  # type: ignore[misc]
 
 
 class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
-    """Ends a training whose loss is not finite; earlier checkpoints are kept."""
+    """Ends a training whose loss or dev score is not finite; earlier checkpoints are kept."""
+
+    def on_evaluate(
+        self,
+        _arguments: object,
+        state: TrainerState,
+        *_: Any,
+        metrics: dict[str, Any] | None = None,
+        **__: Any,
+    ) -> None:
+        """Check the latest dev score.
+
+        Raises:
+            UserError: it is not finite.
+        """
+        if metrics and f"eval_{DEV_SCORE}" in metrics:
+            check_dev_score(float(metrics[f"eval_{DEV_SCORE}"]), state.global_step)
 
     def on_log(
         self,
@@ -63,3 +80,16 @@ class StopWhenNotFinite(TrainerCallback):  # type: ignore[misc]
                 f"the loss is {logs['loss']} at step {state.global_step}; lower learning_rate, or"
                 " train in bf16 or fp32"
             )
+
+
+def check_dev_score(score: float, step: int) -> None:
+    """Check that a dev score is a number.
+
+    Raises:
+        UserError: it is not: the similarities of all dev pairs are equal, or the gold scores are.
+    """
+    if not math.isfinite(score):
+        raise UserError(
+            f"the dev score is {score} at step {step}: all similarities or all gold scores of the dev"
+            " pairs are equal; lower learning_rate, or use other dev pairs"
+        )

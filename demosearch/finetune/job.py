@@ -139,7 +139,9 @@ class TrainingJob:
                     f"batch_size must be at most the number of rows without a common text but got"
                     f" {self.settings.batch_size}; lower batch_size"
                 )
-            training = self._record(trainer, before, _score(evaluator, model), started)
+            training = self._record(
+                trainer, before, _score(evaluator, model, trainer.state.global_step), started
+            )
             if trainer.is_world_process_zero():
                 _write(out, training, model)
             return training
@@ -243,11 +245,20 @@ def _evaluator(dev: Pairs, prompt: Prompt) -> Any:
     )
 
 
-def _score(evaluator: Any, model: SentenceTransformer) -> float | None:
-    """Return Spearman x 100 on the dev pairs; None without dev pairs."""
+def _score(evaluator: Any, model: SentenceTransformer, step: int = 0) -> float | None:
+    """Return Spearman x 100 on the dev pairs; None without dev pairs.
+
+    Raises:
+        UserError: the score is not finite.
+    """
     if evaluator is None:
         return None
-    return round(100 * float(evaluator(model)[DEV_SCORE]), 4)
+    # Here, because it imports torch.
+    from demosearch.finetune.callbacks import check_dev_score
+
+    score = float(evaluator(model)[DEV_SCORE])
+    check_dev_score(score, step)
+    return round(100 * score, 4)
 
 
 def _best_step(checkpoint: str | None) -> int | None:

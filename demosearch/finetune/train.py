@@ -63,6 +63,11 @@ def finetune(
     out, prompt = Path(out), prompt or Prompt()
     check_folder(out)
     _check_rows(rows, settings, tensor_parallel.processes())
+    if dev is not None and len(set(dev.scores)) < 2:
+        raise UserError(
+            f"the gold scores of the dev pairs must differ but all {len(dev)} are {dev.scores[0]:g}; use"
+            " other dev pairs"
+        )
     if prompt.template.pooling is not Pooling.LAST:
         raise UserError(
             f"template '{prompt.template.name}' uses the mean over the text's tokens, but training"

@@ -12,13 +12,22 @@ if TYPE_CHECKING:
 
 
 def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the row-wise cosine similarity of two arrays of shape (n, width), as (n,)."""
+    """Return the row-wise cosine similarity of two arrays of shape (n, width), as (n,).
+
+    A vector of zeros has similarity 0 with every vector, as in SentEval.
+    """
     product = np.einsum("ij,ij->i", first, second, dtype=np.float64)
     norms = np.linalg.norm(first.astype(np.float64), axis=1) * np.linalg.norm(
         second.astype(np.float64), axis=1
     )
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(product / norms, dtype=np.float32)
+    is_zero = norms == 0
+    with np.errstate(invalid="ignore"):
+        return np.asarray(product / np.where(is_zero, 1, norms), dtype=np.float32)
+
+
+def zero_pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> int:
+    """Return the number of rows in which one of two arrays (n, width) is zero."""
+    return int((~first.any(axis=1) | ~second.any(axis=1)).sum())
 
 
 def normalized(rows: NDArray[np.float32]) -> NDArray[np.float32]:

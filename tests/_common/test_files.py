@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 import time
 from pathlib import Path
 
 import pytest
 
-from demosearch._common.files import atomic_write, check_writable
+from demosearch._common.files import atomic_write, check_writable, write_json
 from demosearch.errors import UserError
 
 
@@ -59,3 +60,18 @@ def test_a_folder_that_is_not_writable_is_reported_before_the_work(
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(UserError, match=r"x\.json: the folder .* is not writable"):
         check_writable(tmp_path / "new" / "x.json")
+
+
+def test_numbers_that_are_not_finite_become_null(tmp_path: Path) -> None:
+    value = {"a": [1.5, float("nan")], "b": {"c": (float("inf"), -1, None)}, "d": "NaN"}
+    write_json(tmp_path / "a.json", value)
+    text = (tmp_path / "a.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    assert json.loads(text, parse_constant=refuse) == {
+        "a": [1.5, None],
+        "b": {"c": [None, -1, None]},
+        "d": "NaN",
+    }

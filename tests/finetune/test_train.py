@@ -12,6 +12,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 
 from demosearch import Embedder
+from demosearch.datasets import Pairs
 from demosearch.errors import UserError
 from demosearch.finetune import finetune, job
 from demosearch.finetune.callbacks import ShowProgress
@@ -229,6 +230,30 @@ def test_loss_that_is_not_finite_ends_the_training(
     settings = SETTINGS.model_copy(update={"learning_rate": 1e30, "epochs": 4})
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+; lower learning_rate"):
         finetune(str(tiny("llama")), TRIPLETS, tmp_path / "a", settings=settings, device="cpu")
+
+
+@pytest.mark.filterwarnings("ignore:An input array is constant")
+def test_a_dev_score_that_is_not_finite_ends_the_training(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # The embeddings of so large weights are all equal, so that no correlation exists.
+    settings = SETTINGS.model_copy(update={"learning_rate": 1e10, "epochs": 4})
+    with pytest.raises(UserError, match=r"the (dev score|loss) is (nan|inf) at step \d+"):
+        finetune(
+            str(tiny("llama")),
+            TRIPLETS,
+            tmp_path / "a",
+            dev=fake_pairs(8),
+            settings=settings,
+            device="cpu",
+        )
+    assert not (tmp_path / "a" / "adapter_model.safetensors").exists()
+    dev = fake_pairs(8)
+    equal = Pairs("equal", dev.sentences1, dev.sentences2, (1.0,) * 8)
+    with pytest.raises(UserError, match="the gold scores of the dev pairs must differ"):
+        finetune(
+            str(tiny("llama")), TRIPLETS, tmp_path / "b", dev=equal, settings=SETTINGS, device="cpu"
+        )
 
 
 def test_warm_up_that_is_too_long_logs_a_warning(

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demosearch.metrics.similarity import cosine
+from demosearch.metrics.similarity import cosine, zero_pairs
 
 
 def test_cosine_by_hand() -> None:
@@ -11,6 +11,19 @@ def test_cosine_by_hand() -> None:
     np.testing.assert_allclose(cosine(first, second), [0, 1, 24 / 25], atol=1e-7)
 
 
-def test_the_cosine_of_a_zero_vector_is_nan_without_a_warning() -> None:
-    zero = np.zeros((1, 2), dtype=np.float32)
-    assert np.isnan(cosine(zero, zero)).all()
+def test_a_zero_vector_has_similarity_0_as_in_senteval() -> None:
+    first = np.array([[0, 0], [0, 0], [1, 0], [1, 2]], dtype=np.float32)
+    second = np.array([[0, 0], [1, 2], [0, 0], [1, 2]], dtype=np.float32)
+    np.testing.assert_array_equal(cosine(first, second), [0, 0, 0, 1])
+    # SentEval: a cosine that is nan counts as 0.
+    with np.errstate(invalid="ignore"):
+        plain = (first * second).sum(axis=1) / (
+            np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
+        )
+    np.testing.assert_allclose(cosine(first, second), np.nan_to_num(plain), atol=1e-6)
+    assert zero_pairs(first, second) == 3
+
+
+def test_what_is_not_finite_has_no_cosine() -> None:
+    first = np.array([[np.inf, 0], [np.nan, 1]], dtype=np.float32)
+    assert np.isnan(cosine(first, np.ones((2, 2), dtype=np.float32))).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +11,8 @@ from rich.box import SIMPLE
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.table import Table
+
+from demosearch._common.files import json_text
 
 
 def show(renderable: RenderableType) -> None:
@@ -38,7 +39,7 @@ def show_text(text: str) -> None:
 
 def show_json(value: Any) -> None:
     """Print a value as indented JSON."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    sys.stdout.write(json_text(value))
 
 
 def show_files(*paths: str | Path) -> None:

@@ -32,15 +32,19 @@ def show_result(result: Result, *, details: bool = False) -> None:
     for name, task in result.tasks.items():
         count = str(task.pairs or task.examples)
         metric = f"{task.metric} ({task.classifier})" if task.classifier else task.metric
-        table.add_row(Text(name), metric, count, f"{task.score:.2f}")
+        table.add_row(Text(name), metric, count, _number(task.score))
         parts = {**task.subsets, **task.other} if details else {}
         for part, score in parts.items():
-            table.add_row(Text(f"  {part}"), "", "", f"{score:.2f}", style="dim")
+            table.add_row(Text(f"  {part}"), "", "", _number(score), style="dim")
     for group, score in result.average.items():
         table.add_row(f"{group} average", "", "", f"{score:.2f}", style="bold")
     show(table)
     if result.missing:
         show_line(f"skipped, no data: {', '.join(result.missing)}")
+
+
+def _number(score: float | None) -> str:
+    return "-" if score is None else f"{score:.2f}"
 
 
 def show_training(training: Training, folder: Path) -> None:
