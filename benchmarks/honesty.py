@@ -68,7 +68,8 @@ def reported(
     seen = systems[:, chosen]
     best = int(np.argmax(objective.score(seen)))
     gain = float(objective.score(seen[best]) - objective.score(baseline[chosen]))
-    corrected, _ = objective.split_estimate(objective.best_of(seen), baseline[chosen])
+    estimate = objective.split_estimate(objective.best_of(seen), baseline[chosen])
+    corrected = estimate[0] if estimate else np.nan
     scores = part(dev, remaining).scores
     truth = spearman(systems[best, remaining], scores) - spearman(baseline[remaining], scores)
     return truth, gain, corrected

@@ -4,7 +4,7 @@
 
 The data folder defaults to the environment variable DEMOSEARCH_DATA. Each file is the result of a search
 with one more step than the previous one. A file with several prompts gives one row for each number of
-prompts, in the order in which they were added, and one for centering. The first row is the baseline. A
+prompts, in the order in which they were added, and one for post-processing. The first row is the baseline. A
 gain is relative to the previous row, with its 95% interval by paired bootstrap over the pairs. Re-run the
 command to resume: embeddings are kept in --folder.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,27 +23,9 @@ from numpy.typing import NDArray
 from demosearch import Embedder, Encoder, Prompt
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
-from demosearch.metrics.similarity import averaged, cosine
+from demosearch.metrics.similarity import cosine
 from demosearch.selection.pair_encoder import PairEncoder
-
-
-@dataclass(frozen=True)
-class Row:
-    """Prompts that are averaged, and the mean embedding, which is subtracted."""
-
-    prompts: tuple[Prompt, ...]
-    mean: NDArray[np.float32] | None = None
-
-    def describe(self) -> list[str]:
-        """Return the cells that describe the row."""
-        demonstrations = self.prompts[-1].demonstrations
-        return [
-            str(len(self.prompts)),
-            self.prompts[-1].template.name,
-            " + ".join(demonstration.word for demonstration in demonstrations) or "-",
-            str(self.prompts[-1].layer or "last"),
-            "no" if self.mean is None else "yes",
-        ]
+from demosearch.selection.steps import System
 
 
 def main() -> None:
@@ -73,32 +54,40 @@ def main() -> None:
     ):
         cells = [scored(*each) for each in zip(ours, before, sets, strict=True)]
         milliseconds = f"{1000 * cost / arguments.sentences:.1f}"
-        table.append([*row.describe(), *(cell for pair in cells for cell in pair), milliseconds])
+        table.append([*described(row), *(cell for pair in cells for cell in pair), milliseconds])
     print(machine())
     header = [f"{split} {what}" for split in ("dev", "test") for what in ("score", "gain")]
-    names = ["prompts", "template", "demonstrations of the last", "layer", "centered"]
+    names = ["prompts", "template", "demonstrations of the last", "layer", "post-processing"]
     show([*names, *header, "ms per sentence"], table)
 
 
-def rows_of(files: Sequence[DemonstrationsFile]) -> list[Row]:
+def rows_of(files: Sequence[DemonstrationsFile]) -> list[System]:
     """Return the rows of the files without duplicates."""
-    rows = [Row((Prompt(),))]
+    rows = [System((Prompt(),))]
     for file in files:
         prompts = tuple(Prompt.of(record) for record in file.prompts)
-        rows += [Row(prompts[:number]) for number in range(1, len(prompts) + 1)]
-        if file.mean is not None:
-            rows.append(Row(prompts, file.mean))
-    unique: list[Row] = []
-    for row in rows:
-        if not any(row.prompts == other.prompts and row.mean is other.mean for other in unique):
-            unique.append(row)
-    return unique
+        rows += [System(prompts[:number]) for number in range(1, len(prompts) + 1)]
+        if file.postprocessing is not None:
+            rows.append(System(prompts, file.postprocessing))
+    return list(dict.fromkeys(rows))
 
 
-def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[np.float32]:
+def described(row: System) -> list[str]:
+    """Return the cells that describe a row."""
+    demonstrations = row.prompts[-1].demonstrations
+    return [
+        str(len(row.prompts)),
+        row.prompts[-1].template.name,
+        " + ".join(demonstration.word for demonstration in demonstrations) or "-",
+        str(row.prompts[-1].layer or "last"),
+        row.postprocess.record.label if row.postprocess else "-",
+    ]
+
+
+def similarities(pair_encoder: PairEncoder, row: System, folder: Path) -> NDArray[np.float32]:
     """Return the cosine similarities of all pairs, (pairs,)."""
     texts = pair_encoder.pairs.sentences()
-    states = averaged(
+    states = row.embeddings(
         [
             kept(
                 folder / f"{pair_encoder.cache_key([prompt])}.npy",
@@ -107,19 +96,19 @@ def similarities(pair_encoder: PairEncoder, row: Row, folder: Path) -> NDArray[n
             for prompt in row.prompts
         ]
     )
-    if row.mean is not None:
-        states = states - row.mean
     first, second = pair_encoder.pairs.sentence_rows(texts)
     return cosine(states[first], states[second])
 
 
 def timed(
-    encoder: Encoder, rows: Sequence[Row], pairs: Pairs, number: int, repeats: int
+    encoder: Encoder, rows: Sequence[System], pairs: Pairs, number: int, repeats: int
 ) -> list[float]:
     """Return the seconds that each row takes for this number of sentences; the rows alternate."""
     texts = spread(pairs, number).sentences()[:number]
     sides: dict[str, Callable[[], object]] = {
-        str(index): partial(Embedder(encoder, row.prompts).encode, texts)
+        str(index): partial(
+            Embedder(encoder, row.prompts, postprocess=row.postprocess).encode, texts
+        )
         for index, row in enumerate(rows)
     }
     return [median(times) for times in medians(sides, repeats).values()]

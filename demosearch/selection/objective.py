@@ -113,8 +113,10 @@ class Objective:
 
     def split_estimate(
         self, choose: Choose, baseline: Choose | NDArray[np.float32]
-    ) -> tuple[float, tuple[float, float]]:
+    ) -> tuple[float, tuple[float, float]] | None:
         """Return an estimate of the gain on other pairs, and its 95% range over random splits.
+
+        None if so few gold scores differ that no half of the pairs can be scored.
 
         The score of the best of many candidates on the pairs that chose it is too high. Here a random
         half of each set makes the choice and the other half measures its gain, repeatedly.
@@ -137,6 +139,8 @@ class Objective:
             return float(score - other)
 
         gains = split_gains(gain, self._sets, self.seed)
+        if np.isnan(gains).all():
+            return None
         return round(float(np.nanmean(gains)), 6), interval(gains)
 
     def best_of(self, systems: NDArray[np.float32]) -> Choose:

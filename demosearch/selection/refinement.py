@@ -234,7 +234,8 @@ class Refinement:
     def estimate(self) -> EstimateRecord | None:
         """Return the gain corrected for the choice.
 
-        None if a small budget left one finalist of several candidates, as there is no choice to repeat.
+        None if a small budget left one finalist of several candidates, as there is no choice to repeat,
+        or if so few gold scores differ that no half of the pairs can be scored.
         """
         finalists = self.finalists
         with_demonstrations = [
@@ -246,11 +247,18 @@ class Refinement:
             return None
         choose = self._choose or finalists.choice()
         split = self._objective.split_estimate
-        gain, interval = split(choose, finalists.baseline[-1])
+        whole = split(choose, finalists.baseline[-1])
         # What the demonstrations add is compared with the best prompt without them, before anything
         # else is added.
         plain = self.singles.among(lambda prompt: not prompt.demonstrations)
-        demonstrations_gain, demonstrations_interval = split(finalists.choice(), plain.choice())
+        of_demonstrations = split(finalists.choice(), plain.choice())
+        if whole is None or of_demonstrations is None:
+            logger.warning(
+                "there is no corrected gain, because hardly any gold scores of the dev pairs differ"
+            )
+            return None
+        gain, interval = whole
+        demonstrations_gain, demonstrations_interval = of_demonstrations
         return EstimateRecord(
             method="choice on a random half of the pairs, gain on the other half, repeated",
             gain=gain,

@@ -28,6 +28,7 @@ from demosearch.evaluation import (
 from demosearch.evaluation.baselines import open_baseline
 from demosearch.postprocess import Unlabeled, Whitening
 from demosearch.prompt import Prompt
+from demosearch.selection.steps import System
 from tests.datasets.transfer import write_mrpc, write_opposites, write_sst, write_trec
 from tests.examples import JOCKEY
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
@@ -243,11 +244,17 @@ def test_a_file_of_pairs_is_a_task(tmp_path: Path) -> None:
 
 def test_the_gain_is_the_difference_with_its_interval() -> None:
     pairs = fake_pairs(200)
-    prompt = Prompt(demonstrations=(fake_candidates([5])[0],))
-    gain = gain_on(pairs, FakeEncoder(), [prompt], Prompt())
+    better, best = (Prompt(demonstrations=(candidate,)) for candidate in fake_candidates([30, 5]))
+    systems = [System((prompt,)) for prompt in (Prompt(), better, best)]
+    gain = gain_on(pairs, FakeEncoder(), systems, ["template", "demonstrations"])
     assert gain.gain == pytest.approx(gain.spearman - gain.baseline_spearman)
     assert gain.gain_ci95[0] < gain.gain < gain.gain_ci95[1]
     assert gain.gain > 5
+    # Taken apart as in the search.
+    assert [step.part for step in gain.steps] == ["template", "demonstrations"]
+    assert sum(step.gain for step in gain.steps) == pytest.approx(gain.gain)
+    alone = gain_on(pairs, FakeEncoder(), systems[::2], ["demonstrations"])
+    assert alone.gain == gain.gain
 
 
 @pytest.mark.data

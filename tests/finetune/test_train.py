@@ -62,12 +62,14 @@ def test_loaded_adapter_scores_as_the_trainer_reported(
         folder, TRIPLETS, tmp_path / "a", prompt=prompt, dev=dev, settings=SETTINGS, device="cpu"
     )
     from demosearch.evaluation import gain_on
+    from demosearch.selection.steps import System
 
     options = LoadOptions(precision=Precision.FP32, device="cpu")
     plain = Embedder.without_demonstrations(folder, options)
     tuned = Embedder.without_demonstrations(folder, options, adapter=tmp_path / "a")
-    before = gain_on(dev, plain.encoder, [prompt], prompt).spearman
-    after = gain_on(dev, tuned.encoder, [prompt], prompt).spearman
+    systems = [System((prompt,))]
+    before = gain_on(dev, plain.encoder, systems, []).spearman
+    after = gain_on(dev, tuned.encoder, systems, []).spearman
     # Float rounding may swap near ties among 30 pairs.
     assert training.dev_before == pytest.approx(before, abs=0.3)
     assert training.dev_after == pytest.approx(after, abs=0.3)
