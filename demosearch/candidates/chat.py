@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from typing import Any
 
-from demosearch.candidates.chat_http import check_connection
+from demosearch.candidates.chat_http import StoppedError, check_connection
 from demosearch.candidates.chat_prompt import (
     PROMPT_VERSION,
     RESPONSE_FORMAT,
@@ -197,6 +197,9 @@ class ChatLabeler:
             elif response is None:
                 try:
                     response = self._server.ask(messages_for(question.sentence))
+                except StoppedError:
+                    # The reason is the error of another sentence.
+                    break
                 except ChatError as error:
                     failure = str(error)
                     if error.usage:

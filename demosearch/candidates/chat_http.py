@@ -97,16 +97,21 @@ def check_connection(base_url: str | None) -> None:
 
 
 def _http_client(timeout: float) -> httpx2.Client:
+    # The values are not shown, because they may contain a password.
+    proxies = {
+        name: value
+        for name, value in sorted(os.environ.items())
+        if value and name.lower() in _PROXY_VARIABLES
+    }
     try:
+        for value in proxies.values():
+            # An invalid port is a ValueError here, and would be another error in every request.
+            _ = urlsplit(value if "://" in value else f"http://{value}").port
         return DefaultHttpx2Client(timeout=timeout)
     except (ImportError, ValueError, httpx2.InvalidURL):
-        # The value is not shown, because it may contain a password.
-        names = [
-            name for name in os.environ if name.lower() in _PROXY_VARIABLES and os.environ[name]
-        ]
         raise UserError(
-            f"the proxy in {' or '.join(sorted(names)) or 'the environment'} must be an http:// or"
-            " https:// URL (socks5:// requires the package socksio); correct or unset it"
+            f"the proxy in {' or '.join(proxies) or 'the environment'} must be an http:// or https://"
+            " URL (socks5:// requires the package socksio); correct or unset it"
         ) from None
     except OSError as error:
         raise UserError(f"the chat server cannot be reached: {reason_of(error)}") from None

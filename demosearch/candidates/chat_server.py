@@ -159,6 +159,7 @@ class ChatServer:
             UserError: no later question will be answered: the server refuses the API key, it does not
                 have the model, or the account has no money.
             ChatError: the server did not answer after all attempts, or what it sent is not an answer.
+            StoppedError: the labeling was stopped, also by a UserError in another thread.
         """
         if not self._first_is_over.is_set():
             with self._first:
@@ -182,8 +183,6 @@ class ChatServer:
             for attempt in retrying:
                 with attempt:
                     return self._attempt(messages, plan, attempt.retry_state.attempt_number)
-        except StoppedError:
-            raise ChatError("the labeling was stopped") from None
         except _FailedError as error:
             raise self._final(error) from None
         except AnswerError as error:
@@ -246,22 +245,22 @@ class ChatServer:
 
     def _raise_if_hopeless(self, error: ServerError) -> None:
         """Raise an error that ends the labeling, if every later request will fail too."""
-        status, why = f"(status {error.status})", reason(error.message)
-        why = f": {why}" if why else ""
         if error.codes & _NO_MONEY or error.status == 402:
-            raise UserError(
-                f"the chat server requires payment {status}{why}; check the plan and the billing of the"
-                " account, then re-run the command to resume"
+            problem, remedy = (
+                "requires payment",
+                "check the plan and the billing of the account, then re-run the command to resume",
             )
-        if error.status in (401, 403) or error.codes & _NO_KEY:
-            raise UserError(
-                f"the chat server refused the key in {KEY_VARIABLE} {status}{why}; check the key"
-            )
-        if error.status in (404, 405) or error.codes & _NO_MODEL:
-            raise UserError(
-                f"the chat server does not have the model '{self._model}' {status}{why}; choose another"
-                f" labeler model{self._hint()}"
-            )
+        elif error.status in (401, 403) or error.codes & _NO_KEY:
+            problem, remedy = f"refused the key in {KEY_VARIABLE}", "check the key"
+        elif error.status in (404, 405) or error.codes & _NO_MODEL:
+            problem = f"does not have the model '{self._model}'"
+            remedy = f"choose another labeler model{self._hint()}"
+        else:
+            return
+        # The requests of other threads would fail too.
+        self.stop()
+        why = f": {text}" if (text := reason(error.message)) else ""
+        raise UserError(f"the chat server {problem} (status {error.status}){why}; {remedy}")
 
     def _hint(self) -> str:
         """Return that the base URL may be wrong, or nothing."""

@@ -68,6 +68,8 @@ def check_url(base_url: str | None) -> str | None:
     try:
         parts = urlsplit(base_url)
         host, port = parts.hostname, parts.port
+        # The name is sent in this encoding.
+        (host or "").encode("idna")
     except ValueError:
         raise ValueError(
             f"must be a URL with a valid host and a port from 1 to 65535, e.g. {_EXAMPLE}"
