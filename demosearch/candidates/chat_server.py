@@ -29,7 +29,7 @@ from demosearch.candidates.chat_answer import (
     read_completion,
     server_error,
 )
-from demosearch.candidates.chat_form import Forms, Messages, Plan
+from demosearch.candidates.chat_form import REFUSALS, Forms, Messages, Plan
 from demosearch.candidates.chat_http import Calls, StoppedError, open_client
 from demosearch.candidates.chat_key import MASK, masked, reason
 from demosearch.candidates.chat_word import parse_answer
@@ -122,7 +122,8 @@ class ChatServer:
         self._options = dict(options or {})
         self._forms = Forms(self._options)
         self._client: OpenAI | None = None
-        # The first question is asked alone, so that only one request has what the server refuses.
+        # The first question is asked alone, so that only one request has what the server refuses. The lock
+        # is never released.
         self._first, self._first_is_over = threading.Lock(), threading.Event()
         self._stopped = threading.Event()
         self._calls = Calls()
@@ -146,6 +147,7 @@ class ChatServer:
     def stop(self) -> None:
         """Send no more requests. Those that were sent may still be answered."""
         self._stopped.set()
+        self._first_is_over.set()
 
     def abandon(self) -> None:
         """End all requests at once."""
@@ -161,14 +163,13 @@ class ChatServer:
             ChatError: the server did not answer after all attempts, or what it sent is not an answer.
             StoppedError: the labeling was stopped, also by a UserError in another thread.
         """
-        if not self._first_is_over.is_set():
-            with self._first:
-                if not self._first_is_over.is_set():
-                    try:
-                        return self._ask(messages)
-                    finally:
-                        self._first_is_over.set()
-        return self._ask(messages)
+        if not self._first.acquire(blocking=False):
+            self._first_is_over.wait()
+            return self._ask(messages)
+        try:
+            return self._ask(messages)
+        finally:
+            self._first_is_over.set()
 
     def _ask(self, messages: Messages) -> Response:
         plan = Plan(self._forms)
@@ -199,6 +200,12 @@ class ChatServer:
             error = failure.error
             self._raise_if_hopeless(error)
             failure.has_other_form = plan.refused(error.status, error.message, attempt)
+            if error.status not in REFUSALS:
+                self._first_is_over.set()
+            raise
+        except OpenAIError:
+            # The server cannot be reached at the moment, which says nothing about the form.
+            self._first_is_over.set()
             raise
         except NotJsonError as error:
             if attempt < ATTEMPTS_WITHOUT_JSON:

@@ -74,7 +74,7 @@ def check_url(base_url: str | None) -> str | None:
         raise ValueError(
             f"must be a URL with a valid host and a port from 1 to 65535, e.g. {_EXAMPLE}"
         ) from None
-    if "@" in parts.netloc or parts.fragment or not _API_VERSION.fullmatch(parts.query):
+    if "@" in base_url or parts.fragment or not _API_VERSION.fullmatch(parts.query):
         raise ValueError(
             "must be a URL without password, query (except ?api-version=) and fragment, because it is"
             f" written to files; set the key in {KEY_VARIABLE}"

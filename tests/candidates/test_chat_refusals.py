@@ -136,7 +136,7 @@ def test_an_error_that_every_request_has_ends_the_labeling_with_the_reason(
     server.bodies = {text: (status, json.dumps({"error": error}).encode()) for text in SENTENCES}
     before = len(server.requests)
     start = time.monotonic()
-    with pytest.raises(UserError, match="the chat server .* You exceeded") as raised:
+    with pytest.raises(UserError, match=r"the chat server .* You exceeded") as raised:
         ChatLabeler().label(SENTENCES)
     assert time.monotonic() - start < 5
     assert KEY not in str(raised.value)
@@ -156,6 +156,16 @@ def test_answers_that_were_sent_before_such_an_error_are_kept(server: FakeChatSe
     server.bodies.clear()
     assert ChatLabeler().label(SENTENCES) == [RAN] * 48
     assert len(server.requests) == asked + 48 - (asked - 1)
+
+
+def test_questions_do_not_wait_for_a_first_one_that_fails_temporarily(
+    server: FakeChatServer,
+) -> None:
+    server.failures = {SENTENCES[0]: [503, 503, 503, 503, 503]}
+    server.retry_after = "0.04"
+    assert ChatLabeler().label(SENTENCES[:9]) == [RAN] * 9
+    asked = [body["messages"][-1]["content"] for body in server.requests]
+    assert {*asked[:4]} != {SENTENCES[0]}
 
 
 def test_a_missing_v1_in_the_base_url_is_named(
