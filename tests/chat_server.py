@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -27,6 +27,12 @@ class FakeChatServer(ThreadingHTTPServer):
         enforces_format: whether answers follow the JSON schema of the request.
         refused_options: options that the server does not support.
         retry_after: the Retry-After header of every failure.
+        bodies: by sentence, the status and the body of every response, instead of an answer.
+        refuses: returns the status and the message with which a request is refused, or None.
+        hangs_after: number of requests after which no request is answered; None if all are.
+        streams: by sentence, the bytes of a response, the status line included.
+        paths: the paths of the requests.
+        headers: the headers of the requests.
     """
 
     def __init__(self) -> None:
@@ -38,6 +44,13 @@ class FakeChatServer(ThreadingHTTPServer):
         self.enforces_format = True
         self.refused_options: set[str] = set()
         self.retry_after = "0"
+        self.bodies: dict[str, tuple[int, bytes]] = {}
+        self.refuses: Callable[[dict[str, Any]], tuple[int, str] | None] = lambda body: None
+        self.hangs_after: int | None = None
+        self.streams: dict[str, Iterable[bytes]] = {}
+        self.paths: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.closing = threading.Event()
         self.lock = threading.Lock()
 
     @property
@@ -79,8 +92,23 @@ class _Handler(BaseHTTPRequestHandler):
         with server.lock:
             server.keys.add(self.headers["Authorization"])
             server.requests.append(body)
+            server.paths.append(self.path)
+            server.headers.append({name.lower(): value for name, value in self.headers.items()})
             failures = server.failures.get(sentence, [])
             failure = failures.pop(0) if failures else None
+        if server.hangs_after is not None and len(server.requests) > server.hangs_after:
+            server.closing.wait(60)
+            self.close_connection = True
+            return
+        if sentence in server.streams:
+            self._stream(server.streams[sentence])
+            return
+        if refusal := server.refuses(body):
+            self._send(refusal[0], {"error": {"message": refusal[1]}})
+            return
+        if sentence in server.bodies:
+            self._send_bytes(*server.bodies[sentence])
+            return
         refused = [option for option in server.refused_options if option in body]
         if refused:
             self._send(400, {"error": {"message": f"Unsupported parameter: '{refused[0]}'"}})
@@ -96,6 +124,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(int(failure), {"error": {"message": message}})
         else:
             self._send(200, server.answer(body))
+
+    def _stream(self, chunks: Iterable[bytes]) -> None:
+        self.close_connection = True
+        with suppress(OSError):
+            for chunk in chunks:
+                if self.server.closing.is_set():
+                    break
+                self.wfile.write(chunk)
 
     def _send(self, status: int, value: object) -> None:
         self._send_bytes(status, json.dumps(value).encode())
@@ -121,5 +157,6 @@ def running_server() -> Iterator[FakeChatServer]:
     try:
         yield server
     finally:
+        server.closing.set()
         server.shutdown()
         server.server_close()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ class SqliteCache:
             are the row. Values are texts, bytes or numbers.
         purpose: names the cache in errors, e.g. `cache of embeddings`.
         remedy: how to do without the cache, for errors, e.g. `use --no-cache`.
+        private: whether only the user may read the file.
 
     Raises:
         UserError: the file cannot be opened.
@@ -46,12 +48,16 @@ class SqliteCache:
         tables: Mapping[str, tuple[str, ...]],
         purpose: str,
         remedy: str = "",
+        *,
+        private: bool = False,
     ) -> None:
         self._path, self._purpose, self._remedy = path, purpose, remedy
         self._tables = tables
         self._lock = threading.Lock()
         with self._errors_reported("open"):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
+            if private:
+                _make_private(path)
             self._connection = sqlite3.connect(path, timeout=_TIMEOUT, check_same_thread=False)
             try:
                 for table, (key, *values) in tables.items():
@@ -107,3 +113,15 @@ class SqliteCache:
                 f"cannot {action} the {self._purpose} {self._path}: {error}; check the free space"
                 f" and the permissions, delete the file{remedy}"
             ) from error
+
+
+def _make_private(path: str | Path) -> None:
+    """Create a file that only the user may read, or take the permissions of others away."""
+    # SQLite gives its journals the permissions of the file. A file that exists is not opened here: closing
+    # it would end the locks of the other connections of this process.
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    # Some file systems have no permissions.
+    with suppress(PermissionError):
+        if Path(path).is_file():
+            Path(path).chmod(0o600)

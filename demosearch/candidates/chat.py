@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from typing import Any
 
+from demosearch.candidates.chat_http import StoppedError, check_connection
 from demosearch.candidates.chat_prompt import (
     PROMPT_VERSION,
     RESPONSE_FORMAT,
@@ -16,12 +17,11 @@ from demosearch.candidates.chat_prompt import (
 )
 from demosearch.candidates.chat_server import ChatError, ChatServer
 from demosearch.candidates.labeling import Label, majority
-from demosearch.candidates.responses import ResponseCache, question_key
+from demosearch.candidates.responses import Response, ResponseCache, question_key
 from demosearch.candidates.settings import (
     DEFAULT_CHAT_MODEL,
     KEY_VARIABLE,
     URL_VARIABLE,
-    check_url,
     key_is_set,
 )
 from demosearch.candidates.spending import Spending
@@ -33,6 +33,9 @@ logger = logging.getLogger(__name__)
 CACHE_FILE = "answers.sqlite"
 # Requests at the same time.
 CONCURRENCY = 8
+# Seconds in which requests that were sent may still be answered, after an error and after Ctrl-C.
+GRACE_AFTER_ERROR = 10.0
+GRACE_AFTER_INTERRUPTION = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,8 @@ class _Question:
 class ChatLabeler:
     """Asks a chat model for the word of each sentence, several sentences at a time.
 
-    Every answer is cached, so that a run that is killed and started again pays for no answer twice.
+    Every answer is cached, so that a run that is killed and started again pays for no answer twice. Only
+    answers are: after an error, or an answer that was cut, the question is asked again by the next run.
 
     Args:
         settings: how the model is asked.
@@ -113,8 +117,8 @@ class ChatLabeler:
             advance: called with the number of sentences that were labeled since the last call.
 
         Raises:
-            UserError: the server refuses the key, no sentence was labeled, or the estimated cost
-                exceeds the limit.
+            UserError: the server refuses the key or every request, no sentence was labeled, or the
+                estimated cost exceeds the limit.
         """
         with self._server:
             questions = [self._questions(sentence) for sentence in sentences]
@@ -135,13 +139,16 @@ class ChatLabeler:
     def _check_cost(self, questions: Sequence[Sequence[_Question]]) -> None:
         by_key = {vote.key: vote for votes in questions for vote in votes}
         cached = self._cache.get_many(by_key)
-        lengths = [
-            sum(len(message["content"]) for message in messages_for(question.sentence))
+        sizes = [
+            sum(
+                len(message["content"].encode(errors="replace"))
+                for message in messages_for(question.sentence)
+            )
             for key, question in by_key.items()
-            if key not in cached
+            if not _is_answer(cached.get(key))
         ]
-        if lengths:
-            self._spending.check(sum(lengths), len(lengths))
+        if sizes:
+            self._spending.check(sum(sizes), len(sizes))
 
     def _ask_all(
         self, questions: Sequence[Sequence[_Question]], advance: Callable[[int], None] | None
@@ -162,10 +169,19 @@ class ChatLabeler:
                         logger.warning("a sentence was not labeled: %s", failure)
                     if advance:
                         advance(1)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
+            except BaseException as error:
+                is_error = isinstance(error, Exception)
+                self._end(futures, GRACE_AFTER_ERROR if is_error else GRACE_AFTER_INTERRUPTION)
                 raise
         return labels, failures
+
+    def _end(self, futures: Iterable[Future[Any]], grace: float) -> None:
+        """Send no more requests, and keep the answers that arrive within some seconds."""
+        try:
+            self._server.stop()
+            wait([future for future in futures if not future.cancel()], timeout=grace)
+        finally:
+            self._server.abandon()
 
     def _votes(self, questions: Sequence[_Question]) -> tuple[list[str | None], str]:
         """Return the answers to the questions on a sentence, and the reason of a failure, if any."""
@@ -173,13 +189,21 @@ class ChatLabeler:
         failure = ""
         for question in questions:
             response = self._cache.get(question.key)
+            if not _is_answer(response):
+                # Earlier versions kept errors as empty answers.
+                response = None
             if response is None and self._spending.limit_reached:
                 failure = "the maximum cost is reached"
             elif response is None:
                 try:
                     response = self._server.ask(messages_for(question.sentence))
+                except StoppedError:
+                    # The reason is the error of another sentence.
+                    break
                 except ChatError as error:
                     failure = str(error)
+                    if error.usage:
+                        self._spending.add(error.usage)
                 else:
                     self._cache.put(question.key, response)
                     self._spending.add(response)
@@ -187,11 +211,12 @@ class ChatLabeler:
         return votes, failure
 
 
+def _is_answer(response: Response | None) -> bool:
+    return response is not None and bool(response.text.strip())
+
+
 def _check_server(base_url: str | None) -> None:
-    try:
-        check_url(base_url)
-    except ValueError as error:
-        raise UserError(f"base_url {error}") from None
+    check_connection(base_url)
     if not (base_url or key_is_set()):
         raise UserError(
             f"the openai labeler requires a key; set {KEY_VARIABLE} (or {URL_VARIABLE} for another"

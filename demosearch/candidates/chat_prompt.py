@@ -1,12 +1,14 @@
-"""The conversation in which a chat model is asked for a word, and how its answer is parsed."""
+"""The conversation in which a chat model is asked for a word."""
 
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
+from demosearch.candidates.chat_word import parse_answer
 from demosearch.candidates.labeling import EXAMPLES
+
+__all__ = ["PROMPT_VERSION", "RESPONSE_FORMAT", "messages_for", "parse_answer"]
 
 # Part of the key of every cached answer. Another wording is another question.
 PROMPT_VERSION = "2"
@@ -29,8 +31,6 @@ RESPONSE_FORMAT: dict[str, Any] = {
     },
 }
 
-_FENCE = re.compile(r"^```\w*\s*|\s*```$")
-
 
 def messages_for(sentence: str) -> list[dict[str, str]]:
     """Return the messages that ask for the word of a sentence."""
@@ -40,25 +40,3 @@ def messages_for(sentence: str) -> list[dict[str, str]]:
         messages.append({"role": "assistant", "content": json.dumps({"word": example.word})})
     messages.append({"role": "user", "content": sentence})
     return messages
-
-
-def parse_answer(text: str) -> str | None:
-    """Return the word in an answer, whether or not the server enforced the response format.
-
-    The word may still be more than one word: `clean_word` checks that.
-
-    >>> parse_answer('{"word": "Riding"}')
-    'Riding'
-    >>> parse_answer("Riding.")
-    'Riding.'
-    """
-    bare = _FENCE.sub("", text.strip()).strip()
-    if bare.startswith(("{", '"')):
-        try:
-            value = json.loads(bare)
-        except (ValueError, RecursionError):
-            return None if bare.startswith("{") else bare
-        if isinstance(value, dict):
-            value = value.get("word")
-        return value if isinstance(value, str) else None
-    return bare or None

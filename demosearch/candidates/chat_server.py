@@ -5,26 +5,14 @@ This module imports the openai package, which is an extra; `sources.open_labeler
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Self
 
-from openai import (
-    APIConnectionError,
-    APIStatusError,
-    AuthenticationError,
-    BadRequestError,
-    NotFoundError,
-    OpenAI,
-    OpenAIError,
-    PermissionDeniedError,
-    UnprocessableEntityError,
-)
-from openai.types.chat import ChatCompletion
+from openai import APIConnectionError, APIStatusError, OpenAI, OpenAIError
 from pyrate_limiter import Limiter, Rate
 from tenacity import (
     RetryCallState,
@@ -34,6 +22,17 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from demosearch.candidates.chat_answer import (
+    AnswerError,
+    NotJsonError,
+    ServerError,
+    read_completion,
+    server_error,
+)
+from demosearch.candidates.chat_form import REFUSALS, Forms, Messages, Plan
+from demosearch.candidates.chat_http import Calls, StoppedError, open_client
+from demosearch.candidates.chat_key import MASK, masked, reason
+from demosearch.candidates.chat_word import parse_answer
 from demosearch.candidates.responses import Response
 from demosearch.candidates.settings import KEY_VARIABLE
 from demosearch.errors import UserError
@@ -41,18 +40,59 @@ from demosearch.errors import UserError
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
-# Seconds.
+# For answers that are not JSON: the URL is often wrong.
+ATTEMPTS_WITHOUT_JSON = 3
+# Seconds. The second one is the longest time without a byte from the server.
 LONGEST_PAUSE = 60.0
 TIMEOUT = 60.0
 # Milliseconds, pyrate_limiter's unit.
 MINUTE = 60_000
+# Seconds between two looks at the rate.
+_TURN = 0.05
+
+# Codes of errors that every later request has too.
+_NO_MONEY = {
+    "insufficient_quota",
+    "billing_not_active",
+    "billing_hard_limit_reached",
+    "insufficient_balance",
+    "insufficient_user_quota",
+}
+_NO_KEY = {"invalid_api_key", "account_deactivated"}
+_NO_MODEL = {"model_not_found", "deploymentnotfound"}
 
 
 class ChatError(Exception):
     """The server did not answer a question.
 
-    The message contains nothing that the server sent, because a server may echo the API key.
+    The API key is masked in the message, because a server may echo it.
+
+    Args:
+        message: the reason.
+        usage: the tokens that were nevertheless paid for, if the server counted them.
     """
+
+    def __init__(self, message: str, usage: Response | None = None) -> None:
+        super().__init__(message)
+        self.usage = usage
+
+
+class _FailedError(Exception):
+    """The server reported an error.
+
+    Args:
+        error: the error.
+        name: name of its type.
+        retry_after: the Retry-After header.
+
+    Attributes:
+        has_other_form: whether the next attempt has another form, because of this error.
+    """
+
+    def __init__(self, error: ServerError, name: str, retry_after: str = "") -> None:
+        super().__init__(name)
+        self.error, self.name, self.retry_after = error, name, retry_after
+        self.has_other_form = False
 
 
 class ChatServer:
@@ -66,7 +106,7 @@ class ChatServer:
         base_url: URL of the server; None means OPENAI_BASE_URL, or OpenAI's API.
         rate: maximum number of requests per minute; None means no limit but the server's own.
         options: optional parameters of a request. One that the server refuses is left out of all
-            later requests.
+            later requests, and so is the role `system`.
     """
 
     def __init__(
@@ -78,127 +118,197 @@ class ChatServer:
     ) -> None:
         self._model = model
         self._base_url = base_url
-        self._wait_for_turn = _limiter(rate)
-        self._all_options = frozenset(options or ())
+        self._limiter = None if rate is None else Limiter(Rate(rate, MINUTE))
         self._options = dict(options or {})
-        self._lock = threading.Lock()
+        self._forms = Forms(self._options)
         self._client: OpenAI | None = None
+        # The first question is asked alone, so that only one request has what the server refuses. The lock
+        # is never released.
+        self._first, self._first_is_over = threading.Lock(), threading.Event()
+        self._stopped = threading.Event()
+        self._calls = Calls()
 
     def __enter__(self) -> Self:
-        # A local server often requires no key, but the client requires some string. The client's
-        # own retries do not obey a long Retry-After, so they are switched off.
-        self._client = OpenAI(
-            api_key=os.environ.get(KEY_VARIABLE) or "none",
-            base_url=self._base_url,
-            max_retries=0,
-            timeout=TIMEOUT,
-        )
+        self._client = open_client(self._base_url, TIMEOUT)
+        self._stopped, self._calls = threading.Event(), Calls()
         return self
 
     def __exit__(self, *_: object) -> None:
         client, self._client = self._connected(), None
-        client.close()
+        # A call that was abandoned may still use the connection.
+        with suppress(RuntimeError):
+            client.close()
 
     @property
     def url(self) -> str:
         """The URL that requests go to."""
         return str(self._connected().base_url)
 
-    def ask(self, messages: list[dict[str, str]]) -> Response:
+    def stop(self) -> None:
+        """Send no more requests. Those that were sent may still be answered."""
+        self._stopped.set()
+        self._first_is_over.set()
+
+    def abandon(self) -> None:
+        """End all requests at once."""
+        self.stop()
+        self._calls.abandon()
+
+    def ask(self, messages: Messages) -> Response:
         """Return the model's answer to a conversation.
 
         Raises:
-            UserError: the server refuses the API key, or does not have the model.
-            ChatError: the server did not answer after all attempts.
+            UserError: no later question will be answered: the server refuses the API key, it does not
+                have the model, or the account has no money.
+            ChatError: the server did not answer after all attempts, or what it sent is not an answer.
+            StoppedError: the labeling was stopped, also by a UserError in another thread.
         """
+        if not self._first.acquire(blocking=False):
+            self._first_is_over.wait()
+            return self._ask(messages)
+        try:
+            return self._ask(messages)
+        finally:
+            self._first_is_over.set()
+
+    def _ask(self, messages: Messages) -> Response:
+        plan = Plan(self._forms)
         retrying = Retrying(
             retry=retry_if_exception(_is_temporary),
-            wait=_pause,
+            wait=self._pause,
             stop=stop_after_attempt(ATTEMPTS),
+            sleep=self._sleep,
             reraise=True,
         )
-        while True:
-            body = {"model": self._model, "messages": messages, **self._options}
-            try:
-                return _response(retrying(self._complete, body))
-            except (AuthenticationError, PermissionDeniedError) as error:
-                raise UserError(
-                    f"the chat server refused the key in {KEY_VARIABLE} (status"
-                    f" {error.status_code}); check the key"
-                ) from None
-            except NotFoundError:
-                raise UserError(
-                    f"the chat server does not have the model '{self._model}'; choose another"
-                    " labeler model"
-                ) from None
-            except (OpenAIError, json.JSONDecodeError) as error:
-                if not self._leave_out_refused_option(body, error):
-                    raise ChatError(_failure(error)) from None
+        try:
+            for attempt in retrying:
+                with attempt:
+                    return self._attempt(messages, plan, attempt.retry_state.attempt_number)
+        except _FailedError as error:
+            raise self._final(error) from None
+        except AnswerError as error:
+            raise ChatError(str(error), error.usage) from None
+        except (OpenAIError, ValueError) as error:
+            # ValueError: the client could not encode the request.
+            raise ChatError(type(error).__name__) from None
+        raise RuntimeError("unreachable")
 
-    def _complete(self, body: dict[str, Any]) -> ChatCompletion:
+    def _attempt(self, messages: Messages, plan: Plan, attempt: int) -> Response:
+        try:
+            response = self._complete(messages, plan)
+        except _FailedError as failure:
+            error = failure.error
+            self._raise_if_hopeless(error)
+            failure.has_other_form = plan.refused(error.status, error.message, attempt)
+            if error.status not in REFUSALS:
+                self._first_is_over.set()
+            raise
+        except OpenAIError:
+            # The server cannot be reached at the moment, which says nothing about the form.
+            self._first_is_over.set()
+            raise
+        except NotJsonError as error:
+            if attempt < ATTEMPTS_WITHOUT_JSON:
+                raise
+            raise AnswerError(f"{error}{self._hint()}") from None
+        if left_out := self._forms.accept(plan.form):
+            logger.info("the chat server does not support %s; continuing without", left_out)
+        return response
+
+    def _complete(self, messages: Messages, plan: Plan) -> Response:
+        """Send one request and read its answer."""
         self._wait_for_turn()
-        completion: ChatCompletion = self._connected().chat.completions.create(**body)
-        return completion
+        client = self._connected()
+        body = {"model": self._model, **plan.form.body(messages, self._options)}
+        size = sum(len(message["content"].encode(errors="replace")) for message in messages)
+        try:
+            raw = self._calls.call(
+                lambda: client.chat.completions.with_raw_response.create(**body).content
+            )
+        except APIStatusError as error:
+            failure = server_error(error.status_code, error.response.content)
+            retry_after = error.response.headers.get("retry-after", "")
+            raise _FailedError(failure, type(error).__name__, retry_after) from None
+        answer = read_completion(raw, size)
+        if isinstance(answer, ServerError):
+            raise _FailedError(answer, "an error body")
+        return Response(_without_key(answer.text), answer.sent, answer.received)
+
+    def _wait_for_turn(self) -> None:
+        while not self._stopped.is_set():
+            if self._limiter is None or self._limiter.try_acquire("request", blocking=False):
+                return
+            self._stopped.wait(_TURN)
+        raise StoppedError
+
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise StoppedError
 
     def _connected(self) -> OpenAI:
         if self._client is None:
             raise RuntimeError("the connection is open only inside the with block")
         return self._client
 
-    def _leave_out_refused_option(self, body: dict[str, Any], error: Exception) -> bool:
-        """Return whether a request failed because of an option that is now left out."""
-        if not isinstance(error, BadRequestError | UnprocessableEntityError):
-            return False
-        with self._lock:
-            refused = [name for name in self._options if name in body and name in str(error)]
-            for name in refused:
-                del self._options[name]
-                logger.info("the chat server does not support '%s'; continuing without it", name)
-            # Another thread may have left the option out in the meantime.
-            sent = self._all_options.intersection(body)
-            return bool(refused) or not sent.issubset(self._options)
+    def _raise_if_hopeless(self, error: ServerError) -> None:
+        """Raise an error that ends the labeling, if every later request will fail too."""
+        if error.codes & _NO_MONEY or error.status == 402:
+            problem, remedy = (
+                "requires payment",
+                "check the plan and the billing of the account, then re-run the command to resume",
+            )
+        elif error.status in (401, 403) or error.codes & _NO_KEY:
+            problem, remedy = f"refused the key in {KEY_VARIABLE}", "check the key"
+        elif error.status in (404, 405) or error.codes & _NO_MODEL:
+            problem = f"does not have the model '{self._model}'"
+            remedy = f"choose another labeler model{self._hint()}"
+        else:
+            return
+        # The requests of other threads would fail too.
+        self.stop()
+        why = f": {text}" if (text := reason(error.message)) else ""
+        raise UserError(f"the chat server {problem} (status {error.status}){why}; {remedy}")
 
+    def _hint(self) -> str:
+        """Return that the base URL may be wrong, or nothing."""
+        url = self._connected().base_url
+        if re.search(r"/v\d|/deployments/", url.path):
+            return ""
+        return f"; the base URL has no /v1: try {str(url).rstrip('/')}/v1"
 
-def _response(completion: ChatCompletion) -> Response:
-    """Return the text and the token counts of a completion. A refusal has an empty text."""
-    message = completion.choices[0].message if completion.choices else None
-    usage = completion.usage
-    return Response(
-        (message.content or "") if message else "",
-        usage.prompt_tokens if usage else 0,
-        usage.completion_tokens if usage else 0,
-    )
+    def _final(self, failure: _FailedError) -> ChatError:
+        status, why = failure.error.status, reason(failure.error.message)
+        return ChatError(f"{failure.name} (status {status})" + (f": {why}" if why else ""))
 
-
-def _limiter(rate: int | None) -> Callable[[], object]:
-    if rate is None:
-        return lambda: None
-    limiter = Limiter(Rate(rate, MINUTE))
-    return lambda: limiter.try_acquire("request")
+    def _pause(self, state: RetryCallState) -> float:
+        """Return the seconds to wait: what the server asks for, otherwise exponential back-off."""
+        error = state.outcome.exception() if state.outcome else None
+        if isinstance(error, _FailedError) and error.has_other_form:
+            return 0.0
+        retry_after = error.retry_after if isinstance(error, _FailedError) else ""
+        if re.fullmatch(r"\d{1,99}(\.\d{1,99})?", retry_after):
+            seconds = float(retry_after)
+            if seconds > LONGEST_PAUSE:
+                logger.warning(
+                    "the chat server asks to wait %.0f s before the next try; waiting %g s",
+                    seconds,
+                    LONGEST_PAUSE,
+                )
+            return min(seconds, LONGEST_PAUSE)
+        return wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state)
 
 
 def _is_temporary(error: BaseException) -> bool:
     """Whether another attempt may succeed."""
-    if isinstance(error, APIStatusError):
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
+    if isinstance(error, _FailedError):
+        status = error.error.status
+        return error.has_other_form or status in (408, 409, 429) or status >= 500
     # A server, or a proxy in front of it, may answer with a page that is not JSON.
-    return isinstance(error, APIConnectionError | json.JSONDecodeError)
+    return isinstance(error, APIConnectionError | NotJsonError)
 
 
-def _pause(state: RetryCallState) -> float:
-    """Return the seconds to wait: what the server asks for, otherwise exponential back-off."""
-    error = state.outcome.exception() if state.outcome else None
-    if isinstance(error, APIStatusError):
-        retry_after = error.response.headers.get("retry-after", "")
-        if re.fullmatch(r"\d+(\.\d+)?", retry_after):
-            seconds = float(retry_after)
-            if seconds > LONGEST_PAUSE:
-                logger.warning("the chat server asks to wait %.0f s before the next try", seconds)
-            return seconds
-    return wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state)
-
-
-def _failure(error: Exception) -> str:
-    """Return the type and the status of an error, without its message."""
-    status = getattr(error, "status_code", None)
-    return f"{type(error).__name__} (status {status})" if status else type(error).__name__
+def _without_key(text: str) -> str:
+    """Return an answer without the API key, also if it is written with JSON's escapes."""
+    text = masked(text)
+    word = parse_answer(text)
+    return text if word is None or masked(word) == word else MASK

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -53,12 +54,23 @@ PRICES: dict[str, Price] = {
     "gpt-4.1-nano": Price(0.10, 0.40),
 }
 
-# Characters of English per token, a cautious estimate.
-_CHARACTERS = 3.5
+# UTF-8 bytes per token, a cautious estimate. In bytes, because a Chinese or Japanese character, which has
+# three bytes, is about one token.
+_BYTES = 3.5
 # An answer is one word, as JSON if the server supports it.
 _ANSWER_TOKENS = 10
 
 
-def estimated_tokens(characters: int, questions: int) -> tuple[int, int]:
-    """Return the numbers of tokens that questions with this total length will send and receive."""
-    return round(characters / _CHARACTERS), questions * _ANSWER_TOKENS
+def estimated_tokens(size: int, questions: int) -> tuple[int, int]:
+    """Return the numbers of tokens that questions will send and receive.
+
+    Args:
+        size: total size of the questions in UTF-8 bytes.
+        questions: number of questions.
+    """
+    return estimated_tokens_of(size), questions * _ANSWER_TOKENS
+
+
+def estimated_tokens_of(size: int) -> int:
+    """Return the number of tokens of a text of this size in UTF-8 bytes."""
+    return math.ceil(size / _BYTES)

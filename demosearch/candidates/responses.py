@@ -23,7 +23,7 @@ class Response:
     """An answer of a chat model.
 
     Attributes:
-        text: the answer; empty if the model refused to answer.
+        text: the answer. A refusal of the model is an object without a word.
         sent: number of input tokens.
         received: number of output tokens.
     """
@@ -36,7 +36,8 @@ class Response:
 class ResponseCache:
     """The answers of chat models in an SQLite file.
 
-    The file contains hashes of the questions and the texts of the answers, and never an API key.
+    The file contains hashes of the questions and the texts of the answers, and never an API key. Only
+    the user may read it (mode 600).
     Several threads and processes may use it at once.
 
     Args:
@@ -48,7 +49,11 @@ class ResponseCache:
 
     def __init__(self, path: str | Path) -> None:
         self._cache = SqliteCache(
-            path, {_TABLE: _COLUMNS}, "cache of answers", "set DEMOSEARCH_CACHE to another folder"
+            path,
+            {_TABLE: _COLUMNS},
+            "cache of answers",
+            "set DEMOSEARCH_CACHE to another folder",
+            private=True,
         )
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Response]:

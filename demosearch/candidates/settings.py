@@ -6,6 +6,7 @@ The command line, pipeline files, `--set` and `demosearch schema` are derived fr
 from __future__ import annotations
 
 import os
+import re
 from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from pydantic import Field, field_validator
 
 from demosearch._common.settings import Settings
 from demosearch.candidates.prices import Price
+from demosearch.errors import short
 
 AUTO = "auto"
 NONE = "none"
@@ -34,6 +36,10 @@ _LENGTHS = (
 DEFAULT_CHAT_MODEL = "gpt-4o-mini"
 KEY_VARIABLE = "OPENAI_API_KEY"
 URL_VARIABLE = "OPENAI_BASE_URL"
+_EXAMPLE = "http://localhost:8000/v1"
+# The only query that a base URL may have; Azure requires it.
+_API_VERSION = re.compile(r"(api-version=[\w.-]+)?")
+_PRINTABLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\\]+")
 
 
 class LabelerKind(StrEnum):
@@ -54,13 +60,33 @@ def check_url(base_url: str | None) -> str | None:
     """Return the URL of a chat server, which is written into files.
 
     Raises:
-        ValueError: it may contain a secret. The message does not repeat it.
+        ValueError: it may contain a secret, or no request can be sent to it. The message does not
+            repeat a secret.
     """
-    parts = urlsplit(base_url or "")
-    if "@" in parts.netloc or parts.query or parts.fragment:
+    if not base_url:
+        return base_url
+    try:
+        parts = urlsplit(base_url)
+        host, port = parts.hostname, parts.port
+        # The name is sent in this encoding.
+        (host or "").encode("idna")
+    except ValueError:
         raise ValueError(
-            "must be a URL without password, query and fragment, because it is written to files;"
-            f" set the key in {KEY_VARIABLE}"
+            f"must be a URL with a valid host and a port from 1 to 65535, e.g. {_EXAMPLE}"
+        ) from None
+    if "@" in base_url or parts.fragment or not _API_VERSION.fullmatch(parts.query):
+        raise ValueError(
+            "must be a URL without password, query (except ?api-version=) and fragment, because it is"
+            f" written to files; set the key in {KEY_VARIABLE}"
+        )
+    if parts.scheme not in ("http", "https"):
+        scheme = f"'{short(parts.scheme)}'" if "://" in base_url else "none"
+        raise ValueError(
+            f"must begin with http:// or https://, e.g. {_EXAMPLE}; its scheme is {scheme}"
+        )
+    if not host or port == 0 or not _PRINTABLE.fullmatch(base_url):
+        raise ValueError(
+            f"must be a URL with a host and without blanks, e.g. {_EXAMPLE}, but got {short(base_url)!r}"
         )
     return base_url
 

@@ -49,20 +49,21 @@ class Spending:
     def add(self, response: Response) -> None:
         """Count the tokens of an answer."""
         with self._lock:
-            self._sent += response.sent
-            self._received += response.received
+            # A server, or a damaged cache, must not lower the cost.
+            self._sent += max(response.sent, 0)
+            self._received += max(response.received, 0)
 
-    def check(self, characters: int, questions: int) -> None:
+    def check(self, size: int, questions: int) -> None:
         """Log the estimated cost of questions before the first one is sent.
 
         Args:
-            characters: total length of the questions.
+            size: total size of the questions in UTF-8 bytes.
             questions: number of questions.
 
         Raises:
             UserError: the estimate exceeds the limit.
         """
-        sent, received = estimated_tokens(characters, questions)
+        sent, received = estimated_tokens(size, questions)
         cost = self._cost_of(self._sent + sent, self._received + received)
         if cost is None:
             return

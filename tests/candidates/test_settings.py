@@ -21,6 +21,11 @@ from demosearch.errors import first_error
         ("price", "free", "price must be two numbers separated by a comma"),
         ("price", "1,-2", "but got '1,-2'"),
         ("base_url", "http://me:secret@host/v1", "base_url must be a URL without password"),
+        ("base_url", "http:/me:secret@host/v1", "base_url must be a URL without password"),
+        ("base_url", "ftp://host/v1", "base_url must begin with http:// or https://"),
+        ("base_url", "host:8000/v1", "base_url must begin with http:// or https://"),
+        ("base_url", "http:///v1", "base_url must be a URL with a host"),
+        ("base_url", "http://host:99999/v1", "base_url must be a URL with a valid host and a port"),
         ("base_url", "http://host/v1?key=secret", "base_url must be a URL without password"),
     ],
 )
@@ -46,3 +51,8 @@ def test_documented_import_paths_exist() -> None:
 def test_price_is_per_million_tokens() -> None:
     assert Price.parse("0.15, 0.60") == Price(0.15, 0.60)
     assert Price(0.5, 2.0).of(1_000_000, 500_000) == pytest.approx(1.5)
+
+
+def test_a_url_may_have_the_version_of_azure() -> None:
+    url = "https://mine.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21"
+    assert CandidateSettings(base_url=url).base_url == url

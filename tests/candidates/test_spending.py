@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from demosearch.candidates.prices import estimated_tokens
 from demosearch.candidates.responses import Response
 from demosearch.candidates.spending import Spending
 from demosearch.errors import UserError
@@ -33,10 +34,18 @@ def test_cost_is_that_of_all_tokens() -> None:
 
 def test_an_estimate_includes_what_was_spent() -> None:
     spending = Spending("m", price="1000000,0", limit=5.0)
-    # 3.5 characters per token, a dollar per token.
-    spending.check(characters=14, questions=1)
+    # 3.5 bytes per token, a dollar per token.
+    spending.check(size=14, questions=1)
     spending.add(Response("Riding", 3, 0))
     with pytest.raises(
         UserError, match=r"at least the estimated cost of 1 requests, \$7.* but got \$5"
     ):
-        spending.check(characters=14, questions=1)
+        spending.check(size=14, questions=1)
+
+
+def test_the_estimate_counts_bytes_and_negative_counts_do_not_lower_the_cost() -> None:
+    # About one token per Chinese character in the tokenizers of OpenAI.
+    assert estimated_tokens(len("一个男人在骑马。".encode()), 1)[0] >= 7
+    spending = Spending("gpt-4o-mini", limit=1.0)
+    spending.add(Response("Riding", -(10**9), -5))
+    assert spending.cost == 0.0

@@ -1,0 +1,50 @@
+"""The API key of a chat server: it is checked before it is sent, and masked in what a server sends."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from urllib.parse import quote
+
+from demosearch.candidates.settings import KEY_VARIABLE
+from demosearch.errors import UserError
+
+MASK = "***"
+# In characters. A shorter key, such as `none` for a local server, is a word and not a secret.
+_SHORTEST_SECRET = 8
+_LONGEST_REASON = 300
+
+
+def api_key() -> str:
+    """Return the key in the environment; `none` if there is none.
+
+    Raises:
+        UserError: it cannot be sent in a header. The message does not contain it.
+    """
+    # A local server often requires no key, but the client requires some string.
+    key = os.environ.get(KEY_VARIABLE) or "none"
+    if not all("!" <= character <= "~" for character in key):
+        raise UserError(
+            f"the key in {KEY_VARIABLE} must consist of ASCII letters, digits and punctuation, without"
+            " blanks and line breaks; copy the key again"
+        )
+    return key
+
+
+def masked(text: str) -> str:
+    """Return a text in which the API key is masked, because a server may echo it."""
+    key = os.environ.get(KEY_VARIABLE, "")
+    if len(key) < _SHORTEST_SECRET:
+        return text
+    forms = {key, quote(key, safe=""), base64.b64encode(key.encode()).decode()}
+    # The longest one first: another one may be a part of it.
+    pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
+    return re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+
+
+def reason(text: str) -> str:
+    """Return the reason that a server gives for an error: one line, shortened, without the key."""
+    line = " ".join(masked(text).split())
+    line = "".join(character for character in line if character.isprintable())
+    return line if len(line) <= _LONGEST_REASON else f"{line[: _LONGEST_REASON - 3]}..."
