@@ -96,7 +96,14 @@ def test_the_page_is_one_file_and_works_offline(folder: Path, tmp_path: Path) ->
     ids = [found["id"] for _, found in page.tags if "id" in found]
     assert len(set(ids)) == len(ids)
     figures = [path.name for path in files[1:]]
-    assert figures == ["gains.png", "race.png", "history.png", "layers.png", "kinds.png"]
+    assert figures == [
+        "gains.png",
+        "race.png",
+        "history.png",
+        "steps.png",
+        "layers.png",
+        "kinds.png",
+    ]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files[1:])
     assert sum(tag == "svg" for tag, _ in page.tags) == len(figures)
 
