@@ -7,7 +7,7 @@ them run in sentence-transformers, because only the searched model requires the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import numpy as np
 
 from demosearch._common.extras import missing_extra
 from demosearch._common.progress import bar, quiet_transformers
+from demosearch.datasets.containers import as_texts
 from demosearch.errors import UserError, one_line
 from demosearch.evaluation.kinds import MODULES_FILE, Kind, kind_of
 from demosearch.evaluation.mask_templates import MaskTemplate, find_mask_template
@@ -91,10 +92,17 @@ class Baseline:
         }
 
     def encode(
-        self, sentences: Sequence[str], *, show_progress_bar: bool = False
+        self, sentences: str | Iterable[str], *, show_progress_bar: bool = False
     ) -> NDArray[np.float32]:
-        """Return the embeddings of texts, float32 (len(sentences), width)."""
-        texts = list(sentences)
+        """Return the embeddings of texts, float32 (len(sentences), width); (width,) for one text.
+
+        Raises:
+            UserError: `sentences` is not a container of texts, or an item is not a text.
+        """
+        if isinstance(sentences, str):
+            alone: NDArray[np.float32] = self.encode([sentences])[0]
+            return alone
+        texts = as_texts(sentences)
         if self.template is not None:
             texts = [self._prompt(text, self.template) for text in texts]
         if not texts:
