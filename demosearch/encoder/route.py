@@ -99,7 +99,18 @@ def _refused(model: PreTrainedModel, reason: str) -> UserError:
     return UserError(f"models of type '{model.config.model_type}' are not supported: {reason}")
 
 
+def _failure(error: Exception) -> str:
+    reason = one_line(error, 200) or type(error).__name__
+    return f"with the settings in config.json a forward pass fails ({reason}); check them"
+
+
+class _OtherLayersError(ValueError):
+    """The states of the layers have other shapes."""
+
+
 def _verdict(model: PreTrainedModel) -> Verdict:
+    if model.config.num_hidden_layers < 1:
+        return Verdict(refusal="num_hidden_layers in config.json must be at least 1")
     if model.config.is_encoder_decoder:
         return Verdict(refusal="they have an encoder and a decoder")
     twin = tiny_twin(model)
@@ -126,10 +137,12 @@ def _plain_verdict(model: PreTrainedModel) -> Verdict:
         truth = [_alone(model, row) for row in rows]
         third = [states[2] for states in _states(model, rows[0])]
         first_three = _alone(model, rows[0][:3])
+    except _OtherLayersError as error:
+        return Verdict(refusal=str(error))
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return Verdict(refusal=one_line(error, 120) or type(error).__name__)
+        return Verdict(refusal=_failure(error))
     if not all(states.isfinite().all() for layers in truth for states in layers):
         return Verdict(refusal="their states are not finite")
     if not _all_near(third, first_three, TOLERANCE_OF_ROUNDING):
@@ -172,7 +185,7 @@ def _packs_short_prompts(model: PreTrainedModel) -> bool:
             output = model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             truth.append([output.last_hidden_state[0, -1].float()])
     except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise _refused(model, one_line(error, 120)) from error
+        raise _refused(model, _failure(error)) from error
     return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING, singly=False)
 
 
@@ -236,7 +249,7 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     """Return the states by layer, each float32 (tokens, width).
 
     Raises:
-        ValueError: a layer does not have one state of the model's width for each token.
+        _OtherLayersError: a layer does not have one state of the model's width for each token.
     """
     by_layer = all_states(model, torch.tensor([ids], device=model.device))
     widths = [
@@ -244,7 +257,9 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     ]
     expected = [(1, len(ids), width) for width in widths]
     if [tuple(states.shape) for states in by_layer] != expected:
-        raise ValueError("their layers do not have one state of the model's width for each token")
+        raise _OtherLayersError(
+            "their layers do not have one state of the model's width for each token"
+        )
     return [states[0].float() for states in by_layer]
 
 
