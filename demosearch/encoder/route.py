@@ -83,6 +83,8 @@ def find_forward(model: PreTrainedModel) -> Forward:
         if verdict.packs is not Packs.NONE and _packs_short_prompts(model):
             point = switching_point(model.config)
             longest = UNLIMITED if verdict.packs is Packs.ALL or point is None else point
+        elif verdict.packs is Packs.NONE:
+            _check_runs(model)
     if longest == 0:
         logger.info("models of type '%s' are encoded without packing and prefix cache", kind)
     elif longest < UNLIMITED:
@@ -93,6 +95,18 @@ def find_forward(model: PreTrainedModel) -> Forward:
             longest,
         )
     return Forward(model, longest, verdict.hooks)
+
+
+def check_supported(model: PreTrainedModel) -> None:
+    """Check that an encoder takes a base model, without preparing one.
+
+    Raises:
+        UserError: it does not; the message names the model's type.
+    """
+    # Not in inference mode, whose tensors a model that is trained must not keep.
+    with torch.no_grad(), quiet_transformers():
+        if refusal := _verdict(model).refusal:
+            raise _refused(model, refusal)
 
 
 def _refused(model: PreTrainedModel, reason: str) -> UserError:
@@ -187,6 +201,16 @@ def _packs_short_prompts(model: PreTrainedModel) -> bool:
     except (ValueError, TypeError, AttributeError, LookupError) as error:
         raise _refused(model, _failure(error)) from error
     return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING, singly=False)
+
+
+def _check_runs(model: PreTrainedModel) -> None:
+    """Check that the model itself, whose sizes are not those of its twin, runs on a few tokens."""
+    try:
+        model(input_ids=torch.tensor([_ids(3, 1)], device=model.device), use_cache=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _refused(model, _failure(error)) from error
 
 
 def _prompts(lengths: _Lengths) -> Iterator[list[int]]:
