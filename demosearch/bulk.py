@@ -14,6 +14,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write, sha256
 from demosearch._common.progress import bar
+from demosearch.datasets.containers import iterate_texts
 from demosearch.errors import NotFiniteError, UserError
 
 if TYPE_CHECKING:
@@ -66,14 +67,14 @@ def embed_file(
         The number of embedded texts.
 
     Raises:
-        UserError: the suffix of the output is unknown, the output cannot be written, or there are no
-            texts.
+        UserError: the suffix of the output is unknown, the output cannot be written, there are no
+            texts, or an item is not a text (whose row is named).
     """
     output = check_output(output)
     writer = _WRITERS[output.suffix.lower()]
     parts = output.with_name(f".{output.name}.parts")
     settings = json.dumps([embedder.describe(), normalize_embeddings], sort_keys=True)
-    stream = iter(texts)
+    stream = iterate_texts(texts)
     finished: list[Path] = []
     count = 0
     with bar("embedding", None, show=show_progress) as progress:

@@ -25,6 +25,7 @@ from demosearch.candidates.settings import (
     key_is_set,
 )
 from demosearch.candidates.spending import Spending
+from demosearch.datasets.containers import as_texts
 from demosearch.errors import UserError
 from demosearch.models.packaged import cache_folder
 
@@ -120,6 +121,7 @@ class ChatLabeler:
             UserError: the server refuses the key or every request, no sentence was labeled, or the
                 estimated cost exceeds the limit.
         """
+        sentences = as_texts(sentences, "sentences")
         with self._server:
             questions = [self._questions(sentence) for sentence in sentences]
             self._check_cost(questions)

@@ -27,6 +27,7 @@ from demosearch.candidates.sources import (
     resolved,
     uses_dictionary,
 )
+from demosearch.datasets.containers import as_texts
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
 
@@ -107,7 +108,7 @@ def generate(
     """
     options = LoadOptions.of(options, **keywords)
     settings = resolved(settings, data)
-    curation = _curation(settings, forbidden)
+    curation = _curation(settings, as_texts(forbidden, "forbidden sentences", ordered=False))
     pairs: list[Candidate] = []
     if uses_dictionary(settings):
         pairs = _dictionary_pairs(settings, curation, seed)

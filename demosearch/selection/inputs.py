@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from demosearch.datasets.containers import as_texts
 from demosearch.datasets.pairs import Pairs
 from demosearch.datasets.texts import check_input, read_texts
 from demosearch.demonstration import Demonstration
@@ -33,13 +34,14 @@ class Center:
         texts: the texts, at least one.
 
     Raises:
-        UserError: there are no texts.
+        UserError: there are no texts, or one is not a text.
     """
 
     name: str
     texts: Sequence[str]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", as_texts(self.texts, f"texts of {self.name}"))
         if not self.texts:
             raise UserError(f"{self.name} must contain at least one text to center embeddings on")
 
