@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
+from demosearch._common.containers import iterate_texts
 from demosearch._common.files import atomic_write, sha256
 from demosearch._common.progress import bar
 from demosearch.errors import NotFiniteError, UserError
@@ -68,8 +69,8 @@ def embed_file(
         The number of embedded texts.
 
     Raises:
-        UserError: the suffix of the output is unknown, the output cannot be written, or there are no
-            texts.
+        UserError: the suffix of the output is unknown, the output cannot be written, there are no
+            texts, or an item is not a text (whose row is named).
     """
     output = check_output(output)
     writer = _WRITERS[output.suffix.lower()]
@@ -80,7 +81,7 @@ def embed_file(
         keywords["postprocess"] = False
         described.pop("postprocess")
     settings = json.dumps([described, normalize_embeddings], sort_keys=True)
-    stream = iter(texts)
+    stream = iterate_texts(texts)
     finished: list[Path] = []
     count = 0
     with bar("embedding", None, show=show_progress) as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, MappingView, Set
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -14,6 +15,7 @@ from pydantic import (
 )
 
 from demosearch._common.lazy import lazily
+from demosearch.errors import UserError, short
 
 _UNIT_SEPARATOR = "\x1f"
 # Strings that the tokenizers of the known models, and most others, read as control tokens.
@@ -53,8 +55,9 @@ class Demonstration(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     id: str = ""
-    sentence: Annotated[str, Field(min_length=1)]
-    word: Annotated[str, Field(min_length=1)]
+    # Strict, because bytes would be decoded.
+    sentence: Annotated[str, Field(min_length=1, strict=True)]
+    word: Annotated[str, Field(min_length=1, strict=True)]
     source: str = "user"
 
     @model_validator(mode="before")
@@ -87,6 +90,34 @@ class Demonstration(BaseModel):
                     f"{name} must not contain {token}, which models read as a control token"
                 )
         return self
+
+
+def as_demonstrations(
+    demonstrations: Iterable[Demonstration], name: str = "demonstrations"
+) -> tuple[Demonstration, ...]:
+    """Return demonstrations that a caller passed, in their order.
+
+    Args:
+        demonstrations: what a caller passed.
+        name: what they are called in messages.
+
+    Raises:
+        UserError: an item (whose row is named) is not a demonstration, or the container has no order.
+    """
+    if isinstance(demonstrations, Set) and not isinstance(demonstrations, MappingView):
+        raise UserError(f"{name} must be a list but got a set, which has no order; pass a list")
+    if isinstance(demonstrations, Demonstration) or not isinstance(demonstrations, Iterable):
+        kind = type(demonstrations).__name__
+        raise UserError(f"{name} must be a list of demonstrations but got a value of type {kind}")
+    items = tuple(demonstrations)
+    for row, item in enumerate(items, start=1):
+        if not isinstance(item, Demonstration):
+            raise UserError(
+                f"row {row} of the {name} must be a Demonstration but got {short(repr(item))}"
+                f" ({type(item).__name__}); use Demonstration(sentence=..., word=...), or read_candidates"
+                " for a file"
+            )
+    return items
 
 
 # `DemonstrationsFile` moved to another module; this path stays importable.

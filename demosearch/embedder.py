@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
 
+from demosearch._common.containers import as_texts
 from demosearch._common.progress import bar
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.replicas import Replicas, open_encoder
@@ -162,7 +163,7 @@ class Embedder:
     @overload
     def encode(
         self,
-        sentences: str | Sequence[str],
+        sentences: str | Iterable[str],
         batch_size: int | None = ...,
         show_progress_bar: bool = ...,
         *,
@@ -173,7 +174,7 @@ class Embedder:
     @overload
     def encode(
         self,
-        sentences: str | Sequence[str],
+        sentences: str | Iterable[str],
         batch_size: int | None = ...,
         show_progress_bar: bool = ...,
         *,
@@ -184,7 +185,7 @@ class Embedder:
 
     def encode(
         self,
-        sentences: str | Sequence[str],
+        sentences: str | Iterable[str],
         batch_size: int | None = None,
         show_progress_bar: bool = False,
         *,
@@ -195,7 +196,7 @@ class Embedder:
         """Return embeddings; the keywords are those of sentence-transformers.
 
         Args:
-            sentences: texts, or one text.
+            sentences: one text, or a list, tuple, Series, one-dimensional array or iterator of texts.
             batch_size: accepted and ignored; batches are formed by tokens, not by sentences.
             show_progress_bar: show a progress bar on standard error.
             normalize_embeddings: scale every row to length 1.
@@ -204,10 +205,14 @@ class Embedder:
 
         Returns:
             float32 (len(sentences), width); (width,) for one text.
+
+        Raises:
+            UserError: `sentences` is another container, such as a dictionary, a table or a set, or an
+                item is not a text; the message names its row.
         """
         del batch_size
         single = isinstance(sentences, str)
-        texts = [sentences] if isinstance(sentences, str) else list(sentences)
+        texts = as_texts([sentences] if isinstance(sentences, str) else sentences)
         with bar("encoding", len(texts) * len(self.prompts), show=show_progress_bar) as progress:
             states = [
                 self.encoder.encode(texts, prompt, advance=progress.advance)

@@ -21,6 +21,7 @@ import safetensors.numpy
 from pydantic import BaseModel, ConfigDict, Field
 from safetensors import SafetensorError
 
+from demosearch._common.containers import as_texts
 from demosearch._common.files import atomic_write
 from demosearch.errors import UserError
 
@@ -195,13 +196,14 @@ class Unlabeled:
         texts: the distinct texts, at least one.
 
     Raises:
-        UserError: there are no texts.
+        UserError: there are no texts, or one is not a text.
     """
 
     name: str
     texts: Sequence[str]
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", as_texts(self.texts, f"texts of {self.name}"))
         if not self.texts:
             raise UserError(f"{self.name} must contain at least one text to fit post-processing on")
 

@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from demosearch._common.words import fold, without_final_punctuation
-from demosearch.demonstration import Demonstration
+from demosearch.demonstration import Demonstration, as_demonstrations
 from demosearch.errors import UserError
 
 TEXT = "{text}"
@@ -181,6 +181,7 @@ class Prompt:
     layer: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "demonstrations", as_demonstrations(self.demonstrations))
         if self.demonstrations and not self.template.takes_demonstrations:
             raise UserError(f"template '{self.template.name}' takes no demonstrations")
 

@@ -153,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
 def running_server() -> Iterator[FakeChatServer]:
     """Run a server on a free port inside the block."""
     server = FakeChatServer()
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server
     finally:

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from dataclasses import dataclass
 from typing import Any
 
+from demosearch._common.containers import as_texts
 from demosearch.candidates.chat_http import StoppedError, check_connection
 from demosearch.candidates.chat_prompt import (
     PROMPT_VERSION,
@@ -120,6 +121,7 @@ class ChatLabeler:
             UserError: the server refuses the key or every request, no sentence was labeled, or the
                 estimated cost exceeds the limit.
         """
+        sentences = as_texts(sentences, "sentences")
         with self._server:
             questions = [self._questions(sentence) for sentence in sentences]
             self._check_cost(questions)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from demosearch._common.containers import as_texts
 from demosearch._common.files import read_text
 from demosearch._common.progress import bar
 from demosearch._common.words import length
@@ -107,7 +108,7 @@ def generate(
     """
     options = LoadOptions.of(options, **keywords)
     settings = resolved(settings, data)
-    curation = _curation(settings, forbidden)
+    curation = _curation(settings, as_texts(forbidden, "forbidden sentences", ordered=False))
     pairs: list[Candidate] = []
     if uses_dictionary(settings):
         pairs = _dictionary_pairs(settings, curation, seed)

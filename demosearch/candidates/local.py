@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import LogitsProcessorList
 
+from demosearch._common.containers import as_texts
 from demosearch.candidates.labeling import EXAMPLES, Label
 from demosearch.candidates.one_word import OneWord
 from demosearch.encoder.tokens import prompt_ids
@@ -45,6 +46,7 @@ class LocalLabeler:
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> list[Label | None]:
         """Return the label of each sentence; None where the model generates no word."""
+        sentences = as_texts(sentences, "sentences")
         loaded = self.loaded
         words: list[Label | None] = []
         for start in range(0, len(sentences), BATCH):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from demosearch._common.containers import as_texts
 from demosearch._common.files import sha256
 from demosearch.errors import UserError
 
@@ -20,11 +21,19 @@ class Examples:
         texts: the texts.
         labels: class indices, starting at 0.
         others: the second texts if pairs are classified, otherwise None.
+
+    Raises:
+        UserError: a text is not a text.
     """
 
     texts: tuple[str, ...]
     labels: tuple[int, ...]
     others: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "texts", tuple(as_texts(self.texts)))
+        if self.others is not None:
+            object.__setattr__(self, "others", tuple(as_texts(self.others, "second texts")))
 
     def __len__(self) -> int:
         return len(self.labels)

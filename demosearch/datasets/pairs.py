@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from demosearch._common.containers import as_scores, as_texts
 from demosearch._common.files import sha256
 from demosearch.errors import UserError
 
@@ -24,6 +25,9 @@ class Pairs:
         scores: gold similarities on any scale on which higher means more similar; sets may have
             different scales.
         sets: the sets that were joined, in order; empty for a single set.
+
+    Raises:
+        UserError: a sentence is not a text, a score is not a number, or their numbers differ.
     """
 
     name: str
@@ -31,6 +35,19 @@ class Pairs:
     sentences2: tuple[str, ...]
     scores: tuple[float, ...]
     sets: tuple[Pairs, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Columns of a table become tuples here.
+        for name in ("sentences1", "sentences2"):
+            texts = as_texts(getattr(self, name), f"{name} of '{self.name}'")
+            object.__setattr__(self, name, tuple(texts))
+        object.__setattr__(self, "scores", as_scores(self.scores, f"scores of '{self.name}'"))
+        lengths = len(self.sentences1), len(self.sentences2), len(self.scores)
+        if len(set(lengths)) > 1:
+            raise UserError(
+                f"the pairs '{self.name}' must have as many first and second sentences as scores but"
+                f" got {lengths[0]}, {lengths[1]} and {lengths[2]}"
+            )
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -89,11 +106,7 @@ class Pairs:
         Raises:
             UserError: there are fewer than 10 pairs, a score is not finite, or all scores are equal.
         """
-        for row, score in enumerate(self.scores, start=1):
-            if not math.isfinite(score):
-                raise UserError(
-                    f"{source}: the score of pair {row} must be finite but got {score}; remove the pair"
-                )
+        self.check_finite(source)
         if len(self) < MIN_PAIRS:
             raise UserError(
                 f"{source}: the number of pairs must be at least {MIN_PAIRS} but got {len(self)}"
@@ -104,3 +117,36 @@ class Pairs:
                 f" {self.scores[0]:g}"
             )
         return self
+
+    def check_finite(self, source: str) -> None:
+        """Check that all scores are finite.
+
+        Args:
+            source: the file or data set, for errors.
+
+        Raises:
+            UserError: a score is nan or infinite.
+        """
+        for row, score in enumerate(self.scores, start=1):
+            if not math.isfinite(score):
+                raise UserError(
+                    f"{source}: the score of pair {row} must be finite but got {score}; remove the pair"
+                )
+
+
+def require_pairs(pairs: object, name: str) -> None:
+    """Check that a caller passed pairs whose scores are numbers.
+
+    Args:
+        pairs: what the caller passed.
+        name: the argument, for the message.
+
+    Raises:
+        UserError: it is another object, such as a table or the name of a file, or a score is not finite.
+    """
+    if not isinstance(pairs, Pairs):
+        raise UserError(
+            f"{name} must be Pairs but got a value of type {type(pairs).__name__}; use"
+            " Pairs(name, sentences1, sentences2, scores), or read_pairs for a file"
+        )
+    pairs.check_finite(pairs.name)

@@ -11,12 +11,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from demosearch._common.containers import as_texts
 from demosearch.encoder import tensor_parallel
 from demosearch.encoder.batching import Row, batches
 from demosearch.encoder.forward import Group
@@ -163,7 +164,7 @@ class Encoder:
         return state_width(self.model.config, layer)
 
     def encode(
-        self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
+        self, texts: Iterable[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
         """Return the embeddings of `texts` under `prompt`, in the order of `texts`.
 
@@ -180,14 +181,14 @@ class Encoder:
             float32 array of shape (len(texts), width), not normalized.
 
         Raises:
-            UserError: the prompt alone is too long for the model, one text for the memory, or a state is
-                not finite.
+            UserError: the prompt alone is too long for the model, one text for the memory, a state is
+                not finite, or `texts` is not a container of texts.
         """
         return self.encode_layers(texts, prompt, [prompt.layer], advance=advance)[0]
 
     def encode_layers(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         prompt: Prompt,
         layers: Sequence[int | None] | None = None,
         *,
@@ -214,17 +215,17 @@ class Encoder:
         wanted = range(self.layers + 1) if layers is None else layers
         resolved = [self.resolve_layer(layer) for layer in wanted]
         with self._lock:
-            return self._encode_layers(texts, prompt, resolved, advance)
+            return self._encode_layers(as_texts(texts), prompt, resolved, advance)
 
     def _encode_layers(
         self,
-        texts: Sequence[str],
+        texts: list[str],
         prompt: Prompt,
         resolved: list[int],
         advance: Advance | None,
     ) -> list[NDArray[np.float32]]:
         if self._split and not tensor_parallel.follows():
-            step = tensor_parallel.Pass(list(texts), prompt, resolved, self.token_budget)
+            step = tensor_parallel.Pass(texts, prompt, resolved, self.token_budget)
             tensor_parallel.announce(step)
         prepared = [prompt.prepare(text) for text in texts]
         distinct = list(dict.fromkeys(prepared))
@@ -250,7 +251,7 @@ class Encoder:
 
     def compare(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         prompt: Prompt,
         layers: Sequence[int | None],
         first: Sequence[int],

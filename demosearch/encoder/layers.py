@@ -114,7 +114,9 @@ def pooled_states(
     return [pooled[layer] for layer in layers]
 
 
-def all_states(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
+def all_states(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor | None = None
+) -> list[torch.Tensor]:
     """Return the states of all layers as transformers collects them.
 
     For many models, transformers installs hooks that it does not remove and that cannot be pickled; they are
@@ -123,6 +125,7 @@ def all_states(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
     Args:
         model: a base model without head.
         ids: token ids, (rows, tokens).
+        mask: the attention mask of padded rows, (rows, tokens).
 
     Returns:
         `hidden_states`, from the embeddings to the model's output, usually each (rows, tokens, width).
@@ -131,7 +134,8 @@ def all_states(model: PreTrainedModel, ids: torch.Tensor) -> list[torch.Tensor]:
     before = [
         (part, set(part._forward_hooks), vars(part).get(installed)) for part in model.modules()
     ]
-    output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    masked = {} if mask is None else {"attention_mask": mask}
+    output = model(input_ids=ids, use_cache=False, output_hidden_states=True, **masked)
     for part, hooks, flag in before:
         if flag:
             continue

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 import numpy as np
 import torch
 
+from demosearch._common.containers import as_texts
 from demosearch.encoder.encoder import Advance, Encoder
 from demosearch.encoder.layers import resolve_layer
 from demosearch.errors import DeviceLostError
@@ -117,7 +118,7 @@ class Replicas:
         return int(self._call(Encoder.width, layer))
 
     def encode(
-        self, texts: Sequence[str], prompt: Prompt, *, advance: Advance | None = None
+        self, texts: Iterable[str], prompt: Prompt, *, advance: Advance | None = None
     ) -> NDArray[np.float32]:
         """Return the embeddings of texts, computed on all devices.
 
@@ -130,13 +131,13 @@ class Replicas:
             float32 array of shape (len(texts), width), not normalized.
 
         Raises:
-            UserError: the prompt cannot be used.
+            UserError: the prompt cannot be used, or `texts` is not a container of texts.
         """
         return self.encode_layers(texts, prompt, [prompt.layer], advance=advance)[0]
 
     def encode_layers(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         prompt: Prompt,
         layers: Sequence[int | None],
         *,
@@ -156,6 +157,7 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used.
         """
+        texts = as_texts(texts)
         size = max(FEWEST_TEXTS, -(-len(texts) // (PARTS * self.concurrency)))
         parts = [texts[start : start + size] for start in range(0, max(1, len(texts)), size)]
         with ThreadPoolExecutor(self.concurrency) as threads:
@@ -178,7 +180,7 @@ class Replicas:
 
     def compare(
         self,
-        texts: Sequence[str],
+        texts: Iterable[str],
         prompt: Prompt,
         layers: Sequence[int | None],
         first: Sequence[int],
@@ -191,7 +193,7 @@ class Replicas:
         Raises:
             UserError: the prompt cannot be used, or the process of a device ended.
         """
-        return self._call(Encoder.compare, texts, prompt, layers, first, second)
+        return self._call(Encoder.compare, as_texts(texts), prompt, layers, first, second)
 
     def _call(self, method: Callable[..., _Result], *arguments: Any) -> _Result:
         index = self._idle.get()

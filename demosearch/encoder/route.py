@@ -83,6 +83,8 @@ def find_forward(model: PreTrainedModel) -> Forward:
         if verdict.packs is not Packs.NONE and _packs_short_prompts(model):
             point = switching_point(model.config)
             longest = UNLIMITED if verdict.packs is Packs.ALL or point is None else point
+        elif verdict.packs is Packs.NONE:
+            _check_runs(model)
     if longest == 0:
         logger.info("models of type '%s' are encoded without packing and prefix cache", kind)
     elif longest < UNLIMITED:
@@ -95,11 +97,34 @@ def find_forward(model: PreTrainedModel) -> Forward:
     return Forward(model, longest, verdict.hooks)
 
 
+def check_supported(model: PreTrainedModel) -> None:
+    """Check that an encoder takes a base model, without preparing one.
+
+    Raises:
+        UserError: it does not; the message names the model's type.
+    """
+    # Not in inference mode, whose tensors a model that is trained must not keep.
+    with torch.no_grad(), quiet_transformers():
+        if refusal := _verdict(model).refusal:
+            raise _refused(model, refusal)
+
+
 def _refused(model: PreTrainedModel, reason: str) -> UserError:
     return UserError(f"models of type '{model.config.model_type}' are not supported: {reason}")
 
 
+def _failure(error: Exception) -> str:
+    reason = one_line(error, 200) or type(error).__name__
+    return f"with the settings in config.json a forward pass fails ({reason}); check them"
+
+
+class _OtherLayersError(ValueError):
+    """The states of the layers have other shapes."""
+
+
 def _verdict(model: PreTrainedModel) -> Verdict:
+    if model.config.num_hidden_layers < 1:
+        return Verdict(refusal="num_hidden_layers in config.json must be at least 1")
     if model.config.is_encoder_decoder:
         return Verdict(refusal="they have an encoder and a decoder")
     twin = tiny_twin(model)
@@ -126,10 +151,12 @@ def _plain_verdict(model: PreTrainedModel) -> Verdict:
         truth = [_alone(model, row) for row in rows]
         third = [states[2] for states in _states(model, rows[0])]
         first_three = _alone(model, rows[0][:3])
+    except _OtherLayersError as error:
+        return Verdict(refusal=str(error))
     except Exception as error:
         if is_out_of_memory(error):
             raise
-        return Verdict(refusal=one_line(error, 120) or type(error).__name__)
+        return Verdict(refusal=_failure(error))
     if not all(states.isfinite().all() for layers in truth for states in layers):
         return Verdict(refusal="their states are not finite")
     if not _all_near(third, first_three, TOLERANCE_OF_ROUNDING):
@@ -172,8 +199,18 @@ def _packs_short_prompts(model: PreTrainedModel) -> bool:
             output = model(input_ids=torch.tensor([row], device=model.device), use_cache=False)
             truth.append([output.last_hidden_state[0, -1].float()])
     except (ValueError, TypeError, AttributeError, LookupError) as error:
-        raise _refused(model, one_line(error, 120)) from error
+        raise _refused(model, _failure(error)) from error
     return _is_exact(Forward(model), rows, truth, TOLERANCE_OF_ROUNDING, singly=False)
+
+
+def _check_runs(model: PreTrainedModel) -> None:
+    """Check that the model itself, whose sizes are not those of its twin, runs on a few tokens."""
+    try:
+        model(input_ids=torch.tensor([_ids(3, 1)], device=model.device), use_cache=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise _refused(model, _failure(error)) from error
 
 
 def _prompts(lengths: _Lengths) -> Iterator[list[int]]:
@@ -236,7 +273,7 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     """Return the states by layer, each float32 (tokens, width).
 
     Raises:
-        ValueError: a layer does not have one state of the model's width for each token.
+        _OtherLayersError: a layer does not have one state of the model's width for each token.
     """
     by_layer = all_states(model, torch.tensor([ids], device=model.device))
     widths = [
@@ -244,7 +281,9 @@ def _states(model: PreTrainedModel, ids: Sequence[int]) -> list[torch.Tensor]:
     ]
     expected = [(1, len(ids), width) for width in widths]
     if [tuple(states.shape) for states in by_layer] != expected:
-        raise ValueError("their layers do not have one state of the model's width for each token")
+        raise _OtherLayersError(
+            "their layers do not have one state of the model's width for each token"
+        )
     return [states[0].float() for states in by_layer]
 
 

@@ -7,16 +7,18 @@ them run in sentence-transformers, because only the searched model requires the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from demosearch._common.containers import as_texts
 from demosearch._common.extras import missing_extra
 from demosearch._common.progress import bar, quiet_transformers
 from demosearch.errors import NotFiniteError, UserError, one_line
+from demosearch.evaluation.batch_check import BATCH_SIZE, find_batch_size, limit_positions
 from demosearch.evaluation.kinds import MODULES_FILE, Kind, kind_of
 from demosearch.evaluation.mask_templates import MaskTemplate, find_mask_template
 from demosearch.models.known import ModelSource, Origin, resolve
@@ -26,7 +28,7 @@ from demosearch.models.precision import Precision, arithmetic_of, default_device
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import folder_hash, revision_of
 from demosearch.models.source import load_errors
-from demosearch.models.transformer_module import transformer_module
+from demosearch.models.transformer_module import pad, transformer_module
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +62,7 @@ class Baseline:
         record: identifies the weights.
         method: how states become an embedding; empty if the model's own modules define it.
         template: the prompt that texts are inserted into; None means no prompt.
+        batch_size: number of texts of a batch.
     """
 
     def __init__(
@@ -68,11 +71,13 @@ class Baseline:
         record: ModelRecord,
         method: str = "",
         template: MaskTemplate | None = None,
+        batch_size: int = BATCH_SIZE,
     ) -> None:
         self.model = model
         self.record = record
         self.method = method
         self.template = template
+        self.batch_size = batch_size
 
     @property
     def arithmetic(self) -> str:
@@ -91,10 +96,17 @@ class Baseline:
         }
 
     def encode(
-        self, sentences: Sequence[str], *, show_progress_bar: bool = False
+        self, sentences: str | Iterable[str], *, show_progress_bar: bool = False
     ) -> NDArray[np.float32]:
-        """Return the embeddings of texts, float32 (len(sentences), width)."""
-        texts = list(sentences)
+        """Return the embeddings of texts, float32 (len(sentences), width); (width,) for one text.
+
+        Raises:
+            UserError: `sentences` is not a container of texts, or an item is not a text.
+        """
+        if isinstance(sentences, str):
+            alone: NDArray[np.float32] = self.encode([sentences])[0]
+            return alone
+        texts = as_texts(sentences)
         if self.template is not None:
             texts = [self._prompt(text, self.template) for text in texts]
         if not texts:
@@ -103,11 +115,13 @@ class Baseline:
         with bar("encoding", len(texts), show=show_progress_bar) as progress, quiet_transformers():
             for start in range(0, len(texts), CHUNK):
                 chunk = texts[start : start + CHUNK]
-                rows = np.asarray(self.model.encode(chunk, show_progress_bar=False))
+                rows = np.asarray(
+                    self.model.encode(chunk, batch_size=self.batch_size, show_progress_bar=False)
+                )
                 if not (is_finite := np.isfinite(rows).all(axis=1)).all():
                     row = start + int(np.argmin(is_finite))
                     precision = self.record.precision
-                    raise NotFiniteError(sentences[row], "the output", precision, row)
+                    raise NotFiniteError(texts[row], "the output", precision, row)
                 parts.append(rows)
                 progress.advance(len(chunk))
         return np.concatenate(parts).astype(np.float32)
@@ -157,7 +171,7 @@ def open_baseline(
             f"'{name}' is a bidirectional model and requires --method {' or '.join(Method)}"
         )
     path = str(package_file(source.source) if source.origin is Origin.PACKAGE else source.source)
-    model, mask_template = _load(path, source, options, method, template)
+    model, mask_template, batch_size = _load(path, source, options, method, template)
     record = ModelRecord(
         name=source.name,
         source=describe_package(source.source) if source.origin is Origin.PACKAGE else path,
@@ -165,7 +179,7 @@ def open_baseline(
         precision=(options.precision or Precision.FP32).value,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
     )
-    return Baseline(model, record, method or "", mask_template)
+    return Baseline(model, record, method or "", mask_template, batch_size)
 
 
 def _load(
@@ -174,8 +188,8 @@ def _load(
     options: LoadOptions,
     method: Method | None,
     template: str | None,
-) -> tuple[SentenceTransformer, MaskTemplate | None]:
-    """Return the model in `path`, and the template for the method `prompt`."""
+) -> tuple[SentenceTransformer, MaskTemplate | None, int]:
+    """Return the model in `path`, the template for the method `prompt`, and the batch size."""
     name = source.name
     try:
         # Imported here: it loads torch, and options are checked before that.
@@ -194,14 +208,28 @@ def _load(
                 model = SentenceTransformer(
                     path, device=device, model_kwargs=settings, trust_remote_code=False
                 )
-                return model, None
+                _add_padding_token(model)
+                return model, None, find_batch_size(model, name)
             transformer = transformer_module(path, settings)
+            # Padding on the left would shift the positions of BERT.
+            pad(transformer, "right")
+            limit_positions(transformer)
             if method is Method.PROMPT:
                 mask_template = find_mask_template(template, transformer, name)
             modules = [transformer, _pooling(transformer, method, name)]
-            return SentenceTransformer(modules=modules, device=device), mask_template
+            model = SentenceTransformer(modules=modules, device=device)
+            return model, mask_template, find_batch_size(model, name)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"cannot load '{name}': {one_line(error, 300)}") from error
+
+
+def _add_padding_token(model: SentenceTransformer) -> None:
+    """Let the tokenizer of a saved model pad; the side remains its own."""
+    from sentence_transformers.sentence_transformer.modules import Transformer
+
+    transformer = model[0]
+    if isinstance(transformer, Transformer) and transformer.tokenizer is not None:
+        pad(transformer, transformer.tokenizer.padding_side)
 
 
 def _checked_method(method: Method | str | None, name: str) -> Method | None:

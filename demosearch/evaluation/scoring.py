@@ -16,8 +16,8 @@ from demosearch._common.files import sha256
 from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
 from demosearch.datasets.classification import Classification, Examples
-from demosearch.datasets.pairs import Pairs
-from demosearch.errors import NotFiniteError
+from demosearch.datasets.pairs import Pairs, require_pairs
+from demosearch.errors import NotFiniteError, UserError
 from demosearch.evaluation.cache import EvaluationCache
 from demosearch.evaluation.classifiers import Labeled
 from demosearch.evaluation.probe import (
@@ -81,7 +81,11 @@ def evaluate(
         cache: folder of the cache of embeddings and predictions. A repeated evaluation of the same
             system reuses them, also after the process was killed. None means no cache.
         show_progress: show progress bars on standard error.
+
+    Raises:
+        UserError: the data of a task are neither a list of pairs nor a classification task.
     """
+    _check(data)
     started = time.monotonic()
     classifier = Classifier(classifier)
     described = system.describe()
@@ -133,6 +137,24 @@ def _averages(results: dict[str, TaskResult]) -> dict[str, float]:
         for group, members in GROUPS.items()
         if scores.keys() >= set(members)
     }
+
+
+def _check(data: dict[str, TaskData]) -> None:
+    if not isinstance(data, dict):
+        raise UserError(
+            "data must be a dict of the names of tasks and their data but got a value of type"
+            f" {type(data).__name__}; use read_tasks"
+        )
+    for name, task in data.items():
+        if isinstance(task, Classification):
+            continue
+        if not isinstance(task, (list, tuple)):
+            raise UserError(
+                f"the data of task '{name}' must be a list of Pairs, or a Classification, but got a value of"
+                f" type {type(task).__name__}; use read_tasks, or a list"
+            )
+        for pairs in task:
+            require_pairs(pairs, f"the data of task '{name}'")
 
 
 def _encode(

@@ -36,6 +36,8 @@ Pass texts as they are. The tokenizer's chat template prepares them and inserts 
 {rendered}
 ```
 
+`encode_query` and `encode_document` return the vectors of `encode`. `prompt=` is not required; its text is put before each text.
+
 ## Origin
 
 - Weights: {source}, revision {revision}.

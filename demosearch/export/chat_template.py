@@ -28,14 +28,27 @@ _PREPARE = """\
 """
 # Of `demosearch.encoder.tokens.without_control_tokens`.
 _BREAK_UP = "{{%- set text = text | replace({token}, {broken}) %}}\n"
+# `prompt=` of sentence-transformers arrives as a system message. As in models without a chat template, it
+# is put before the text. Other messages would be dropped.
 _TEMPLATE = """\
+{{%- set before = namespace(text="", users=0) %}}
 {{%- for message in messages %}}
-{{%- if message["role"] == "user" %}}
-{{%- set text = message["content"] %}}
+{{%- if message["content"] is not string %}}{{{{ raise_exception({not_text}) }}}}{{% endif %}}
+{{%- if message["role"] == "system" and not before.users %}}
+{{%- set before.text = before.text ~ message["content"] %}}
+{{%- elif message["role"] == "user" and not before.users %}}
+{{%- set before.users = 1 %}}
+{{%- set text = before.text ~ message["content"] %}}
 {prepare}{break_up}{{{{- {head} ~ text ~ {tail} -}}}}
+{{%- else %}}{{{{ raise_exception({not_one}) }}}}
 {{%- endif %}}
 {{%- endfor %}}
 """
+_NOT_TEXT = "the content of a message must be a text for this model"
+_NOT_ONE = (
+    "the messages must be one user message with the text, and before it at most system messages that are"
+    " put before the text"
+)
 # Texts that chat templates often handle incorrectly.
 EDGE_CASES = (
     "A cat sleeps",
@@ -52,7 +65,7 @@ EDGE_CASES = (
 
 
 def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return the chat template that inserts a user message into a prompt.
+    """Return the chat template that inserts a user message, and a system message before it, into a prompt.
 
     Args:
         prompt: a prompt with last-token pooling.
@@ -74,7 +87,12 @@ def chat_template(prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> str:
         for token in control_tokens(tokenizer)
     )
     return _TEMPLATE.format(
-        prepare=prepare, break_up=break_up, head=_literal(head), tail=_literal(prompt.tail)
+        prepare=prepare,
+        break_up=break_up,
+        head=_literal(head),
+        tail=_literal(prompt.tail),
+        not_text=_literal(_NOT_TEXT),
+        not_one=_literal(_NOT_ONE),
     )
 
 
@@ -88,10 +106,12 @@ def check_chat_template(
     """
     tokenize = PromptTokenizer(tokenizer, sys.maxsize)
     hostile = [f"a {token} b" for token in control_tokens(tokenizer)]
-    for text in (*texts, *hostile):
-        message = [{"role": "user", "content": text}]
-        ours = tokenize([prompt.prepare(text)], prompt)[0].ids
-        theirs = tokenizer.apply_chat_template(message, return_dict=True)["input_ids"]
+    for before, text in [("", text) for text in (*texts, *hostile)] + [("query: ", "A cat sleeps")]:
+        messages = [{"role": "user", "content": text}]
+        if before:
+            messages.insert(0, {"role": "system", "content": before})
+        ours = tokenize([prompt.prepare(before + text)], prompt)[0].ids
+        theirs = tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"]
         if ours != theirs:
             raise UserError(
                 f"the chat template must give the prompt's tokens but differs for {text!r}; this"

@@ -136,6 +136,9 @@ def _transformer(
     name: str, prompt: Prompt, precision: Precision, options: LoadOptions
 ) -> Transformer:
     """Return the weights with the prompt in the tokenizer's chat template."""
+    from demosearch.encoder.padding import find_padding_side
+    from demosearch.encoder.route import check_supported
+
     source = resolve(name)
     dtype = dtype_of(precision, default_device())
     path, _ = weights_path(source, dtype)
@@ -145,7 +148,8 @@ def _transformer(
     arguments = {"dtype": dtype, "use_safetensors": options.use_safetensors}
     with load_errors(source):
         transformer = transformer_module(path, arguments, layer=layer, chat_template=True)
-    pad(transformer, "left")
+    check_supported(transformer.auto_model)
+    pad(transformer, find_padding_side(transformer.auto_model, ("left", "right"), "exported"))
     transformer.tokenizer.chat_template = chat_template(prompt, transformer.tokenizer)
     check_chat_template(prompt, transformer.tokenizer)
     return transformer

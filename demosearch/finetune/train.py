@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from demosearch._common.containers import as_rows
 from demosearch._common.extras import missing_extra
-from demosearch.datasets.pairs import Pairs
+from demosearch.datasets.pairs import Pairs, require_pairs
 from demosearch.encoder import tensor_parallel
-from demosearch.errors import UserError
+from demosearch.errors import UserError, short
 from demosearch.finetune.checkpoints import check_folder, find_checkpoint
 from demosearch.finetune.job import TrainingJob
 from demosearch.finetune.rows import Row
@@ -53,8 +54,8 @@ def finetune(
 
     Raises:
         UserError: the folder already holds an adapter, or a training run with different settings; there are
-            fewer rows than a batch; the options name an adapter or several devices; or the loss is not
-            finite.
+            fewer rows than a batch; a row is not one to three texts; the options name an adapter or several
+            devices; or the loss is not finite.
     """
     options = _checked(LoadOptions.of(options, **keywords))
     settings = settings or FinetuneSettings()
@@ -62,6 +63,9 @@ def finetune(
         settings = settings.model_copy(update={"precision": options.precision})
     out, prompt = Path(out), prompt or Prompt()
     check_folder(out)
+    rows = _texts_of(rows)
+    if dev is not None:
+        require_pairs(dev, "dev")
     _check_rows(rows, settings, tensor_parallel.processes())
     if dev is not None and len(set(dev.scores)) < 2:
         raise UserError(
@@ -90,6 +94,17 @@ def _checked(options: LoadOptions) -> LoadOptions:
             " devices"
         )
     return options
+
+
+def _texts_of(rows: Sequence[Row]) -> list[Row]:
+    checked = as_rows(rows, "training rows")
+    for number, row in enumerate(checked, start=1):
+        if not 1 <= len(row) <= 3 or not all(text.strip() for text in row):
+            raise UserError(
+                f"row {number} of the training rows must be one to three texts that are not empty but got"
+                f" {short(repr(row))}"
+            )
+    return checked
 
 
 def _check_rows(rows: Sequence[Row], settings: FinetuneSettings, processes: int) -> None:

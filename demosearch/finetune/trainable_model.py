@@ -50,6 +50,8 @@ def build_model(
     from transformers.pytorch_utils import Conv1D
 
     from demosearch.encoder.layers import state_width
+    from demosearch.encoder.padding import find_padding_side
+    from demosearch.encoder.route import check_supported
 
     source = resolve(model)
     dtype = dtype_of(precision, device)
@@ -64,9 +66,10 @@ def build_model(
     with quiet_transformers(), load_errors(source):
         # Prompts are rendered already; the chat template of a chat model must not be applied.
         transformer = transformer_module(path, arguments, layer=prompt.layer)
-    pad(transformer, "right")
-    end_at_the_prompt(transformer.tokenizer)
     base = transformer.auto_model
+    check_supported(base)
+    pad(transformer, find_padding_side(base, ("right",), "fine-tuned"))
+    end_at_the_prompt(transformer.tokenizer)
     if precision.quantized:
         prepare_model_for_kbit_training(base, use_gradient_checkpointing=False)
         limit_packing(base, trained=True)
@@ -96,6 +99,7 @@ def build_model(
             f"models of type '{base.config.model_type}' cannot be fine-tuned:"
             f" {one_line(error, 200)}"
         ) from error
+    _check_runs(base)
     for parameter in base.parameters():
         if parameter.requires_grad:
             # In 16 bits, small updates of Adam would be rounded to zero.
@@ -105,6 +109,24 @@ def build_model(
         base.enable_input_require_grads()
     pooling = Pooling(state_width(base.config, prompt.layer), "lasttoken")
     return SentenceTransformer(modules=[transformer, pooling], device=device)
+
+
+def _check_runs(base: PreTrainedModel) -> None:
+    """Check that a model runs with its new adapter: PEFT wraps some layers whose output it cannot add to."""
+    import torch
+
+    from demosearch.encoder.token_budget import is_out_of_memory
+
+    try:
+        with torch.no_grad():
+            base(input_ids=torch.tensor([[1, 1, 1]], device=base.device), use_cache=False)
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        raise UserError(
+            f"models of type '{base.config.model_type}' cannot be fine-tuned, because they do not run with"
+            f" a LoRA adapter: {one_line(error, 200)}"
+        ) from error
 
 
 def end_at_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -22,6 +22,8 @@ from mteb.models import ModelMeta
 from mteb.models.abs_encoder import AbsEncoder
 from mteb.types import PromptType
 
+from demosearch._common.containers import as_texts
+from demosearch.errors import UserError
 from demosearch.evaluation.result import SystemRecord
 
 if TYPE_CHECKING:
@@ -83,9 +85,20 @@ class MtebModel(AbsEncoder):
         prompt_type: PromptType | None = None,
         **kwargs: Any,
     ) -> NDArray[np.float32]:
-        """Return the embeddings of all texts in mteb's batches, float32 (texts, width)."""
+        """Return the embeddings of all texts in mteb's batches, float32 (texts, width).
+
+        Raises:
+            UserError: a batch has no texts, but images, for example.
+        """
         del hf_split, hf_subset, prompt_type, kwargs
-        texts = [text for batch in inputs for text in batch["text"]]
+        texts: list[str] = []
+        for batch in inputs:
+            if "text" not in batch:
+                raise UserError(
+                    f"the inputs of an mteb task must be texts but got {', '.join(batch) or 'none'};"
+                    " choose a task of texts"
+                )
+            texts += as_texts(batch["text"])
         classifies = task_metadata.type in CLASSIFIERS
         plain = {"postprocess": False} if classifies and self._has_postprocess else {}
         embeddings: NDArray[np.float32] = self.model.encode(texts, **plain)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
+from demosearch._common.containers import as_texts, check_container
 from demosearch.embedder import Embedder
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
@@ -70,8 +71,11 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
         """Load the model; texts and labels are not used.
 
         Raises:
-            UserError: neither demonstrations nor a model is set, or loading fails.
+            UserError: neither demonstrations nor a model is set, loading fails, or `texts` is not a
+                container of texts.
         """
+        # An iterator is read by `transform`.
+        check_container(texts)
         del texts, labels
         options = LoadOptions.of(adapter=self.adapter, precision=self.precision, device=self.device)
         if self.demonstrations is not None:
@@ -91,12 +95,17 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
     def transform(self, texts: Iterable[str]) -> NDArray[np.float32]:
         """Return the embeddings, float32 (texts, width).
 
+        Args:
+            texts: a list, tuple, Series, one-dimensional array or iterator of texts. Of a table, select one
+                column: `ColumnTransformer([("text", step, "text")])`.
+
         Raises:
             NotFittedError: `fit` was not called.
+            UserError: `texts` is another container, e.g. a lone text, or an item is not a text.
         """
         check_is_fitted(self)
         return self.embedder_.encode(
-            list(texts), normalize_embeddings=self.normalize, postprocess=self.postprocess
+            as_texts(texts), normalize_embeddings=self.normalize, postprocess=self.postprocess
         )
 
     def __sklearn_is_fitted__(self) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
+from demosearch.models.config_faults import check_config
 from demosearch.models.damage import check_files
 from demosearch.models.known import ModelSource, Origin, resolve
 from demosearch.models.packaged import unpacked
@@ -61,12 +62,26 @@ def load_errors(source: ModelSource, device: str | None = None) -> Iterator[None
     except (UserError, MemoryError):
         raise
     except RuntimeError as error:
+        _refuse_wrong_config(source)
+        if "ignore_mismatched_sizes" in str(error):
+            raise UserError(
+                f"model '{source.name}' cannot be loaded: the sizes in its config.json must be those of its"
+                " weights but differ; correct the file or download it again"
+            ) from error
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         place = f" on device '{device}'" if device else f" from {source.source}"
         raise UserError(f"model '{source.name}' cannot be loaded{place}: {reason}") from error
     except Exception as error:
         # Values of a configuration that do not fit together raise errors of every type.
+        _refuse_wrong_config(source)
         raise UserError(_why_not_loaded(source, error)) from error
+
+
+def _refuse_wrong_config(source: ModelSource) -> None:
+    """Raise an error that names config.json if this file is why a model could not be loaded."""
+    if source.origin is Origin.FOLDER:
+        with quiet_transformers():
+            check_config(source.source)
 
 
 def _why_not_loaded(source: ModelSource, error: Exception) -> str:

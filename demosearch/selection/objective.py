@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from demosearch.datasets.pairs import Pairs
+from demosearch.datasets.pairs import Pairs, require_pairs
 from demosearch.metrics.bootstrap import bootstrap_differences, interval, split_gains
 from demosearch.metrics.correlation import rank_correlation
 from demosearch.metrics.metric import SPEARMAN, Metric, Score
@@ -31,9 +31,13 @@ class Objective:
         pairs: the pairs.
         metric: the metric.
         seed: random seed of the resampling and of the order of the pairs.
+
+    Raises:
+        UserError: `pairs` is another object, or a score is not finite.
     """
 
     def __init__(self, pairs: Pairs, metric: Metric = SPEARMAN, seed: int = 0) -> None:
+        require_pairs(pairs, "pairs")
         self.pairs = pairs
         self.metric = metric
         self.seed = seed

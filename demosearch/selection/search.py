@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from demosearch._common.containers import as_texts
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar, bar
 from demosearch._common.versions import versions
-from demosearch.datasets.pairs import Pairs
-from demosearch.demonstration import Demonstration
+from demosearch.datasets.pairs import Pairs, require_pairs
+from demosearch.demonstration import Demonstration, as_demonstrations
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError
 from demosearch.metrics.metric import SPEARMAN
@@ -111,11 +112,14 @@ def search(
         **keywords: fields of `SearchSettings`, e.g. `shots=2`; they override `settings`.
 
     Raises:
-        UserError: a setting is wrong, no candidate is left or short enough, the folder holds a search
-            with different settings, the budget is too small, or more than a tenth of the candidates
-            cannot be scored.
+        UserError: a setting is wrong, an argument has another type, no candidate is left or short enough,
+            the folder holds a search with different settings, the budget is too small, or more than a
+            tenth of the candidates cannot be scored.
     """
     settings = SearchSettings.of(settings, **keywords)
+    require_pairs(dev, "dev")
+    candidates = as_demonstrations(candidates, "candidates")
+    exclude = as_texts(exclude, "excluded sentences", ordered=False)
     inputs = SearchInputs.read(settings, dev) if inputs is None else inputs
     inputs.check(settings)
     encoder = _open(model_or_encoder)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, AutoTokenizer, T5EncoderModel
+from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 
 from demosearch.errors import UserError
 from demosearch.evaluation.baselines import Method, open_baseline
@@ -150,3 +153,111 @@ def test_options_may_be_a_value(folders: dict[str, str]) -> None:
     options = LoadOptions(precision="bf16", device="cpu")
     baseline = open_baseline(folders["bert"], options, method="mean")
     assert (baseline.record.precision, baseline.arithmetic) == ("bf16", "cpu, bfloat16")
+
+
+def changed_tokenizer(folder: str, copy: Path, **settings: Any) -> str:
+    """Copy a model with other attributes of its tokenizer."""
+    shutil.copytree(folder, copy)
+    path = copy / "tokenizer_config.json"
+    config = json.loads(path.read_text()) | settings
+    path.write_text(
+        json.dumps({name: value for name, value in config.items() if value is not None})
+    )
+    return str(copy)
+
+
+@pytest.mark.parametrize("kind", sorted(ENCODERS))
+@pytest.mark.parametrize("method", ["mean", "cls", "prompt", "pooler"])
+def test_a_tokenizer_that_pads_on_the_left_changes_nothing(
+    folders: dict[str, str], tmp_path: Path, kind: str, method: str
+) -> None:
+    if kind == "t5" and method == "pooler":
+        pytest.skip("T5 has no pooler")
+    folder = changed_tokenizer(folders[kind], tmp_path / kind, padding_side="left")
+    embeddings = open_baseline(folder, method=method, device="cpu").encode(TEXTS)
+    expected = open_baseline(folders[kind], method=method, device="cpu").encode(TEXTS)
+    np.testing.assert_allclose(embeddings, expected, rtol=1e-5, atol=1e-5)
+    if method in ("mean", "cls"):
+        for text, row in zip(TEXTS, embeddings, strict=True):
+            states, _, _ = plain_states(folder, text)
+            alone = states.mean(dim=0) if method == "mean" else states[0]
+            np.testing.assert_allclose(row, alone.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["mean", "cls"])
+def test_texts_of_a_saved_model_that_pads_on_the_left_are_independent_of_their_batch(
+    folders: dict[str, str], tmp_path: Path, method: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    saved = open_baseline(folders["bert"], method=method, device="cpu")
+    saved.model.save_pretrained(str(tmp_path / "saved"))
+    folder = changed_tokenizer(str(tmp_path / "saved"), tmp_path / "left", padding_side="left")
+    baseline = open_baseline(folder, device="cpu")
+    assert "is given one text at a time" in caplog.text
+    for text, row in zip(TEXTS, baseline.encode(TEXTS), strict=True):
+        states, _, _ = plain_states(folders["bert"], text)
+        alone = states.mean(dim=0) if method == "mean" else states[0]
+        np.testing.assert_allclose(row, alone.numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["fnet", "convbert"])
+def test_types_that_read_the_padding_get_one_text_at_a_time(kind: str, tmp_path: Path) -> None:
+    save_tiny_encoder("bert", tmp_path / kind)
+    settings = {**ENCODERS["bert"].to_diff_dict(), "model_type": kind}
+    settings |= {
+        "num_hidden_layers": 2,
+        "max_position_embeddings": 512,
+        "tpu_short_seq_length": 512,
+    }
+    settings.pop("architectures", None)
+    torch.manual_seed(7)
+    model = AutoModel.from_config(AutoConfig.for_model(**settings))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(4 if parameter.dim() > 1 else 1)
+    model.save_pretrained(tmp_path / kind)
+    folder = changed_tokenizer(str(tmp_path / kind), tmp_path / f"2-{kind}", model_max_length=512)
+    baseline = open_baseline(folder, method="mean", device="cpu")
+    assert baseline.batch_size == 1
+    for text, row in zip(TEXTS, baseline.encode([*TEXTS, "night " * 900]), strict=False):
+        states, _, _ = plain_states(folder, text)
+        np.testing.assert_allclose(row, states.mean(dim=0).numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(ENCODERS))
+def test_a_tokenizer_without_a_padding_token(
+    folders: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    folder = changed_tokenizer(folders[kind], tmp_path / kind, pad_token=None)
+    assert AutoTokenizer.from_pretrained(folder).pad_token is None
+    baseline = open_baseline(folder, method="mean", device="cpu")
+    for text, row in zip(TEXTS, baseline.encode(TEXTS), strict=True):
+        states, _, _ = plain_states(folder, text)
+        np.testing.assert_allclose(row, states.mean(dim=0).numpy(), rtol=1e-5, atol=1e-5)
+    baseline.model.save_pretrained(str(tmp_path / "saved"))
+    saved = changed_tokenizer(str(tmp_path / "saved"), tmp_path / "without", pad_token=None)
+    np.testing.assert_allclose(
+        open_baseline(saved, device="cpu").encode(TEXTS),
+        baseline.encode(TEXTS),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("kind", sorted(ENCODERS))
+def test_a_tokenizer_without_a_maximum_cuts_texts_at_the_last_position(
+    folders: dict[str, str], tmp_path: Path, kind: str
+) -> None:
+    folder = changed_tokenizer(folders[kind], tmp_path / kind, model_max_length=None)
+    long = "night " * 400
+    baseline = open_baseline(folder, method="mean", device="cpu")
+    limit = baseline.model.max_seq_length
+    # The padding of the tiny RoBERTa has the index 0, so that its positions begin at 1.
+    assert kind == "t5" or limit == {"bert": CONTEXT, "roberta": CONTEXT + 1}[kind]
+    row = baseline.encode([long])[0]
+    model = (T5EncoderModel if kind == "t5" else AutoModel).from_pretrained(folder).eval()
+    truncated = {} if kind == "t5" else {"truncation": True, "max_length": limit}
+    inputs = AutoTokenizer.from_pretrained(folder)(long, return_tensors="pt", **truncated)
+    inputs.pop("token_type_ids", None)
+    with torch.inference_mode():
+        states = model(**inputs).last_hidden_state[0]
+    np.testing.assert_allclose(row, states.mean(dim=0).numpy(), rtol=1e-5, atol=1e-5)

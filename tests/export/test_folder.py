@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jinja2 import TemplateError
 from peft import LoraConfig
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel
+from transformers import AutoModel, AutoTokenizer
 
 from demosearch import Embedder, Encoder, Prompt
 from demosearch.demonstration import Demonstration
@@ -292,3 +293,61 @@ def test_vllm_export_contains_command_and_request(
     early.mkdir()
     with pytest.raises(UserError, match="uses layer 1 of 3"):
         export_vllm(written(early, tiny("llama"), Prompt(layer=1)), tmp_path / "early-out")
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "llama-sentencepiece"])
+def test_prompts_of_sentence_transformers_are_put_before_the_text(
+    tiny: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    path = written(tmp_path, tiny(family))
+    export_sentence_transformer(path, tmp_path / "out")
+    ours = Embedder.load(path, device="cpu")
+    model = SentenceTransformer(
+        str(tmp_path / "out"), device="cpu", prompts={"search": "  query of a user: ", "none": ""}
+    )
+    close = {"atol": 1e-4, "rtol": 1e-4}
+    texts = list(EDGE_CASES)
+    plain = ours.encode(texts)
+    for function in (model.encode, model.encode_query, model.encode_document):
+        np.testing.assert_allclose(function(texts), plain, **close)
+    np.testing.assert_allclose(model.encode(texts, prompt_name="none"), plain, **close)
+    before = ours.encode([f"  query of a user: {text}" for text in texts])
+    assert not np.allclose(before, plain, **close)
+    np.testing.assert_allclose(model.encode(texts, prompt_name="search"), before, **close)
+    np.testing.assert_allclose(model.encode(texts, prompt="  query of a user: "), before, **close)
+    hostile = 'a "quote" </s> <s>'
+    np.testing.assert_allclose(
+        model.encode(texts, prompt=hostile),
+        ours.encode([hostile + text for text in texts]),
+        **close,
+    )
+
+
+def test_a_prompt_of_sentence_transformers_leaves_the_end_of_a_long_text(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    export_sentence_transformer(written(tmp_path, tiny("llama")), tmp_path / "out")
+    model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    ids = model.preprocess([LONG], prompt="query: ")["input_ids"][0]
+    assert model.tokenizer.decode(ids).endswith('" means in one word:"')
+
+
+@pytest.mark.parametrize(
+    ("messages", "message"),
+    [
+        ([("user", "A cat."), ("user", "Dogs.")], "must be one user message"),
+        ([("user", "A cat."), ("assistant", "Yes.")], "must be one user message"),
+        ([("user", "A cat."), ("system", "query: ")], "must be one user message"),
+        ([("tool", "A cat.")], "must be one user message"),
+        ([("user", [{"type": "text", "text": "A cat."}])], "must be a text"),
+    ],
+)
+def test_other_messages_are_refused(
+    tiny: Callable[[str], Path], tmp_path: Path, messages: list[tuple[str, object]], message: str
+) -> None:
+    export_sentence_transformer(written(tmp_path, tiny("llama")), tmp_path / "out")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    with pytest.raises(TemplateError, match=message):
+        tokenizer.apply_chat_template(
+            [{"role": role, "content": content} for role, content in messages]
+        )
