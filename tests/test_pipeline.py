@@ -9,8 +9,8 @@ from demosearch.pipeline import load_finetuning, load_pipeline, pipeline_names
 
 
 def test_shipped_pipelines_are_valid_and_described() -> None:
-    assert pipeline_names() == ["finetune", "paper", "quickstart"]
-    for name in ("paper", "quickstart"):
+    assert pipeline_names() == ["best", "finetune", "paper", "quickstart"]
+    for name in ("best", "paper", "quickstart"):
         assert load_pipeline(name).description
     paper = load_pipeline("paper")
     assert (paper.candidates.n_sentences, paper.candidates.n_dictionary) == (100, 200)
@@ -25,7 +25,7 @@ def test_another_dev_set_drops_the_test_set_of_the_pipeline() -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        ("nope", [], "unknown pipeline 'nope'; known: finetune, paper, quickstart"),
+        ("nope", [], "unknown pipeline 'nope'; known: best, finetune, paper, quickstart"),
         (
             "paper",
             ["seed"],

@@ -26,7 +26,7 @@ from demosearch.encoder.route import find_forward
 from demosearch.encoder.token_budget import find_token_budget, is_out_of_memory, release
 from demosearch.encoder.tokens import PromptTokenizer
 from demosearch.errors import NotFiniteError, OutOfMemoryError
-from demosearch.metrics.similarity import cosine, zero_pairs
+from demosearch.metrics.similarity import cosine
 from demosearch.models.known import resolve
 from demosearch.models.loading import LoadedModel, load
 from demosearch.models.options import LoadOptions
@@ -84,8 +84,6 @@ class Encoder:
         self._lock = threading.RLock()
         self._tokenize = PromptTokenizer(tokenizer, self.max_tokens)
         self._split = False
-        # Whether a warning was given about embeddings of zeros.
-        self._has_zeros = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickling and copying; a lock belongs to one process and one encoder."""
@@ -278,15 +276,6 @@ class Encoder:
         except NotFiniteError as error:
             # These texts are the distinct ones of the pairs, so a row would mean nothing to a reader.
             raise error.in_row(None) from None
-        if not self._has_zeros and any(
-            zeros := [zero_pairs(states[left], states[right]) for states in by_layer]
-        ):
-            self._has_zeros = True
-            logger.warning(
-                "%d of %d pairs have an embedding of zeros; their similarity is 0",
-                max(zeros),
-                len(left),
-            )
         return np.stack([cosine(states[left], states[right]) for states in by_layer])
 
     def _batches(

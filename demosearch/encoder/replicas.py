@@ -23,7 +23,7 @@ import torch
 from demosearch._common.containers import as_texts
 from demosearch.encoder.encoder import Advance, Encoder
 from demosearch.encoder.layers import resolve_layer
-from demosearch.errors import DeviceLostError
+from demosearch.errors import DeviceLostError, NotFiniteError
 from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
 from demosearch.models.precision import default_precision
@@ -168,6 +168,8 @@ class Replicas:
             for future in as_completed(running):
                 if error := future.exception():
                     threads.shutdown(cancel_futures=True)
+                    if isinstance(error, NotFiniteError) and error.row is not None:
+                        raise error.in_row(error.row + size * running.index(future)) from None
                     raise error
                 if advance:
                     advance(len(future.result()[0]))

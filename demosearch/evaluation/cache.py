@@ -48,6 +48,8 @@ class EvaluationCache:
     def missing(self, texts: Sequence[str]) -> list[str]:
         """Return the distinct texts whose embeddings are not cached, in their order.
 
+        Embeddings that are not finite, which version 0.1 wrote, count as missing.
+
         Raises:
             UserError: the file cannot be read.
         """
@@ -55,8 +57,10 @@ class EvaluationCache:
         # In chunks, because the embeddings are read too.
         every = list(keys)
         for start in range(0, len(every), _CHUNK):
-            for key in self._cache.get_many(_STATES, every[start : start + _CHUNK]):
-                del keys[key]
+            known = self._cache.get_many(_STATES, every[start : start + _CHUNK])
+            for key, (state,) in known.items():
+                if np.isfinite(np.frombuffer(state, dtype=np.float32)).all():
+                    del keys[key]
         return list(keys.values())
 
     def put_states(self, texts: Sequence[str], states: NDArray[np.float32]) -> None:

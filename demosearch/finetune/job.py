@@ -142,6 +142,7 @@ class TrainingJob:
             training = self._record(
                 trainer, before, _score(evaluator, model, trainer.state.global_step), started
             )
+            _check_weights(model)
             if trainer.is_world_process_zero():
                 _write(out, training, model)
             return training
@@ -263,6 +264,20 @@ def _score(evaluator: Any, model: SentenceTransformer, step: int = 0) -> float |
 
 def _best_step(checkpoint: str | None) -> int | None:
     return int(checkpoint.rpartition("-")[2]) if checkpoint else None
+
+
+def _check_weights(model: SentenceTransformer) -> None:
+    """Check the trained weights, because no loss sees those of the last step.
+
+    Raises:
+        UserError: a weight is not finite.
+    """
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and not parameter.isfinite().all():
+            raise UserError(
+                f"the trained weights {name} are not finite; lower learning_rate, or train in bf16 or"
+                " fp32"
+            )
 
 
 def _write(out: Path, training: Training, model: SentenceTransformer) -> None:

@@ -85,7 +85,8 @@ def _metric_of(name: str, function: Callable[..., float]) -> Metric:
         pairs = rows.shape[-1]
         try:
             scores = [
-                float(function(row, row_gold))
+                # Equal similarities rank nothing, as for the correlations.
+                float(function(row, row_gold)) if np.ptp(row) else np.nan
                 for row, row_gold in zip(
                     rows.reshape(-1, pairs), golds.reshape(-1, pairs), strict=True
                 )

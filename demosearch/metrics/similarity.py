@@ -20,9 +20,13 @@ def cosine(first: NDArray[np.float32], second: NDArray[np.float32]) -> NDArray[n
     norms = np.linalg.norm(first.astype(np.float64), axis=1) * np.linalg.norm(
         second.astype(np.float64), axis=1
     )
-    is_zero = norms == 0
+    return quotient(product, norms)
+
+
+def quotient(products: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return inner products divided by the products of the lengths, 0 where a length is 0."""
     with np.errstate(invalid="ignore"):
-        return np.asarray(product / np.where(is_zero, 1, norms), dtype=np.float32)
+        return np.asarray(products / np.where(norms == 0, 1, norms), dtype=np.float32)
 
 
 def zero_pairs(first: NDArray[np.float32], second: NDArray[np.float32]) -> int:

@@ -17,7 +17,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.metrics.similarity import normalized
+from demosearch.metrics.similarity import normalized, quotient
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder
@@ -54,7 +54,7 @@ class InnerProducts:
             products[block].sum(axis=(0, 1), dtype=np.float64)
             for products in (self.between, self.first, self.second)
         )
-        return np.asarray(between / np.sqrt(first * second), dtype=np.float32)
+        return quotient(between, np.sqrt(first * second))
 
 
 def inner_products(

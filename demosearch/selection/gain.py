@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from demosearch._common.files import read_json
@@ -95,11 +96,19 @@ def gain_on(
         parts: what each step after the baseline chose.
         seed: random seed of the resampling.
         metric: the metric of the gain.
+
+    Raises:
+        UserError: the pairs have no score, because all similarities or all gold scores are equal.
     """
     objective = Objective(pairs, metric, seed)
     similarities = PairEncoder(encoder, objective).systems_similarities(systems)
     baseline, chosen = similarities[0], similarities[-1]
     score, baseline_score = (float(objective.score(rows)) for rows in (chosen, baseline))
+    if not np.isfinite([objective.score(rows) for rows in similarities]).all():
+        raise UserError(
+            f"{pairs.name}: no {metric.name} of the similarities; are they, or the gold scores, all"
+            " equal?"
+        )
     is_other = metric != SPEARMAN
     return Gain(
         name=pairs.name,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from demosearch.datasets.pairs import Pairs, require_pairs
+from demosearch.errors import UserError
 from demosearch.metrics.bootstrap import bootstrap_differences, interval, split_gains
 from demosearch.metrics.correlation import rank_correlation
 from demosearch.metrics.metric import SPEARMAN, Metric, Score
@@ -96,6 +97,9 @@ class Objective:
         Args:
             system: similarities, shape (pairs,).
             others: similarities of the other systems, each of shape (pairs,).
+
+        Raises:
+            UserError: no resample of the pairs has a score.
         """
         differences = [
             bootstrap_differences(
@@ -107,7 +111,13 @@ class Objective:
             )
             for index, pairs in enumerate(self._sets)
         ]
-        return [interval(values) for values in np.mean(differences, axis=0)]
+        means = np.mean(differences, axis=0)
+        if np.isnan(means).all(axis=1).any():
+            raise UserError(
+                f"{self.pairs.name}: no resample of these pairs has a {self.metric.name}; use more pairs"
+                " with different scores"
+            )
+        return [interval(values) for values in means]
 
     def interval(
         self, system: NDArray[np.float32], other: NDArray[np.float32]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
@@ -19,6 +20,9 @@ from demosearch.selection.steps import System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+logger = logging.getLogger(__name__)
 
 
 class SentenceEncoder(Protocol):
@@ -83,6 +87,7 @@ class PairEncoder:
         self.objective = objective if isinstance(objective, Objective) else Objective(objective)
         self.pairs = self.objective.pairs
         self.encoder = encoder
+        self._warned_of_zeros = False
 
     def similarities(
         self,
@@ -105,9 +110,11 @@ class PairEncoder:
         """
         texts = self.pairs.sentences(indices)
         scored = [prompt.layer] if layers is None else layers
-        return self.encoder.compare(
+        similarities = self.encoder.compare(
             texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
         )
+        self._warn_of_zeros(similarities)
+        return similarities
 
     def states(
         self, texts: Sequence[str], prompt: Prompt, layers: Sequence[int | None]
@@ -158,7 +165,21 @@ class PairEncoder:
                 ]
             )
             similarities.append(cosine(embeddings[first], embeddings[second]))
+        self._warn_of_zeros(np.stack(similarities))
         return np.stack(similarities)
+
+    def _warn_of_zeros(self, similarities: NDArray[np.float32]) -> None:
+        """Log a warning the first time that similarities (..., pairs) are exactly 0."""
+        zeros = int((similarities == 0).any(axis=0).sum())
+        if zeros and not self._warned_of_zeros:
+            self._warned_of_zeros = True
+            logger.warning(
+                "%s: the similarity of %d of %d pairs is exactly 0; an embedding of zeros has"
+                " similarity 0 with every embedding",
+                self.pairs.name,
+                zeros,
+                similarities.shape[-1],
+            )
 
     def cache_key(self, prompts: Sequence[Prompt], *texts: str) -> str:
         """Return the key of results that depend on the encoder, the pairs and some prompts.

@@ -265,6 +265,9 @@ class Race:
                 order = self._objective.order(whole[-1])
                 whole = whole[:, order]
             scores, layer, failure = self._similarities.judge(whole[: len(self._layers)], order)
+            if is_baseline and not failure:
+                # Every gain is over the baseline's last layer.
+                *_, failure = self._similarities.judge(whole[-1:], order)
         if failure:
             logger.warning("candidate %s could not be scored: %s", configuration.text, failure)
         outcome = Outcome(

@@ -76,14 +76,3 @@ def test_tasks_of_an_evaluation_have_no_rows(encoder: Encoder, tmp_path: Path) -
     tasks = find_tasks(str(path))
     with pytest.raises(NotFiniteError, match=r"^the embedding of "):
         evaluate(Embedder(encoder, [Prompt()]), read_tasks(tasks, None), tasks=tasks)
-
-
-def test_states_of_zeros_are_warned_of_once(
-    encoder: Encoder, caplog: pytest.LogCaptureFixture
-) -> None:
-    with torch.no_grad():
-        encoder.model.norm.weight.zero_()
-    for _ in range(2):
-        found = encoder.compare(GOOD[:2], Prompt(), [3, 3], [0, 1], [1, 0])
-        np.testing.assert_array_equal(found, np.zeros((2, 2)))
-    assert caplog.text.count("2 of 2 pairs have an embedding of zeros") == 1

@@ -171,11 +171,3 @@ def test_another_metric_is_the_objective_and_both_scores_are_reported(tmp_path: 
     assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
     with pytest.raises(UserError, match=r"made with different settings \(metric was"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
-
-
-def test_there_is_no_estimate_if_no_half_of_the_pairs_can_be_scored() -> None:
-    pairs = fake_pairs(20)
-    one = Pairs("one", pairs.sentences1, pairs.sentences2, (1.0, *[2.0] * 19))
-    similarities = np.random.default_rng(0).random((2, 20)).astype(np.float32)
-    objective = Objective(one)
-    assert objective.split_estimate(objective.best_of(similarities), similarities[0]) is None
