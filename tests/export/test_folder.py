@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -106,6 +107,19 @@ def test_post_processing_is_in_the_folder(
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
     with pytest.raises(UserError, match="--to vllm serves plain embeddings only"):
         export_vllm(path, tmp_path / "served")
+
+
+def test_a_tokenizer_without_padding_and_end_token_is_exported(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny("llama"), tmp_path / "model")
+    settings = json.loads((model / "tokenizer_config.json").read_text())
+    for name in ("eos_token", "pad_token"):
+        settings.pop(name)
+    (model / "tokenizer_config.json").write_text(json.dumps(settings))
+    path = written(tmp_path, model)
+    export_sentence_transformer(path, tmp_path / "out")
+    assert_same(path, tmp_path / "out", list(EDGE_CASES))
 
 
 def test_truncation_keeps_the_end_of_the_prompt(
