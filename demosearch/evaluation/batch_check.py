@@ -10,7 +10,6 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from demosearch._common.progress import quiet_transformers
 
@@ -25,8 +24,7 @@ BATCH_SIZE = 32
 _WORDS = (3, 60, 300)
 # Largest relative distance between two embeddings of one text. Rounding reaches 1e-5 in float32 and 1e-2 in
 # 16 bits; a shift by one position is larger.
-_TOLERANCES = {torch.float32: 1e-4, torch.float64: 1e-4}
-_TOLERANCE_OF_16_BITS = 2e-2
+_TOLERANCE, _TOLERANCE_OF_16_BITS = 1e-4, 2e-2
 
 
 def find_batch_size(model: SentenceTransformer, name: str) -> int:
@@ -36,7 +34,7 @@ def find_batch_size(model: SentenceTransformer, name: str) -> int:
     with quiet_transformers():
         alone = [_encode(model, [text])[0] for text in (short, middle)]
         together = _encode(model, [short, middle, long])
-    tolerance = _TOLERANCES.get(model.dtype, _TOLERANCE_OF_16_BITS)
+    tolerance = _TOLERANCE_OF_16_BITS if model.dtype.itemsize < 4 else _TOLERANCE
     near = all(
         np.linalg.norm(left - right) <= tolerance * np.linalg.norm(left)
         for left, right in zip(alone, together, strict=False)
@@ -60,6 +58,9 @@ def limit_positions(transformer: Any) -> None:
     """
     embeddings = getattr(transformer.auto_model, "embeddings", None)
     table = getattr(embeddings, "position_embeddings", None)
+    # Here, because options are checked before torch is imported.
+    import torch
+
     if not isinstance(table, torch.nn.Embedding):
         return
     # Tables of RoBERTa mark the index of the padding, those of BERT mark none.

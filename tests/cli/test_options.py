@@ -37,7 +37,7 @@ def test_each_field_of_the_settings_is_an_option_with_its_help(
             assert helps[option(name)] == field.description
 
 
-def test_only_quality_and_cache_have_a_negative_option() -> None:
+def test_only_quality_cache_and_postprocess_have_a_negative_option() -> None:
     app = build_app()
     names: set[str] = set()
     for command in (command.name for command in COMMANDS):
@@ -47,7 +47,7 @@ def test_only_quality_and_cache_have_a_negative_option() -> None:
         names.update(name for argument in arguments for name in argument.names)
     assert "--warm-start" in names
     negative = {name for name in names if name.startswith(("--no-", "--empty-"))}
-    assert negative == {"--no-quality", "--no-cache"}
+    assert negative == {"--no-quality", "--no-cache", "--no-postprocess"}
 
 
 def test_only_options_that_were_typed_are_given() -> None:
