@@ -67,7 +67,7 @@ def a_run(model: str, pairs: tuple[str, str]) -> Case:
     changes = ("candidates.labeler=local", "candidates.n_sentences=4", "candidates.n_dictionary=8")
     fixed = [
         "run", "--quiet", "--model", model, "--pipeline", "quickstart", "--dev", dev,
-        "--test", test, "--ensemble", "2", "--layer", "auto", "--center", "dev",
+        "--test", test, "--ensemble", "2", "--layer", "auto", "--postprocess", "whiten",
         *(word for one in changes for word in ("--set", one)),
     ]  # fmt: skip
 

@@ -99,7 +99,7 @@ class MtebModel(AbsEncoder):
                     " choose a task of texts"
                 )
             texts += as_texts(batch["text"])
-        classifies = task_metadata.type in CLASSIFIERS
-        plain = {"postprocess": False} if classifies and self._has_postprocess else {}
+        left_out = self._has_postprocess and task_metadata.type in CLASSIFIERS
+        plain = {"postprocess": False} if left_out else {}
         embeddings: NDArray[np.float32] = self.model.encode(texts, **plain)
         return embeddings
