@@ -20,6 +20,7 @@ from demosearch.cli.display.console import (
 from demosearch.demonstrations_file import DemonstrationsFile, score_of
 from demosearch.demonstrations_summary import doubt_in_words, lead_in_words, step_in_words
 from demosearch.models.known import short_name
+from demosearch.selection.configurations import BASELINE
 
 if TYPE_CHECKING:
     from demosearch.run import RunResult
@@ -107,7 +108,13 @@ def _ranking(file: DemonstrationsFile) -> Table:
     several = len({configuration.template for configuration in file.ranking}) > 1
     add_columns(table, left=["source", *["template"] * several], right=["score", "gain"])
     table.add_row("-", "", NO_DEMONSTRATION, "", *[""] * several, f"{baseline:.2f}", "")
-    for rank, configuration in enumerate(file.ranking[:LEADERS], start=1):
+    # The baseline is the first row, and again a row of its own only if it is the best.
+    ranking = [
+        configuration
+        for index, configuration in enumerate(file.ranking)
+        if not index or configuration.id != BASELINE or score_of(configuration) != baseline
+    ]
+    for rank, configuration in enumerate(ranking[:LEADERS], start=1):
         table.add_row(
             str(rank),
             Text(configuration.word),

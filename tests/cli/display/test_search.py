@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from demosearch.cli.display.search import show_runs, show_search
-from demosearch.demonstrations_file import Ranked
+from demosearch.demonstrations_file import Ranked, StepRecord
 from demosearch.models.records import ModelRecord
 from demosearch.run import RunResult
 from demosearch.runs import Runs
@@ -39,6 +39,42 @@ def test_a_gain_that_is_not_significant_is_marked(capsys: pytest.CaptureFixture[
     estimate = file.estimate.model_copy(update={"ci95": (-1.0, 7.0)})
     show_search(file.model_copy(update={"estimate": estimate}))
     assert "not significantly better than the baseline" in capsys.readouterr().out
+
+
+def test_the_baseline_is_not_listed_twice_unless_it_is_the_best(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    file = demonstrations_file()
+    baseline = Ranked(
+        id="baseline", sentence="", word="", source="baseline", layer=3, spearman=65.25
+    )
+    show_search(file.model_copy(update={"ranking": [*file.ranking, baseline]}))
+    assert capsys.readouterr().out.count("(no demonstration)") == 1
+    show_search(file.model_copy(update={"ranking": [baseline, *file.ranking]}))
+    assert capsys.readouterr().out.count("(no demonstration)") == 2
+
+
+def test_the_gain_is_shown_taken_apart(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    shared = {"prompts": 1, "template": "prompteol"}
+    steps = [
+        StepRecord(part="layer", layer=2, demonstrations=0, spearman=66.25, gain=1.0,
+                   gain_ci95=(0.5, 1.5), **shared),
+        StepRecord(part="demonstrations", layer=1, demonstrations=1, spearman=70.5, gain=4.25,
+                   gain_ci95=(1.5, 7.5), **shared),
+        StepRecord(part="postprocess", layer=3, demonstrations=1, spearman=70.4, gain=-0.1,
+                   gain_ci95=(-1.5, 1.0), taken=False, postprocess="centered", **shared),
+    ]  # fmt: skip
+    show_search(demonstrations_file().model_copy(update={"steps": steps}))
+    lines = capsys.readouterr().out.splitlines()
+    start = next(index for index, line in enumerate(lines) if line.startswith("gain +5.25"))
+    assert lines[start + 1 : start + 4] == [
+        "  +1.00 [+0.50, +1.50] layer 2, without demonstrations: 66.25",
+        "  +4.25 [+1.50, +7.50] 1 demonstration, layer 1: 70.50",
+        "  -0.10 [-1.50, +1.00] centered, layer 3: 70.40, left out",
+    ]
 
 
 @pytest.mark.parametrize("tested", [True, False])
