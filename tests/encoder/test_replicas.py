@@ -109,7 +109,7 @@ def test_a_search_with_replicas_has_the_result_of_one_encoder(
 
 def test_a_model_that_cannot_be_loaded_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="cannot load model"):
+    with pytest.raises(UserError, match="cannot build a model from "):
         Replicas(str(tmp_path), ["cpu", "cpu"])
 
 
