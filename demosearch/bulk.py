@@ -77,7 +77,7 @@ def embed_file(
     parts = output.with_name(f".{output.name}.parts")
     described = embedder.describe()
     keywords: dict[str, Any] = {"normalize_embeddings": normalize_embeddings}
-    if embedder.postprocess is not None and not postprocess:
+    if not postprocess and getattr(embedder, "postprocess", None) is not None:
         keywords["postprocess"] = False
         described.pop("postprocess")
     settings = json.dumps([described, normalize_embeddings], sort_keys=True)

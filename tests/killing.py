@@ -57,6 +57,10 @@ class Moment:
     touch: int = 0
 
 
+# What `finetune` says of an adapter that is worse than none, as a tiny model's may be; the status is 1.
+DOUBT = "is worse than none"
+
+
 @dataclass(frozen=True)
 class Ended:
     """How a process ended.
@@ -72,6 +76,11 @@ class Ended:
     seconds: float
     touches: int
     output: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the command did what it was asked to, also if its result should not be used."""
+        return self.status == 0 or (self.status == 1 and DOUBT in self.output)
 
 
 def run(
@@ -170,7 +179,7 @@ def survive(
     # The process that others are forked from starts with slow imports.
     run(["pipelines"], folder / "warm")
     whole = run(arguments(folder / "whole"), folder / "whole")
-    assert whole.status == 0, whole.output
+    assert whole.is_finished, whole.output
     expected = result(folder / "whole")
     generator = random.Random(seed)
     folders = (folder / f"killed-{number}" for number in itertools.count())
@@ -184,7 +193,7 @@ def survive(
             pause = 10 ** generator.uniform(-5, -2)
             moment = Moment(pause, touch=generator.randint(1, whole.touches))
         ended = run(arguments(current), current, moment)
-        if ended.status == 0 or COMPLETE in ended.output:
+        if ended.is_finished or COMPLETE in ended.output:
             # It finished before the moment; the next one starts in an empty folder.
             assert result(current) == expected, current
             current = next(folders)
@@ -193,7 +202,7 @@ def survive(
         killed += 1
         check_whole(current)
     ended = run(arguments(current), current)
-    assert ended.status == 0 or COMPLETE in ended.output, ended.output
+    assert ended.is_finished or COMPLETE in ended.output, ended.output
     assert result(current) == expected, current
 
 

@@ -189,11 +189,11 @@ def test_a_killed_command_resumes_with_the_same_result(
 def test_a_full_disk_is_an_error_of_one_line_and_loses_nothing(case: Case, tmp_path: Path) -> None:
     work = tmp_path / "work"
     whole = run(case.arguments(work / "whole"), work / "whole")
-    assert whole.status == 0, whole.output
+    assert whole.is_finished, whole.output
     full = work / "full"
     rooms = [0, 3_000, 12_000, 50_000, 200_000, None]
     failures = 0
-    while (ended := run(case.arguments(full), full, room=rooms.pop(0))).status:
+    while not (ended := run(case.arguments(full), full, room=rooms.pop(0))).is_finished:
         assert ended.status == 2, ended.output
         assert "Traceback" not in ended.output
         errors = [line for line in ended.output.splitlines() if line.startswith("demosearch: ")]

@@ -166,13 +166,19 @@ def changed_tokenizer(folder: str, copy: Path, **settings: Any) -> str:
     return str(copy)
 
 
-@pytest.mark.parametrize("kind", sorted(ENCODERS))
-@pytest.mark.parametrize("method", ["mean", "cls", "prompt", "pooler"])
+@pytest.mark.parametrize(
+    ("kind", "method"),
+    [
+        (kind, method)
+        for kind in sorted(ENCODERS)
+        for method in ("mean", "cls", "prompt", "pooler")
+        # T5 has no pooler.
+        if (kind, method) != ("t5", "pooler")
+    ],
+)
 def test_a_tokenizer_that_pads_on_the_left_changes_nothing(
     folders: dict[str, str], tmp_path: Path, kind: str, method: str
 ) -> None:
-    if kind == "t5" and method == "pooler":
-        pytest.skip("T5 has no pooler")
     folder = changed_tokenizer(folders[kind], tmp_path / kind, padding_side="left")
     embeddings = open_baseline(folder, method=method, device="cpu").encode(TEXTS)
     expected = open_baseline(folders[kind], method=method, device="cpu").encode(TEXTS)

@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from tests.fakes import write_fake_pairs
+from tests.killing import DOUBT
 from tests.torchrun import torchrun
 
 
 def run(processes: int, *arguments: str | Path | int) -> None:
     result = torchrun(processes, *arguments)
-    assert result.returncode == 0, result.stderr
+    # The adapter of so few rows may be worse than none.
+    assert result.returncode == 0 or DOUBT in result.stderr, result.stderr
 
 
 def gradients(folder: Path, out: Path, processes: int, mini_batch: int) -> Any:
