@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy import stats
-from scipy.spatial import distance
 
 from demosearch import Embedder, Encoder
 from demosearch.datasets.senteval import STS_SUBSETS
@@ -26,27 +25,12 @@ from demosearch.evaluation import (
     scoring,
 )
 from demosearch.evaluation.baselines import open_baseline
-from demosearch.postprocess import Unlabeled, Whitening
 from demosearch.prompt import Prompt
 from demosearch.selection.steps import System
 from tests.datasets.transfer import write_mrpc, write_opposites, write_sst, write_trec
 from tests.examples import JOCKEY
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.tiny import save_tiny_encoder
-
-
-@pytest.fixture
-def senteval(tmp_path: Path) -> Path:
-    parent = tmp_path / "STS" / "STS12-en-test"
-    parent.mkdir(parents=True)
-    generator = np.random.default_rng(0)
-    for subset in STS_SUBSETS["STS12"]:
-        rows = [f"{subset} cat number {row}\ta dog {row % 4}" for row in range(15)]
-        (parent / f"STS.input.{subset}.txt").write_text("\n".join(rows) + "\n")
-        golds = [f"{score:.1f}" for score in generator.uniform(0, 5, 15)]
-        golds[3] = ""
-        (parent / f"STS.gs.{subset}.txt").write_text("\n".join(golds) + "\n")
-    return tmp_path
 
 
 class PrecomputedSystem:
@@ -277,35 +261,6 @@ def test_the_real_data_are_scored_and_missing_tasks_are_listed(
     assert result.missing == ["sts14", "sts15", "sts16"]
     assert result.average == {}
     assert len(result.tasks["sts12"].subsets) == 5
-
-
-def test_post_processing_is_applied_to_similarities_and_not_to_features(
-    senteval: Path, tiny: Callable[[str], Path], tmp_path: Path
-) -> None:
-    encoder = Encoder.load(str(tiny("llama")), precision="fp32", device="cpu")
-    write_opposites(senteval, "CR", "custrev.neg", "custrev.pos")
-    tasks = find_tasks("sts12,cr")
-    data = read_tasks(tasks, senteval)
-    texts = [text for pairs in data["sts12"] for text in pairs.sentences()]
-    whitening = Whitening(encoder.encode(texts, Prompt()), Unlabeled("all", texts)).map()
-    embedders = [Embedder(encoder, [Prompt()], postprocess=each) for each in (None, whitening)]
-    plain, whitened = (
-        evaluate(embedder, data, tasks=tasks, cache=tmp_path, classifier="logistic").result
-        for embedder in embedders
-    )
-    assert whitened.tasks["cr"] == plain.tasks["cr"]
-    # The cache holds embeddings without post-processing.
-    assert whitened.sentences_encoded == 0
-    similarities, gold = [], []
-    for pairs in data["sts12"]:
-        first, second = map(embedders[1].encode, (pairs.sentences1, pairs.sentences2))
-        similarities += [1 - distance.cosine(a, b) for a, b in zip(first, second, strict=True)]
-        gold += pairs.scores
-    expected = 100 * stats.spearmanr(similarities, gold).statistic
-    assert whitened.tasks["sts12"].score == pytest.approx(expected, abs=0.01)
-    assert whitened.tasks["sts12"].score != plain.tasks["sts12"].score
-    assert whitened.system.postprocess == whitening.record
-    assert whitened.system.label == f"{plain.system.label}, whitened, exponent 0.25, ridge 0.01"
 
 
 def test_the_method_of_a_decoder_is_described(tiny: Callable[[str], Path]) -> None:

@@ -26,7 +26,6 @@ from demosearch.export import export_sentence_transformer, export_vllm
 from demosearch.export.chat_template import EDGE_CASES
 from demosearch.finetune import FinetuneSettings, finetune
 from demosearch.models.options import LoadOptions
-from demosearch.postprocess import Unlabeled, Whitening, embfilter
 from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY, demonstrations_file
 from tests.fakes import fake_pairs
@@ -86,27 +85,6 @@ def test_layer_with_another_width_is_exported(tiny: Callable[[str], Path], tmp_p
     path = written(tmp_path, tiny("opt-350m"), Prompt(demonstrations=(JOCKEY,), layer=2))
     assert export_sentence_transformer(path, tmp_path / "out").width == 48
     assert_same(path, tmp_path / "out", list(EDGE_CASES))
-
-
-@pytest.mark.parametrize("kind", ["whitened", "centered", "embfilter"])
-def test_post_processing_is_in_the_folder(
-    tiny: Callable[[str], Path], tmp_path: Path, kind: str
-) -> None:
-    path = written(tmp_path, tiny("llama"))
-    file = DemonstrationsFile.read(path)
-    embedder = Embedder.load(path, device="cpu")
-    texts = [f"Sentence number {row}." for row in range(60)]
-    if kind == "embfilter":
-        postprocess = embfilter(embedder.encoder.unembedding(), 1.5)
-    else:
-        whitening = Whitening(embedder.encode(texts), Unlabeled("texts", texts))
-        postprocess = whitening.map(0.25 if kind == "whitened" else 0)
-    file.with_postprocess(postprocess).write(path)
-    exported = export_sentence_transformer(path, tmp_path / "out")
-    assert exported.width == (32 if kind == "embfilter" else 48)
-    assert_same(path, tmp_path / "out", list(EDGE_CASES))
-    with pytest.raises(UserError, match="--to vllm serves plain embeddings only"):
-        export_vllm(path, tmp_path / "served")
 
 
 def test_a_tokenizer_without_padding_and_end_token_is_exported(
