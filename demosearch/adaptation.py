@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
 from demosearch.demonstrations_file import DemonstrationsFile
@@ -11,7 +10,6 @@ from demosearch.errors import UserError
 from demosearch.postprocess import (
     EXPONENT,
     RIDGE,
-    TEXTS_PER_DIMENSION,
     Kind,
     Postprocess,
     Unlabeled,
@@ -21,8 +19,6 @@ from demosearch.postprocess import (
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-logger = logging.getLogger(__name__)
 
 
 def adapt(
@@ -50,8 +46,7 @@ def adapt(
         UserError: the exponent or the ridge is out of range.
     """
     before = file.postprocess
-    is_whitened = before is not None and before.kind is Kind.WHITEN
-    if before is not None and is_whitened:
+    if before is not None and before.kind is Kind.WHITEN:
         exponent = before.exponent if exponent is None else exponent
         ridge = before.ridge if ridge is None else ridge
     exponent = EXPONENT if exponent is None else exponent
@@ -63,15 +58,7 @@ def adapt(
     states: NDArray[np.float32] = embedder.encode(
         unlabeled.texts, show_progress_bar=show_progress, postprocess=False
     )
-    texts, width = states.shape
-    if texts < TEXTS_PER_DIMENSION * width:
-        logger.warning(
-            "%s has %d texts for %d dimensions; at least %d are recommended",
-            unlabeled.name,
-            texts,
-            width,
-            TEXTS_PER_DIMENSION * width,
-        )
+    unlabeled.warn_if_few(states.shape[1])
     fitted = Whitening(states, unlabeled).map(exponent, ridge)
     record = fitted.record.model_copy(update={"refitted": True})
     return file.with_postprocess(Postprocess(record, fitted.mean, fitted.matrix, fitted.texts))

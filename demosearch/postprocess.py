@@ -10,9 +10,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +29,8 @@ from demosearch.errors import UserError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 # Exponents and ridges of soft whitening among which a search selects; (0, 0) is centering.
 WHITENINGS = (
@@ -187,7 +191,7 @@ class Postprocess:
         return cls(record, mean, matrix, arrays.get(_TEXTS))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unlabeled:
     """Unlabeled texts that post-processing is fitted on.
 
@@ -206,6 +210,23 @@ class Unlabeled:
         object.__setattr__(self, "texts", as_texts(self.texts, f"texts of {self.name}"))
         if not self.texts:
             raise UserError(f"{self.name} must contain at least one text to fit post-processing on")
+
+    @cached_property
+    def hashes(self) -> NDArray[np.uint64]:
+        """The hashes of the texts; see `text_hashes`."""
+        return text_hashes(self.texts)
+
+    def warn_if_few(self, width: int) -> None:
+        """Log a warning if there are too few texts for whitening embeddings of a width."""
+        recommended = TEXTS_PER_DIMENSION * width
+        if len(self.texts) < recommended:
+            logger.warning(
+                "whitening: %s has %d texts for %d dimensions; at least %d are recommended",
+                self.name,
+                len(self.texts),
+                width,
+                recommended,
+            )
 
 
 class Whitening:
@@ -248,26 +269,36 @@ class Whitening:
             ridge=ridge,
             sha256=arrays_sha256(mean, matrix),
         )
-        return Postprocess(record, mean, matrix, text_hashes(self._unlabeled.texts))
+        return Postprocess(record, mean, matrix, self._unlabeled.hashes)
 
 
-def embfilter(unembedding: NDArray[np.float32], ratio: float) -> Postprocess:
-    """Return the projection onto the middle right singular vectors of the unembedding matrix.
+class EmbFilter:
+    """The right singular vectors of the unembedding matrix, from which every projection follows.
 
     Args:
         unembedding: float32 (vocabulary, width).
-        ratio: width divided by the number of vectors that are kept.
     """
-    width = unembedding.shape[1]
-    kept = round(width / ratio)
-    # The eigenvectors of the Gram matrix, from the smallest eigenvalue to the largest, are the right singular
-    # vectors; the order does not matter for the middle.
-    gram = unembedding.T.astype(np.float64) @ unembedding.astype(np.float64)
-    _, vectors = np.linalg.eigh(gram)
-    start = (width - kept) // 2
-    matrix = np.ascontiguousarray(vectors[:, start : start + kept], dtype=np.float32)
-    record = PostprocessRecord(kind=Kind.EMBFILTER, ratio=ratio, sha256=arrays_sha256(None, matrix))
-    return Postprocess(record, None, matrix)
+
+    def __init__(self, unembedding: NDArray[np.float32]) -> None:
+        # The eigenvectors of the Gram matrix, from the smallest eigenvalue to the largest, are the right
+        # singular vectors; the order does not matter for the middle.
+        gram = unembedding.T.astype(np.float64) @ unembedding.astype(np.float64)
+        _, self._vectors = np.linalg.eigh(gram)
+
+    def map(self, ratio: float) -> Postprocess:
+        """Return the projection onto the middle vectors.
+
+        Args:
+            ratio: width divided by the number of vectors that are kept.
+        """
+        width = len(self._vectors)
+        kept = round(width / ratio)
+        start = (width - kept) // 2
+        matrix = np.ascontiguousarray(self._vectors[:, start : start + kept], dtype=np.float32)
+        record = PostprocessRecord(
+            kind=Kind.EMBFILTER, ratio=ratio, sha256=arrays_sha256(None, matrix)
+        )
+        return Postprocess(record, None, matrix)
 
 
 def arrays_sha256(mean: NDArray[np.float32] | None, matrix: NDArray[np.float32] | None) -> str:

@@ -9,13 +9,13 @@ from scipy import linalg
 from demosearch.errors import UserError
 from demosearch.metrics.similarity import cosine, normalized
 from demosearch.postprocess import (
+    EmbFilter,
     Kind,
     Postprocess,
     PostprocessRecord,
     Unlabeled,
     Whitening,
     arrays_sha256,
-    embfilter,
 )
 
 GENERATOR = np.random.default_rng(0)
@@ -61,7 +61,7 @@ def test_constant_embeddings_are_mapped_to_finite_ones() -> None:
 
 def test_embfilter_keeps_the_middle_right_singular_vectors() -> None:
     unembedding = GENERATOR.normal(size=(50, 8)).astype(np.float32) * np.arange(1, 9)
-    postprocess = embfilter(unembedding.astype(np.float32), ratio=2)
+    postprocess = EmbFilter(unembedding.astype(np.float32)).map(ratio=2)
     _, _, vectors = np.linalg.svd(unembedding.astype(np.float64), full_matrices=False)
     rows = GENERATOR.normal(size=(20, 8)).astype(np.float32)
     found, expected = postprocess.apply(rows), normalized(rows) @ vectors[2:6].T

@@ -71,7 +71,7 @@ def is_in_script_of(word: str, sentence: str) -> bool:
     - or if it occurs in the sentence ("DVD" in a Thai sentence),
     - or if the sentence has no letters.
 
-    Languages with the same script, such as English and French, are not told apart.
+    Languages with the same script, such as English and French, are not distinguished.
 
     >>> is_in_script_of("Riding", "A jockey rides a horse.")
     True

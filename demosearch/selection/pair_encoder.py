@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -132,6 +132,16 @@ class PairEncoder:
             return rows
         return [self.encoder.encode(texts, replace(prompt, layer=layer)) for layer in layers]
 
+    def layers_of(self, prompts: Iterable[Prompt]) -> dict[Prompt, list[int]]:
+        """Return the distinct layers of each prompt; the prompts themselves have no layer."""
+        layers_of: dict[Prompt, list[int]] = {}
+        for prompt in prompts:
+            layer = self.encoder.resolve_layer(prompt.layer)
+            layers = layers_of.setdefault(replace(prompt, layer=None), [])
+            if layer not in layers:
+                layers.append(layer)
+        return layers_of
+
     def systems_similarities(self, systems: Sequence[System]) -> NDArray[np.float32]:
         """Return the cosine similarities of all pairs under several systems.
 
@@ -144,19 +154,14 @@ class PairEncoder:
             UserError: a prompt cannot be used.
         """
         texts = self.pairs.sentences()
-        layers: dict[Prompt, list[int]] = {}
-        for prompt in (prompt for system in systems for prompt in system.prompts):
-            layer = self.encoder.resolve_layer(prompt.layer)
-            of_prompt = layers.setdefault(replace(prompt, layer=None), [])
-            if layer not in of_prompt:
-                of_prompt.append(layer)
+        layers_of = self.layers_of([prompt for system in systems for prompt in system.prompts])
         states = {
             (prompt, layer): rows
-            for prompt, of_prompt in layers.items()
-            for layer, rows in zip(of_prompt, self.states(texts, prompt, of_prompt), strict=True)
+            for prompt, layers in layers_of.items()
+            for layer, rows in zip(layers, self.states(texts, prompt, layers), strict=True)
         }
         first, second = self.pairs.sentence_rows(texts)
-        similarities = []
+        rows_of_systems = []
         for system in systems:
             embeddings = system.embeddings(
                 [
@@ -164,9 +169,10 @@ class PairEncoder:
                     for prompt in system.prompts
                 ]
             )
-            similarities.append(cosine(embeddings[first], embeddings[second]))
-        self._warn_of_zeros(np.stack(similarities))
-        return np.stack(similarities)
+            rows_of_systems.append(cosine(embeddings[first], embeddings[second]))
+        similarities = np.stack(rows_of_systems)
+        self._warn_of_zeros(similarities)
+        return similarities
 
     def _warn_of_zeros(self, similarities: NDArray[np.float32]) -> None:
         """Log a warning the first time that similarities (..., pairs) are exactly 0."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,13 @@ from demosearch.errors import UserError
 from demosearch.metrics.similarity import averaged, cosine
 from demosearch.postprocess import (
     RATIOS,
-    TEXTS_PER_DIMENSION,
     WHITENINGS,
+    EmbFilter,
     Kind,
     Postprocess,
     PostprocessRecord,
     Unlabeled,
     Whitening,
-    embfilter,
-    text_hashes,
 )
 from demosearch.prompt import Prompt
 from demosearch.selection.pair_encoder import PairEncoder
@@ -94,11 +93,9 @@ class PostprocessChoice:
         dev = pair_encoder.pairs.sentences()
         whitens = Kind.WHITEN in kinds
         self._texts = list(dict.fromkeys([*dev, *(unlabeled.texts if whitens else ())]))
-        self._layers_of: dict[Prompt, list[int]] = {}
-        for prompt in (prompt for group in self._groups for prompt in group):
-            layers_of = self._layers_of.setdefault(replace(prompt, layer=None), [])
-            if self._layer(prompt) not in layers_of:
-                layers_of.append(self._layer(prompt))
+        self._layers_of = pair_encoder.layers_of(
+            [prompt for group in self._groups for prompt in group]
+        )
 
     @property
     def sentences(self) -> int:
@@ -110,21 +107,12 @@ class PostprocessChoice:
         """The number of prompts that are encoded."""
         return len(self._layers_of)
 
-    @property
-    def warning(self) -> str | None:
-        """What to say if there are too few texts for whitening; None if there are enough."""
-        texts = len(self._unlabeled.texts)
-        width = max(
-            self._pair_encoder.encoder.width(prompt.layer)
-            for group in self._groups
-            for prompt in group
-        )
-        if Kind.WHITEN not in self._kinds or texts >= TEXTS_PER_DIMENSION * width:
-            return None
-        return (
-            f"whitening: {self._unlabeled.name} has {texts} texts for {width} dimensions; at least"
-            f" {TEXTS_PER_DIMENSION * width} are recommended"
-        )
+    def warn_if_few_texts(self) -> None:
+        """Log a warning if there are too few texts for whitening."""
+        if Kind.WHITEN in self._kinds:
+            prompts = [prompt for group in self._groups for prompt in group]
+            width = self._pair_encoder.encoder.width
+            self._unlabeled.warn_if_few(max(width(prompt.layer) for prompt in prompts))
 
     def run(self, folder: Path, progress: Bar) -> Postprocessed:
         """Encode, fit the maps and compare them; the folder keeps the result.
@@ -187,18 +175,19 @@ class PostprocessChoice:
         if Kind.EMBFILTER in self._kinds and {self._layer(prompt) for prompt in group} == {
             self._last
         }:
-            unembedding = self._unembedding()
-            yield from (embfilter(unembedding, ratio) for ratio in RATIOS)
+            yield from self._embfilters
 
-    def _unembedding(self) -> NDArray[np.float32]:
+    @cached_property
+    def _embfilters(self) -> list[Postprocess]:
+        """The projections, which are the same for all prompts."""
         read = getattr(self._pair_encoder.encoder, "unembedding", None)
         if read is None:
             raise UserError(
                 "embfilter requires an encoder with a method `unembedding`; leave it out of"
                 " postprocess"
             )
-        matrix: NDArray[np.float32] = read()
-        return matrix
+        embfilter = EmbFilter(read())
+        return [embfilter.map(ratio) for ratio in RATIOS]
 
     def _states(self, states: dict[Prompt, StoredStates], prompt: Prompt) -> NDArray[np.float32]:
         at_no_layer = replace(prompt, layer=None)
@@ -212,7 +201,7 @@ class PostprocessChoice:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         record = PostprocessRecord.model_validate_json(str(arrays["record"]))
-        texts = text_hashes(self._unlabeled.texts) if record.kind == Kind.WHITEN else None
+        texts = self._unlabeled.hashes if record.kind == Kind.WHITEN else None
         postprocess = Postprocess(record, arrays.get("mean"), arrays.get("matrix"), texts)
         return Postprocessed(
             System(self._groups[int(arrays["group"])], postprocess),

@@ -208,8 +208,7 @@ class Refinement:
         )
         if not self._race.allows("post-processing", self.sentences + choice.sentences):
             return
-        if choice.warning:
-            logger.warning(choice.warning)
+        choice.warn_if_few_texts()
         self._progress.add_to_total(choice.prompts * len(self._dev))
         result = choice.run(folder, self._progress)
         self.sentences += choice.sentences

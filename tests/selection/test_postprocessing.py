@@ -14,7 +14,7 @@ from demosearch.errors import UserError
 from demosearch.metrics.similarity import cosine
 from demosearch.selection import SearchInputs, Unlabeled
 from tests.fakes import FakeEncoder, fake_candidates
-from tests.selection.searches import DEV, NOISES, Killed, timeless
+from tests.selection.searches import DEV, NOISES, DyingEncoder, Killed, timeless
 
 pytestmark = pytest.mark.usefixtures("fewer_resamples", "in_memory")
 
@@ -106,16 +106,8 @@ def test_few_texts_are_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFix
 
 
 def test_a_kill_costs_one_prompt(tmp_path: Path) -> None:
-    class Dying(Elongated):
-        def __init__(self, calls: int) -> None:
-            super().__init__()
-            self.calls = calls
-
-        def encode(self, texts, prompt, **_):  # type: ignore[no-untyped-def]
-            self.calls -= 1
-            if self.calls < 0:
-                raise Killed
-            return super().encode(texts, prompt)
+    class Dying(DyingEncoder, Elongated):
+        pass
 
     arguments = {"candidates": fake_candidates([40, 41, 42]), "dev": DEV}
     expected = search(Elongated(), **arguments, folder=tmp_path / "a", postprocess="whiten").file
