@@ -37,9 +37,9 @@ def iterate_texts(
         UserError: as `as_texts`.
     """
     check_container(texts, name, ordered=ordered)
-    # Iterating over arrow's arrays gives scalars.
-    to_list = getattr(texts, "to_pylist", None)
-    items: Iterable[Any] = to_list() if to_list else texts
+    # Iterating over arrow's arrays gives scalars. Asked of the type, because a row may have this label.
+    to_list = getattr(type(texts), "to_pylist", None)
+    items: Iterable[Any] = to_list(texts) if to_list else texts
     return (_text(item, row, name) for row, item in enumerate(items, start=1))
 
 

@@ -208,7 +208,7 @@ def _load(
                 model = SentenceTransformer(
                     path, device=device, model_kwargs=settings, trust_remote_code=False
                 )
-                _add_padding_token(model)
+                _prepare_saved(model)
                 return model, None, find_batch_size(model, name)
             transformer = transformer_module(path, settings)
             # Padding on the left would shift the positions of BERT.
@@ -223,13 +223,14 @@ def _load(
         raise UserError(f"cannot load '{name}': {one_line(error, 300)}") from error
 
 
-def _add_padding_token(model: SentenceTransformer) -> None:
-    """Let the tokenizer of a saved model pad; the side remains its own."""
+def _prepare_saved(model: SentenceTransformer) -> None:
+    """Let the tokenizer of a saved model pad, on its own side, and cut texts at the last position."""
     from sentence_transformers.sentence_transformer.modules import Transformer
 
     transformer = model[0]
     if isinstance(transformer, Transformer) and transformer.tokenizer is not None:
         pad(transformer, transformer.tokenizer.padding_side)
+        limit_positions(transformer)
 
 
 def _checked_method(method: Method | str | None, name: str) -> Method | None:

@@ -43,6 +43,7 @@ _TEMPLATE = """\
 {{%- else %}}{{{{ raise_exception({not_one}) }}}}
 {{%- endif %}}
 {{%- endfor %}}
+{{%- if not before.users %}}{{{{- raise_exception({not_one}) }}}}{{%- endif %}}
 """
 _NOT_TEXT = "the content of a message must be a text for this model"
 _NOT_ONE = (

@@ -100,6 +100,7 @@ def build_model(
             f" {one_line(error, 200)}"
         ) from error
     _check_runs(base)
+    _check_can_be_loaded(base)
     for parameter in base.parameters():
         if parameter.requires_grad:
             # In 16 bits, small updates of Adam would be rounded to zero.
@@ -127,6 +128,23 @@ def _check_runs(base: PreTrainedModel) -> None:
             f"models of type '{base.config.model_type}' cannot be fine-tuned, because they do not run with"
             f" a LoRA adapter: {one_line(error, 200)}"
         ) from error
+
+
+def _check_can_be_loaded(base: PreTrainedModel) -> None:
+    """Check that PEFT finds the weights of the new adapter again by the names that it gives them.
+
+    When PEFT loads an adapter, it renames the weights as transformers renames those of old checkpoints. For
+    some types the patterns also match current names; checkpoints of a training are then not restored.
+    """
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
+
+    weights = get_peft_model_state_dict(base, adapter_name=base.active_adapters()[0])
+    result = set_peft_model_state_dict(base, weights, adapter_name=base.active_adapters()[0])
+    if unexpected := sorted(result.unexpected_keys):
+        raise UserError(
+            f"models of type '{base.config.model_type}' cannot be fine-tuned, because PEFT does not load"
+            f" their adapters: it reads a weight as {unexpected[0]}"
+        )
 
 
 def end_at_the_prompt(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -73,6 +73,7 @@ TAKEN: dict[str, Callable[[], Any]] = {
     "list": lambda: TEXTS,
     "tuple": lambda: tuple(TEXTS),
     "series": lambda: TABLE["text"],
+    "series with odd labels": lambda: pd.Series(TEXTS, index=["columns", "ndim", "to_pylist"]),
     "index": lambda: pd.Index(TEXTS),
     "array": lambda: np.array(TEXTS),
     "array of objects": lambda: np.array(TEXTS, dtype=object),

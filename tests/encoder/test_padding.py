@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from sentence_transformers import SentenceTransformer
 from transformers import AutoConfig, AutoModel
 
 from demosearch import Encoder, Prompt
+from demosearch.encoder.padding import find_padding_side
+from demosearch.encoder.twin import POINT
 from demosearch.errors import UserError
 from demosearch.export import export_sentence_transformer
 from demosearch.finetune import finetune
 from demosearch.finetune.trainable_model import build_model
 from demosearch.models.known import Precision
 from demosearch.models.options import LoadOptions
+from tests.encoder.families import SETTINGS as FAMILIES
+from tests.encoder.families import build
 from tests.examples import JOCKEY, demonstrations_file
 from tests.finetune.small import SETTINGS, TRIPLETS
 from tests.tiny import SMALL_LLAMA, save_model
@@ -112,3 +118,70 @@ def exported_states(encoder: Encoder, prompt: Prompt, folder: Path) -> np.ndarra
     type(file).model_validate(value).write(folder / "best.json")
     export_sentence_transformer(folder / "best.json", folder / "exported")
     return np.asarray(SentenceTransformer(str(folder / "exported"), device="cpu").encode(TEXTS))
+
+
+# Layers of the first five attend to the best keys only, and DOTS.3 and Falcon-H1 have no tiny twin.
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "deepseek_v32",
+        "axk2",
+        "glm_moe_dsa",
+        "doge",
+        "dots3_note_text",
+        "falcon_h1",
+        "llama",
+        "mamba",
+    ],
+)
+def test_a_side_on_which_padding_changes_states_is_not_chosen_in_silence(
+    kind: str, side: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = build(kind, FAMILIES.get(kind, {}))
+    with caplog.at_level(logging.WARNING, "demosearch"):
+        assert find_padding_side(model, (side,), "exported") == side
+    warned = f"in batches with prompts of more than {POINT - 1} tokens, models of type '{kind}'"
+    is_silent = warned not in caplog.text
+    assert is_silent == (kind in ("llama", "mamba"))
+    short, long = largest_change(model, side, (3, 9, 6)), largest_change(model, side, (30, 45, 60))
+    assert short < 1e-4
+    assert long < 1e-4 or not is_silent
+    if kind in ("deepseek_v32", "axk2", "glm_moe_dsa", "doge", "dots3_note_text"):
+        assert long > 1e-2
+    may = "may have other states" in caplog.text
+    assert may == (kind in ("dots3_note_text", "falcon_h1"))
+
+
+def largest_change(model: Any, side: str, lengths: tuple[int, ...]) -> float:
+    """Return the largest relative change of a last state by padding, from plain forward passes."""
+    numbers = np.random.default_rng(3)
+    width = max(lengths)
+    rows = [numbers.integers(10, 90, length).tolist() for length in lengths]
+    ids = torch.full((len(rows), width), 5)
+    mask = torch.zeros_like(ids)
+    for index, row in enumerate(rows):
+        own = slice(width - len(row), width) if side == "left" else slice(len(row))
+        ids[index, own], mask[index, own] = torch.tensor(row), 1
+    changes = []
+    with torch.inference_mode():
+        padded = model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        for index, row in enumerate(rows):
+            alone = model(input_ids=torch.tensor([row]), use_cache=False).last_hidden_state[0, -1]
+            state = padded[index, -1 if side == "left" else len(row) - 1]
+            changes.append(float((state - alone).norm() / alone.norm()))
+    return max(changes)
+
+
+# PEFT renames their weights, as those of old checkpoints, when it loads an adapter.
+@pytest.mark.parametrize("kind", ["laguna", "inkling2_text"])
+def test_a_type_whose_adapters_peft_does_not_load_is_refused_before_the_training(
+    kind: str, tmp_path: Path
+) -> None:
+    model = build(kind, FAMILIES.get(kind, {}))
+    save_model(model.config, tmp_path, kind=AutoModel)
+    settings = SETTINGS.model_copy(update={"lora_dropout": 0.0})
+    with pytest.raises(
+        UserError, match="cannot be fine-tuned, because PEFT does not load their ad"
+    ):
+        build_model(str(tmp_path), Precision.FP32, "cpu", Prompt(), settings, LoadOptions())

@@ -13,6 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from transformers import AutoConfig, AutoModel, AutoTokenizer, T5EncoderModel
 
 from demosearch.errors import UserError
@@ -249,13 +250,19 @@ def test_a_tokenizer_without_a_padding_token(
     )
 
 
+@pytest.mark.parametrize("is_saved", [False, True], ids=["plain", "saved"])
 @pytest.mark.parametrize("kind", sorted(ENCODERS))
 def test_a_tokenizer_without_a_maximum_cuts_texts_at_the_last_position(
-    folders: dict[str, str], tmp_path: Path, kind: str
+    folders: dict[str, str], tmp_path: Path, kind: str, is_saved: bool
 ) -> None:
     folder = changed_tokenizer(folders[kind], tmp_path / kind, model_max_length=None)
     long = "night " * 400
-    baseline = open_baseline(folder, method="mean", device="cpu")
+    if is_saved:
+        modules = [Transformer(folder), Pooling(48, "mean")]
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "saved"))
+        baseline = open_baseline(str(tmp_path / "saved"), device="cpu")
+    else:
+        baseline = open_baseline(folder, method="mean", device="cpu")
     limit = baseline.model.max_seq_length
     # The padding of the tiny RoBERTa has the index 0, so that its positions begin at 1.
     assert kind == "t5" or limit == {"bert": CONTEXT, "roberta": CONTEXT + 1}[kind]

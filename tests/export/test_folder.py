@@ -331,6 +331,7 @@ def test_a_prompt_of_sentence_transformers_leaves_the_end_of_a_long_text(
         ([("user", "A cat."), ("assistant", "Yes.")], "must be one user message"),
         ([("user", "A cat."), ("system", "query: ")], "must be one user message"),
         ([("tool", "A cat.")], "must be one user message"),
+        ([("system", "query: ")], "must be one user message"),
         ([("user", [{"type": "text", "text": "A cat."}])], "must be a text"),
     ],
 )
