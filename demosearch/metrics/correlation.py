@@ -62,9 +62,33 @@ def normal_scores_correlation(
     A normal score is the normal quantile of a rank (van der Waerden). Extreme ranks count for more
     than in Spearman's correlation. Shapes and nan are as in `rank_correlation`.
     """
+    return pearson_correlation(_normal_scores(similarities), stats.rankdata(gold, axis=-1))
+
+
+def pearson_influences(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how much each pair contributes to Pearson's correlation x 100, shape (..., n).
+
+    This is the influence function of the correlation. Its mean is 0, and its variance divided by n is the
+    variance of the correlation over samples of n pairs. Shapes and nan are as in `pearson_correlation`.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        first, second = (
+            centered / np.sqrt((centered**2).mean(axis=-1, keepdims=True))
+            for centered in (_centered(similarities), _centered(gold))
+        )
+    products = first * second
+    correlation = products.mean(axis=-1, keepdims=True)
+    return np.asarray(100 * (products - correlation / 2 * (first**2 + second**2)))
+
+
+def normal_scores_influences(similarities: NDArray[Any], gold: NDArray[Any]) -> NDArray[np.float64]:
+    """Return how much each pair contributes to `normal_scores_correlation`; see `pearson_influences`."""
+    return pearson_influences(_normal_scores(similarities), stats.rankdata(gold, axis=-1))
+
+
+def _normal_scores(similarities: NDArray[Any]) -> NDArray[np.float64]:
     ranks = stats.rankdata(similarities, axis=-1)
-    normal = stats.norm.ppf(ranks / (ranks.shape[-1] + 1))
-    return pearson_correlation(normal, stats.rankdata(gold, axis=-1))
+    return np.asarray(stats.norm.ppf(ranks / (ranks.shape[-1] + 1)))
 
 
 def _centered(values: NDArray[Any]) -> NDArray[np.float64]:

@@ -12,7 +12,9 @@ import numpy as np
 from demosearch.errors import UserError
 from demosearch.metrics.correlation import (
     normal_scores_correlation,
+    normal_scores_influences,
     pearson_correlation,
+    pearson_influences,
     rank_correlation,
 )
 
@@ -34,20 +36,20 @@ class Metric:
         name: name of the metric in settings and files.
         score: the reported score; it decides among the finalists.
         rung_score: decides which configurations go on from a rung to the next one.
+        influences: how much each pair contributes to `rung_score`, (..., n), with mean 0; None if that is
+            not known. Their variance gives the standard error of a difference between configurations.
     """
 
     name: str
     score: Score
     rung_score: Score
+    influences: Score | None = None
 
 
-# Why the rungs do not use Spearman's correlation: on the recorded similarities both lose the same
-# (`benchmarks/race.py --layers auto`, mean regret 0.065 +- 0.007 with normal scores, 0.059 +- 0.008 with
-# ranks), but they do not choose the same finalists. In the quickstart (40 candidates, 360 pairs) on 192
-# pairs ranks put "Diploma" (71.690) ahead of "Equator" (71.686), which normal scores keep and which is
-# the second best on all pairs. Changing the rung score would change the results of a given seed.
-SPEARMAN = Metric("spearman", rank_correlation, normal_scores_correlation)
-PEARSON = Metric("pearson", pearson_correlation, pearson_correlation)
+# Normal scores and ranks lose the same on the recorded similarities (`benchmarks/race.py --layers auto`);
+# the influence of a pair on the correlation of ranks would be as easy to compute.
+SPEARMAN = Metric("spearman", rank_correlation, normal_scores_correlation, normal_scores_influences)
+PEARSON = Metric("pearson", pearson_correlation, pearson_correlation, pearson_influences)
 METRICS = {metric.name: metric for metric in (SPEARMAN, PEARSON)}
 
 

@@ -21,6 +21,9 @@ from demosearch.selection.rungs import spread_order
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# Number of the best systems that the others are compared with.
+COMPARED = 60
+
 # Returns the similarities (pairs,) under what is best on the pairs of some indices.
 Choose = Callable[["NDArray[np.intp]"], "NDArray[np.float32]"]
 
@@ -64,6 +67,36 @@ class Objective:
     ) -> NDArray[np.float64]:
         """Return the score that decides which configurations go on from a rung; see `score`."""
         return self._mean(self.metric.rung_score, similarities, rows)
+
+    def number_better(
+        self, similarities: NDArray[np.float32], rows: NDArray[np.intp], errors: float
+    ) -> NDArray[np.intp]:
+        """Return, for each system, how many others have a significantly better `rung_score`.
+
+        Args:
+            similarities: of the pairs in `rows`, shape (systems, pairs).
+            rows: indices of pairs; each set's are taken as a sample of the set, without replacement.
+            errors: a difference of more standard errors is significant. The standard error is that of
+                the paired difference.
+
+        Returns:
+            Shape (systems,); all 0 if the metric has no `influences`. Each system is compared with the
+            `COMPARED` best ones.
+        """
+        if self.metric.influences is None:
+            return np.zeros(len(similarities), dtype=np.intp)
+        scores = self.rung_score(similarities, rows)
+        leading = np.argsort(-scores, kind="stable")[:COMPARED]
+        variances = np.zeros((len(leading), len(similarities)))
+        for (pairs, columns), whole in zip(self._parts(rows), self._sets, strict=True):
+            influences = self.metric.influences(similarities[:, columns], self._gold[pairs])
+            own = (influences**2).mean(axis=1)
+            products = influences[leading] @ influences.T / len(pairs)
+            left = 1 - len(pairs) / len(whole)
+            variances += (own[leading][:, None] + own - 2 * products) * left / len(pairs)
+        standard_errors = np.sqrt(np.maximum(variances, 0)) / len(self._sets)
+        differences = scores[leading][:, None] - scores
+        return np.asarray((differences > errors * standard_errors).sum(axis=0))
 
     def spearman(self, similarities: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return Spearman's correlation x 100, also if the metric is another; see `score`."""

@@ -4,7 +4,8 @@ The pairs of a rung are among the pairs of the next one, so nothing is computed 
 evenly over the gold scores and over the baseline's similarities, so that few pairs represent all pairs.
 
 The constants come from replaying searches on recorded similarities (`benchmarks/race.py`): many small
-steps with a strict first cut cost less than halving at doubled sizes, and lose less.
+steps with a strict first cut cost less than halving at doubled sizes, and lose less. On top of the cuts, a
+configuration is dropped if several others are significantly better, as in CAPO (arXiv 2504.16005).
 """
 
 from __future__ import annotations
@@ -19,19 +20,24 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-FIRST_RUNG = 50
+FIRST_RUNG = 40
+# With more candidates the best ones are closer together, and most of the cost is that of the first rung.
+MANY_CANDIDATES = 600
+FIRST_RUNG_OF_MANY = 30
 # Minimum number of pairs of each set on a rung.
 MIN_PAIRS_OF_A_SET = 15
-GROWTH = 1.4
+GROWTH = 1.3
 # A rung with a larger share of all pairs would save nothing.
 LARGEST_SHARE = 0.8
 # The share of the configurations that continue from the first rung, and from every later rung.
-FIRST_CUT = 0.47
-LATER_CUT = 0.62
+FIRST_CUT = 0.4
+LATER_CUT = 0.7
 # Cells on a side of the square into which the ranks of the pairs are sorted; a power of two.
 HILBERT_SIDE = 64
 # With fewer finalists, cutting saves little and risks the best one.
 MIN_FINALISTS = 4
+# A configuration is dropped if at least MIN_FINALISTS others are better by this number of standard errors.
+DROP_ERRORS = 1.5
 
 
 def spread_order(
@@ -90,22 +96,24 @@ def _bit_reversed(number: int, generator: np.random.Generator) -> list[int]:
     return [index for index in reversed_bits if index < number]
 
 
-def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
+def rung_sizes(pairs: int, sets: int = 1, candidates: int = 1) -> list[int]:
     """Return the number of pairs of each rung; the last one has all pairs.
 
     Args:
         pairs: number of pairs.
         sets: number of sets that the pairs come from; each of them is on every rung.
+        candidates: number of configurations at the start.
 
     >>> rung_sizes(1500)
-    [50, 70, 98, 137, 192, 269, 376, 527, 738, 1033, 1500]
+    [40, 52, 68, 88, 114, 149, 193, 251, 326, 424, 551, 717, 932, 1500]
     >>> rung_sizes(72)
-    [50, 72]
-    >>> rung_sizes(40)
-    [40]
+    [40, 52, 72]
+    >>> rung_sizes(30)
+    [30]
     """
     sizes = []
-    size = float(max(FIRST_RUNG, MIN_PAIRS_OF_A_SET * sets))
+    first = FIRST_RUNG if candidates < MANY_CANDIDATES else FIRST_RUNG_OF_MANY
+    size = float(max(first, MIN_PAIRS_OF_A_SET * sets))
     while round(size) <= LARGEST_SHARE * pairs:
         sizes.append(round(size))
         size *= GROWTH
@@ -113,28 +121,28 @@ def rung_sizes(pairs: int, sets: int = 1) -> list[int]:
 
 
 def survivors(candidates: int, rung: int) -> int:
-    """Return how many configurations continue from a rung, at least `MIN_FINALISTS`.
+    """Return how many configurations continue at most from a rung; `MIN_FINALISTS` or more.
 
     Args:
         candidates: number of configurations at the start.
         rung: index of the rung.
 
-    >>> [survivors(300, rung) for rung in range(9)]
-    [141, 88, 55, 34, 21, 13, 9, 5, 4]
+    >>> [survivors(300, rung) for rung in range(12)]
+    [120, 84, 59, 42, 29, 21, 15, 10, 7, 5, 4, 4]
     """
     left = math.ceil(candidates * FIRST_CUT * LATER_CUT**rung)
     return min(candidates, max(left, MIN_FINALISTS))
 
 
 def planned_finalists(candidates: int, rungs: Sequence[int]) -> int:
-    """Return how many configurations will be scored on all pairs."""
+    """Return how many configurations will be scored on all pairs at most."""
     if len(rungs) == 1:
         return candidates
     return survivors(candidates, len(rungs) - 2)
 
 
 def planned_pairs(candidates: int, rungs: Sequence[int]) -> int:
-    """Return how many pairs will be scored in total, including those of the baseline."""
+    """Return how many pairs will be scored at most, including those of the baseline."""
     total, left = rungs[-1], candidates
     for rung, (before, size) in enumerate(pairwise([0, *rungs])):
         total += left * (size - before)

@@ -13,7 +13,7 @@ import numpy as np
 
 from demosearch.errors import UserError
 from demosearch.selection.configurations import Configuration, ConfigurationKey
-from demosearch.selection.rungs import survivors
+from demosearch.selection.rungs import DROP_ERRORS, MIN_FINALISTS, survivors
 from demosearch.selection.similarities import Similarities
 from demosearch.selection.stopping import StoppingRule
 from demosearch.selection.study import CandidateStudy
@@ -87,9 +87,10 @@ class Schedule:
         """Keep the best configurations of a finished rung, and go to the next rung."""
         number = survivors(len(self._configurations), self._rung)
         ranked = self._similarities.rank(self._alive, size)
-        self._alive = [
-            key for index, key in enumerate(ranked) if index < number or key in self._kept
-        ]
+        leading = ranked[:number]
+        better = self._similarities.number_better(leading, size, DROP_ERRORS)
+        good = {key for key, count in zip(leading, better, strict=True) if count < MIN_FINALISTS}
+        self._alive = [key for key in ranked if key in good or key in self._kept]
         self._rung += 1
 
     def _drop_failures(self) -> None:

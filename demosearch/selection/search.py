@@ -171,7 +171,7 @@ class _Search:
         # A prompt without demonstrations competes under every template.
         self._kept = self._warm | {key for key in keys if not key.demonstrations}
         self._rungs = (
-            rung_sizes(len(dev), len(dev.set_sizes))
+            rung_sizes(len(dev), len(dev.set_sizes), len(self._configurations))
             if settings.strategy is Strategy.RACE
             else [len(dev)]
         )

@@ -114,6 +114,30 @@ class Similarities:
         layers = known[: len(self._layers)]
         return float(np.nanmax(self._objective.rung_score(layers, self.order_of(key)[:size])))
 
+    def number_better(
+        self, keys: Sequence[ConfigurationKey], size: int, errors: float
+    ) -> NDArray[np.intp]:
+        """Return, for each configuration, how many others are significantly better on a rung.
+
+        Each is taken at its best layer; see `Objective.number_better`.
+
+        Args:
+            keys: configurations that are ranked on this rung, without the baseline, whose similarities
+                are stored in another order.
+            size: size of the rung.
+            errors: number of standard errors.
+        """
+        if not keys:
+            return np.zeros(0, dtype=np.intp)
+        order = self.order_of(keys[0])[:size]
+        best = np.empty((len(keys), size), dtype=np.float32)
+        for row, key in enumerate(keys):
+            known = self.known(key, size)
+            layers = np.full((1, size), np.nan) if known is None else known[: len(self._layers)]
+            scores = np.nan_to_num(self._objective.rung_score(layers, order), nan=-np.inf)
+            best[row] = layers[int(np.argmax(scores))]
+        return self._objective.number_better(best, order, errors)
+
     def judge(
         self, similarities: NDArray[np.float32], order: NDArray[np.intp]
     ) -> tuple[dict[int, float], int, str]:

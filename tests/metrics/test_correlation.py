@@ -6,8 +6,10 @@ from scipy import stats
 
 from demosearch.metrics.correlation import (
     normal_scores_correlation,
+    normal_scores_influences,
     pearson,
     pearson_correlation,
+    pearson_influences,
     rank_correlation,
     spearman,
 )
@@ -49,3 +51,31 @@ def test_normal_scores_by_hand() -> None:
     expected = 100 * np.corrcoef(normal, [3, 2, 1])[0, 1]
     found = normal_scores_correlation(similarities, np.array([5.0, 4.0, 0.0]))
     assert found == pytest.approx(expected)
+
+
+def test_influences_are_the_change_of_the_correlation_by_a_heavier_pair() -> None:
+    generator = np.random.default_rng(3)
+    similarities = generator.normal(size=(2, 60))
+    gold = similarities[0] + generator.normal(size=60)
+    found = pearson_influences(similarities, gold)
+    step = 1e-6
+    for row, values in enumerate(similarities):
+        for pair in range(0, 60, 7):
+            weights = np.full(60, (1 - step) / 60)
+            weights[pair] += step
+            covariance = np.cov(values, gold, aweights=weights, bias=True)
+            heavier = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+            change = 100 * (heavier - np.corrcoef(values, gold)[0, 1]) / step
+            assert found[row, pair] == pytest.approx(change, abs=1e-3)
+    np.testing.assert_allclose(found.mean(axis=1), 0, atol=1e-9)
+
+
+def test_the_variance_of_normal_scores_influences_is_that_of_samples() -> None:
+    generator = np.random.default_rng(4)
+    similarities = generator.normal(size=4000)
+    gold = similarities + generator.normal(size=4000)
+    samples = [generator.choice(4000, 200) for _ in range(500)]
+    correlations = [normal_scores_correlation(similarities[rows], gold[rows]) for rows in samples]
+    expected = np.std(correlations)
+    error = normal_scores_influences(similarities, gold).std() / np.sqrt(200)
+    assert error == pytest.approx(expected, rel=0.1)

@@ -171,3 +171,50 @@ def test_another_metric_is_the_objective_and_both_scores_are_reported(tmp_path: 
     assert open_study(tmp_path).best_value == pytest.approx(expected, abs=1e-4)
     with pytest.raises(UserError, match=r"made with different settings \(metric was"):
         search(FakeEncoder(), fake_candidates(NOISES), DEV, folder=tmp_path)
+
+
+@pytest.mark.parametrize("sizes", [(400,), (150, 250)], ids=["one set", "two sets"])
+def test_a_system_is_significantly_better_by_the_error_of_the_paired_difference(
+    sizes: tuple[int, ...],
+) -> None:
+    generator = np.random.default_rng(11)
+    pairs = sets(*[generator.uniform(0, 5, size) for size in sizes])
+    gold = np.array(pairs.scores)
+    objective = Objective(pairs)
+    common = 2 * generator.normal(size=len(gold))
+    own = generator.normal(size=(6, len(gold))) * np.linspace(0.3, 4, 6)[:, None]
+    systems = (gold + common + own).astype(np.float32)
+    # A quarter of the pairs of each set, so that the sampled share is small.
+    rows = np.concatenate(
+        [start + np.arange(size // 4) for start, size in zip((0, sizes[0]), sizes, strict=False)]
+    )
+    scores = objective.rung_score(systems[:, rows], rows)
+    samples = [
+        objective.rung_score(systems[:, chosen], chosen)
+        for chosen in (resample(generator, rows, sizes) for _ in range(1500))
+    ]
+    differences = scores[:, None] - scores
+    errors = np.std(np.array(samples)[:, :, None] - np.array(samples)[:, None], axis=0)
+    errors *= np.sqrt(0.75)
+    ratios = differences / np.where(errors, errors, np.inf)
+    # In the middle of the widest gap, so that the noise of the resampling does not decide.
+    ordered = np.sort(ratios[ratios > 0])
+    widest = int(np.argmax(np.diff(ordered)))
+    assert ordered[widest + 1] - ordered[widest] > 0.2
+    threshold = float(ordered[widest : widest + 2].mean())
+    expected = (ratios > threshold).sum(axis=0)
+    assert 0 < expected.sum() < 15
+    found = objective.number_better(systems[:, rows], rows, threshold)
+    assert found.tolist() == expected.tolist()
+    assert not objective.number_better(np.repeat(systems[:1, rows], 3, axis=0), rows, 0.0).any()
+
+
+def resample(
+    generator: np.random.Generator, rows: np.ndarray, sizes: tuple[int, ...]
+) -> np.ndarray:
+    """Return a resample of the rows of each set."""
+    ends = np.cumsum(sizes)
+    parts = [
+        rows[(rows < end) & (rows >= end - size)] for end, size in zip(ends, sizes, strict=True)
+    ]
+    return np.concatenate([generator.choice(part, len(part)) for part in parts])

@@ -30,8 +30,10 @@ def test_the_number_of_survivors_never_increases(candidates: int, rung: int) -> 
     assert survivors(candidates, rung + 1) <= left
 
 
-def test_a_race_of_300_candidates_scores_less_than_a_tenth_of_all_pairs() -> None:
-    assert planned_pairs(300, rung_sizes(1500)) < 0.08 * 301 * 1500
+@pytest.mark.parametrize(("candidates", "share"), [(300, 0.061), (1000, 0.042)])
+def test_the_cuts_alone_leave_a_small_share_of_all_pairs(candidates: int, share: float) -> None:
+    rungs = rung_sizes(1500, candidates=candidates)
+    assert planned_pairs(candidates, rungs) < share * (candidates + 1) * 1500
 
 
 def test_neighbors_on_the_curve_are_neighbors_in_the_square() -> None:

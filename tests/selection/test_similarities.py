@@ -11,7 +11,7 @@ from scipy import stats
 from demosearch import Prompt, search
 from demosearch.datasets import Pairs
 from demosearch.selection.pair_encoder import PairEncoder
-from demosearch.selection.rungs import rung_sizes, spread_order
+from demosearch.selection.rungs import FIRST_RUNG, rung_sizes, spread_order
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
 from tests.selection.searches import DEV, Layered, search_in_memory
 
@@ -37,9 +37,11 @@ def test_the_baseline_is_scored_on_the_same_pairs_at_another_layer(tmp_path: Pat
     search_in_memory(encoder, tmp_path, layer=2)
     table = pd.read_csv(tmp_path / "trials.csv").set_index("candidate")
     ours, last = PairEncoder(encoder, DEV).similarities(Prompt(), layers=[2, 4])
-    chosen = spread_order(DEV.scores, last, 0)[:50]
+    chosen = spread_order(DEV.scores, last, 0)[:FIRST_RUNG]
     expected = stats.spearmanr(ours[chosen], np.array(DEV.scores)[chosen]).statistic
-    assert table.loc["baseline", "spearman_50"] == pytest.approx(100 * expected, abs=1e-5)
+    assert table.loc["baseline", f"spearman_{FIRST_RUNG}"] == pytest.approx(
+        100 * expected, abs=1e-5
+    )
 
 
 def test_skewed_gold_scores_are_accepted(tmp_path: Path) -> None:

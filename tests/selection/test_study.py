@@ -14,7 +14,7 @@ import pytest
 from demosearch import search
 from demosearch.errors import UserError
 from demosearch.selection import trials
-from demosearch.selection.rungs import rung_sizes, survivors
+from demosearch.selection.rungs import FIRST_RUNG, rung_sizes, survivors
 from tests.fakes import FakeEncoder, fake_candidates
 from tests.selection.conftest import use_fewer_resamples
 from tests.selection.searches import (
@@ -79,7 +79,7 @@ def test_a_study_of_an_earlier_version_is_resumed(tmp_path: Path) -> None:
     expected = search_in_memory(alone, tmp_path / "alone")
     assert timeless(file) == timeless(expected)
     # The baseline on all pairs, and eight candidates on the first rung.
-    assert resumed.encoded.total() == alone.encoded.total() - (480 + 8 * 100)
+    assert resumed.encoded.total() == alone.encoded.total() - (480 + 8 * 2 * FIRST_RUNG)
 
 
 def test_a_study_of_another_program_is_refused(tmp_path: Path) -> None:

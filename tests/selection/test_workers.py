@@ -16,6 +16,7 @@ import pytest
 from demosearch import search
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.selection import workers
+from demosearch.selection.rungs import FIRST_RUNG
 from demosearch.selection.workers import Claims
 from tests.databases import EACH, opened
 from tests.fakes import FakeEncoder, fake_candidates
@@ -212,4 +213,4 @@ def test_the_work_of_a_killed_worker_is_taken_over(
     _, whole, expected = alone
     assert file.ranking == expected.ranking
     # The finished trials, of the baseline and of one candidate on the first rung, are not repeated.
-    assert encoder.encoded.total() == whole.encoded.total() - (480 + 100)
+    assert encoder.encoded.total() == whole.encoded.total() - (480 + 2 * FIRST_RUNG)
