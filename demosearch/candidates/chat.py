@@ -18,7 +18,7 @@ from demosearch.candidates.chat_prompt import (
 )
 from demosearch.candidates.chat_server import ChatError, ChatServer
 from demosearch.candidates.labeling import Label, majority
-from demosearch.candidates.responses import Response, ResponseCache, question_key
+from demosearch.candidates.responses import ResponseCache, question_key
 from demosearch.candidates.settings import (
     DEFAULT_CHAT_MODEL,
     KEY_VARIABLE,
@@ -147,7 +147,7 @@ class ChatLabeler:
                 for message in messages_for(question.sentence)
             )
             for key, question in by_key.items()
-            if not _is_answer(cached.get(key))
+            if key not in cached
         ]
         if sizes:
             self._spending.check(sum(sizes), len(sizes))
@@ -191,9 +191,6 @@ class ChatLabeler:
         failure = ""
         for question in questions:
             response = self._cache.get(question.key)
-            if not _is_answer(response):
-                # Earlier versions kept errors as empty answers.
-                response = None
             if response is None and self._spending.limit_reached:
                 failure = "the maximum cost is reached"
             elif response is None:
@@ -211,10 +208,6 @@ class ChatLabeler:
                     self._spending.add(response)
             votes.append(parse_answer(response.text) if response else None)
         return votes, failure
-
-
-def _is_answer(response: Response | None) -> bool:
-    return response is not None and bool(response.text.strip())
 
 
 def _check_server(base_url: str | None) -> None:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from demosearch.candidates.chat_word import is_complete
 from demosearch.candidates.prices import estimated_tokens_of
 from demosearch.candidates.responses import Response
 
@@ -67,6 +68,10 @@ class ServerError:
 def server_error(status: int, content: bytes) -> ServerError:
     """Return the error in a response whose status is an error."""
     value = _parsed(content)
+    if value is None:
+        text = content.decode(errors="replace").strip()
+        # The page of a proxy is not a reason that anyone can read in one line.
+        return ServerError(status, "" if text.startswith("<") else text)
     return _error_in(value, status) or ServerError(status, _text(value))
 
 
@@ -98,6 +103,8 @@ def read_completion(content: bytes, question_bytes: int) -> Response | ServerErr
     message = choice.get("message") if isinstance(choice, dict) else None
     if not isinstance(choice, dict) or not isinstance(message, dict):
         raise AnswerError("the answer has no choices with a message")
+    if isinstance(choices, list) and len(choices) > 1:
+        raise AnswerError("the answer has several choices, although one was asked for")
     text = _text_of(message)
     usage = _usage(value.get("usage"), question_bytes, text or "")
     if choice.get("error") or is_error:
@@ -108,6 +115,8 @@ def read_completion(content: bytes, question_bytes: int) -> Response | ServerErr
         raise AnswerError(f"the answer was cut (finish_reason: {known})", usage)
     if not text:
         raise AnswerError("the answer has no text", usage)
+    if not is_complete(text):
+        raise AnswerError("the answer was cut", usage)
     return Response(text, usage.sent, usage.received)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 # Statuses with which servers refuse an option or a role. Some end in an internal error.
-REFUSALS = (400, 422, 500)
+REFUSALS = (400, 406, 415, 422, 500, 501)
 RESPONSE_FORMAT = "response_format"
 # How a message names the response format, or the role of the instruction.
 _FORMAT_NAMES = ("response_format", "json_schema", "guided decoding", "structured output")
@@ -126,6 +126,10 @@ class Plan:
         self._others: list[Form] | None = None
         self._first = self.form
 
+    def names_part(self, message: str) -> bool:
+        """Whether the message of an error names a part of the request."""
+        return self.form.refused_part(message) is not None
+
     def refused(self, status: int, message: str, attempts: int) -> bool:
         """Choose the form of the next attempt after an error.
 
@@ -137,7 +141,9 @@ class Plan:
         Returns:
             Whether the next attempt has another form.
         """
-        if status not in REFUSALS:
+        named = status == 404 and self.names_part(message)
+        # An error body that came with status 200 has no status of its own.
+        if status not in (*REFUSALS, 200) and not named:
             return False
         if self._forms.proven:
             # The question was sent before another thread learned the form.
@@ -148,7 +154,7 @@ class Plan:
             self.form = form
             self._others = None
             return True
-        if status == 500 and attempts < 2 and self._others is None:
+        if status >= 500 and attempts < 2 and self._others is None:
             # It is more often a temporary failure than a refused option.
             return False
         if self._others is None:

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import httpx2
-from openai import DefaultHttpx2Client, OpenAI, OpenAIError
+from openai import AzureOpenAI, DefaultHttpx2Client, OpenAI, OpenAIError
 
 from demosearch.candidates.chat_answer import AnswerError
 from demosearch.candidates.chat_key import api_key
@@ -57,25 +57,15 @@ def open_client(base_url: str | None, timeout: float) -> OpenAI:
         name = "base_url" if base_url else f"the base URL in {URL_VARIABLE}"
         raise UserError(f"{name} {error}") from None
     key = api_key()
-    options: dict[str, Any] = {}
-    headers: dict[str, Any] = {"Accept-Encoding": "identity"}
-    if url:
-        parts = urlsplit(url)
-        options["base_url"] = urlunsplit(parts._replace(query=""))
-        if parts.query:
-            options["default_query"] = dict(parse_qsl(parts.query))
-            # Azure has the key in a header of its own.
-            headers["api-key"] = key
     http_client = _http_client(timeout)
+    options: dict[str, Any] = {
+        "api_key": key,
+        "max_retries": 0,
+        "timeout": timeout,
+        "http_client": http_client,
+    }
     try:
-        client = OpenAI(
-            api_key=key,
-            max_retries=0,
-            timeout=timeout,
-            http_client=http_client,
-            default_headers=headers,
-            **options,
-        )
+        client = _client(url, {"Accept-Encoding": "identity"}, options)
     except (OpenAIError, httpx2.InvalidURL, ValueError) as error:
         http_client.close()
         raise UserError(f"the chat server cannot be reached: {reason_of(error)}") from None
@@ -85,6 +75,27 @@ def open_client(base_url: str | None, timeout: float) -> OpenAI:
         "response": [_limit],
     }
     return client
+
+
+def _client(url: str | None, headers: dict[str, Any], options: dict[str, Any]) -> OpenAI:
+    """Return the client of a URL, which is Azure's if it has a version in the query."""
+    if url is None:
+        return OpenAI(default_headers=headers, **options)
+    parts = urlsplit(url)
+    bare = urlunsplit(parts._replace(query=""))
+    if not parts.query:
+        return OpenAI(base_url=bare, default_headers=headers, **options)
+    query = dict(parse_qsl(parts.query))
+    if parts.path.strip("/") in ("", "openai"):
+        # The endpoint of a resource: the client adds the deployment, which has the name of the model.
+        endpoint = urlunsplit(parts._replace(path="", query=""))
+        version = query["api-version"]
+        return AzureOpenAI(
+            azure_endpoint=endpoint, api_version=version, default_headers=headers, **options
+        )
+    # Azure has the key in a header of its own.
+    headers = {**headers, "api-key": options["api_key"]}
+    return OpenAI(base_url=bare, default_query=query, default_headers=headers, **options)
 
 
 def check_connection(base_url: str | None) -> None:
@@ -105,8 +116,10 @@ def _http_client(timeout: float) -> httpx2.Client:
     }
     try:
         for value in proxies.values():
-            # An invalid port is a ValueError here, and would be another error in every request.
-            _ = urlsplit(value if "://" in value else f"http://{value}").port
+            # These would be another error in every request. An invalid port is a ValueError.
+            parts = urlsplit(value if "://" in value else f"http://{value}")
+            if parts.port == 0 or not parts.hostname or " " in value:
+                raise ValueError
         return DefaultHttpx2Client(timeout=timeout)
     except (ImportError, ValueError, httpx2.InvalidURL):
         raise UserError(
@@ -129,6 +142,8 @@ def _limit(response: httpx2.Response) -> None:
     compressed = response.headers.get("content-encoding", "identity") != "identity"
     largest = LARGEST_COMPRESSED_ANSWER if compressed else LARGEST_ANSWER
     response.stream = _LimitedStream(response.stream, largest)
+    # A charset such as `base64` would make the client fail when it reads an error.
+    response.headers["content-type"] = "application/json"
 
 
 class _LimitedStream(httpx2.SyncByteStream):

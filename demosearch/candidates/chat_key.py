@@ -14,14 +14,25 @@ MASK = "***"
 # In characters. A shorter key, such as `none` for a local server, is a word and not a secret.
 _SHORTEST_SECRET = 8
 _LONGEST_REASON = 300
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+# Other variables that the client sends in headers; the last one holds several lines.
+_HEADERS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
 
 
 def api_key() -> str:
     """Return the key in the environment; `none` if there is none.
 
     Raises:
-        UserError: it cannot be sent in a header. The message does not contain it.
+        UserError: it, or another header of the environment, cannot be sent. The message does not
+            contain the value.
     """
+    for name in _HEADERS:
+        lines = os.environ.get(name, "").split("\n" if name == _HEADERS[-1] else "\0")
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            raise UserError(
+                f"{name} must contain only printable ASCII characters; correct or unset it"
+            )
+
     # A local server often requires no key, but the client requires some string.
     key = os.environ.get(KEY_VARIABLE) or "none"
     if not all("!" <= character <= "~" for character in key):
@@ -41,6 +52,13 @@ def masked(text: str) -> str:
     # The longest one first: another one may be a part of it.
     pattern = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
     return re.sub(pattern, MASK, text, flags=re.IGNORECASE)
+
+
+def without_key(text: str) -> str:
+    """Return an answer without the API key, also if it is written with JSON's escapes."""
+    text = masked(text)
+    plain = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)) if escape[1] else escape[2], text)
+    return text if masked(plain) == plain else MASK
 
 
 def reason(text: str) -> str:

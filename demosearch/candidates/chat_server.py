@@ -31,8 +31,7 @@ from demosearch.candidates.chat_answer import (
 )
 from demosearch.candidates.chat_form import REFUSALS, Forms, Messages, Plan
 from demosearch.candidates.chat_http import Calls, StoppedError, open_client
-from demosearch.candidates.chat_key import MASK, masked, reason
-from demosearch.candidates.chat_word import parse_answer
+from demosearch.candidates.chat_key import reason, without_key
 from demosearch.candidates.responses import Response
 from demosearch.candidates.settings import KEY_VARIABLE
 from demosearch.errors import UserError
@@ -84,14 +83,17 @@ class _FailedError(Exception):
         error: the error.
         name: name of its type.
         retry_after: the Retry-After header.
+        hint: what the user can do.
 
     Attributes:
         has_other_form: whether the next attempt has another form, because of this error.
     """
 
-    def __init__(self, error: ServerError, name: str, retry_after: str = "") -> None:
+    def __init__(
+        self, error: ServerError, name: str, retry_after: str = "", hint: str = ""
+    ) -> None:
         super().__init__(name)
-        self.error, self.name, self.retry_after = error, name, retry_after
+        self.error, self.name, self.retry_after, self.hint = error, name, retry_after, hint
         self.has_other_form = False
 
 
@@ -198,9 +200,11 @@ class ChatServer:
             response = self._complete(messages, plan)
         except _FailedError as failure:
             error = failure.error
-            self._raise_if_hopeless(error)
+            # Some gateways answer 404 if no model supports an option.
+            if not (error.status == 404 and plan.names_part(error.message)):
+                self._raise_if_hopeless(error)
             failure.has_other_form = plan.refused(error.status, error.message, attempt)
-            if error.status not in REFUSALS:
+            if not failure.has_other_form and error.status not in REFUSALS:
                 self._first_is_over.set()
             raise
         except OpenAIError:
@@ -229,10 +233,17 @@ class ChatServer:
             failure = server_error(error.status_code, error.response.content)
             retry_after = error.response.headers.get("retry-after", "")
             raise _FailedError(failure, type(error).__name__, retry_after) from None
-        answer = read_completion(raw, size)
+        try:
+            answer = read_completion(raw, size)
+        except NotJsonError:
+            raise
+        except AnswerError as error:
+            # A chat model answered if there are tokens to pay.
+            hint = "" if error.usage else self._hint()
+            raise AnswerError(f"{error}{hint}", error.usage) from None
         if isinstance(answer, ServerError):
-            raise _FailedError(answer, "an error body")
-        return Response(_without_key(answer.text), answer.sent, answer.received)
+            raise _FailedError(answer, "an error body", hint=self._hint())
+        return Response(without_key(answer.text), answer.sent, answer.received)
 
     def _wait_for_turn(self) -> None:
         while not self._stopped.is_set():
@@ -278,7 +289,9 @@ class ChatServer:
 
     def _final(self, failure: _FailedError) -> ChatError:
         status, why = failure.error.status, reason(failure.error.message)
-        return ChatError(f"{failure.name} (status {status})" + (f": {why}" if why else ""))
+        return ChatError(
+            f"{failure.name} (status {status})" + (f": {why}" if why else "") + failure.hint
+        )
 
     def _pause(self, state: RetryCallState) -> float:
         """Return the seconds to wait: what the server asks for, otherwise exponential back-off."""
@@ -305,10 +318,3 @@ def _is_temporary(error: BaseException) -> bool:
         return error.has_other_form or status in (408, 409, 429) or status >= 500
     # A server, or a proxy in front of it, may answer with a page that is not JSON.
     return isinstance(error, APIConnectionError | NotJsonError)
-
-
-def _without_key(text: str) -> str:
-    """Return an answer without the API key, also if it is written with JSON's escapes."""
-    text = masked(text)
-    word = parse_answer(text)
-    return text if word is None or masked(word) == word else MASK

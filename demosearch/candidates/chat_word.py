@@ -40,10 +40,29 @@ def parse_answer(text: str) -> str | None:
     'Riding'
     """
     bare = _without_reasoning(text)
-    if not bare or len(bare) > LONGEST_ANSWER:
+    if not bare or len(bare) > LONGEST_ANSWER or not _is_closed(bare):
         return None
     word = _word_in(bare)
     return word if word and _is_encodable(word) else None
+
+
+def is_complete(text: str) -> bool:
+    """Whether a text is a whole answer: neither empty after its reasoning nor cut.
+
+    Servers cut answers also without a `finish_reason` that says so.
+
+    >>> is_complete('{"word": "Riding"}'), is_complete('{"word": "Rid'), is_complete("<think>A ho")
+    (True, False, False)
+    """
+    bare = _without_reasoning(text)
+    return bool(bare) and _is_closed(bare or "")
+
+
+def _is_closed(bare: str) -> bool:
+    """Whether a text closes its quote, its brackets and, unless JSON ends it, its code fences."""
+    quote = not (bare.startswith('"') and bare.count('"') == 1)
+    brackets = all(bare.count(start) <= bare.count(end) for start, end in ("{}", "[]"))
+    return quote and brackets and (bare.count("```") % 2 == 0 or bare.endswith(("}", "]")))
 
 
 def _without_reasoning(text: str) -> str | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from demosearch._common.sqlite_cache import SqliteCache
+from demosearch.candidates.chat_key import without_key
+from demosearch.candidates.chat_word import is_complete
 
 _TABLE = "answers"
 _COLUMNS = (
@@ -57,9 +59,17 @@ class ResponseCache:
         )
 
     def get_many(self, keys: Iterable[str]) -> dict[str, Response]:
-        """Return the cached answers among those with these keys."""
+        """Return the cached answers among those with these keys.
+
+        Earlier versions also kept errors, as empty texts, and cut answers; these are missing here. They
+        did not mask the API key.
+        """
         rows = self._cache.get_many(_TABLE, keys)
-        return {key: Response(*row) for key, row in rows.items()}
+        return {
+            key: Response(without_key(text), sent, received)
+            for key, (text, sent, received) in rows.items()
+            if is_complete(text)
+        }
 
     def get(self, key: str) -> Response | None:
         """Return a cached answer, or None."""

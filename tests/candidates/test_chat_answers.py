@@ -75,6 +75,13 @@ NOT_ANSWERS: dict[str, Any] = {
     "cut by another server": completion("Ran", finish_reason="MAX_TOKENS"),
     "a reason as list": completion("Ran", finish_reason=["stop"]),
     "a reason as number": completion("Ran", finish_reason=1),
+    "JSON that ends early": completion('{"word": "Ra'),
+    "text before JSON that ends early": completion('Sure: {"word": "Ra'),
+    "a quote that ends early": completion('"Ra'),
+    "a fence that ends early": completion("```\nRa"),
+    "reasoning that ends early": completion("<think>Ra"),
+    "only reasoning": completion("<think>Ra</think>"),
+    "two choices": {**completion(), "choices": [completion("Ran")["choices"][0]] * 2},
     "an error in the choice": completion("Ran", error={"code": 502}),
 }
 
@@ -100,6 +107,18 @@ def test_what_is_not_an_answer_is_not_kept_and_asked_again(
 def test_a_response_without_content_is_not_an_answer(server: FakeChatServer) -> None:
     server.streams = {ODD: [b"HTTP/1.1 204 No Content\r\n\r\n"]}
     assert ChatLabeler().label(SENTENCES) == [RAN, None, RAN]
+
+
+@pytest.mark.parametrize("charset", ["base64", "rot13", "utf-7", "no-such-charset"])
+@pytest.mark.parametrize("status", [200, 400, 500])
+def test_a_header_does_not_change_how_a_response_is_read(
+    server: FakeChatServer, charset: str, status: int
+) -> None:
+    body = body_of(completion()) if status == 200 else b"bad request"
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: text/plain; charset={charset}\r\n"
+    server.streams = {ODD: [f"{head}Content-Length: {len(body)}\r\n\r\n".encode(), body]}
+    expected = [RAN, RAN if status == 200 else None, RAN]
+    assert ChatLabeler().label(SENTENCES) == expected
 
 
 def test_only_answers_that_are_not_words_are_the_reason_of_no_label(
@@ -212,6 +231,7 @@ def test_answers_are_limited_in_size_and_time(
         KEY,
         f"your key is {KEY.upper()}",
         json.dumps({"word": KEY}),
+        f"<think>\\u0073{KEY[1:]}</think>Riding",
         '{"word": "' + "".join(f"\\u{ord(character):04x}" for character in KEY) + '"}',
     ],
 )
@@ -231,7 +251,7 @@ def test_a_key_that_a_server_echoes_is_masked(
         for path in (tmp_path / "cache").rglob("*")
         if path.is_file()
     )
-    assert KEY not in kept.lower()
+    assert KEY[1:] not in kept.lower()
     assert "\\u0073\\u006b" not in kept
 
 

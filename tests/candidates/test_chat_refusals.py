@@ -39,7 +39,7 @@ def has_system(body: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "unnamed"])
-@pytest.mark.parametrize("status", [400, 422, 500])
+@pytest.mark.parametrize("status", [400, 406, 415, 422, 500, 501])
 def test_a_server_is_asked_once_for_a_format_that_it_refuses(
     server: FakeChatServer, status: int, named: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -48,9 +48,33 @@ def test_a_server_is_asked_once_for_a_format_that_it_refuses(
     with caplog.at_level(logging.INFO):
         assert ChatLabeler().label(SENTENCES) == [RAN] * 48
     # An unnamed internal error is more often temporary, so that it is tried twice.
-    assert sum(map(has_format, server.requests)) == (2 if status == 500 and not named else 1)
+    assert sum(map(has_format, server.requests)) == (2 if status >= 500 and not named else 1)
     assert all(map(has_system, server.requests))
     assert caplog.text.count("does not support 'response_format'; continuing without") == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, {"error": "bad request"}),
+        (200, {"error": {"message": "bad request", "code": "invalid_value"}}),
+        # A gateway without a model that supports the option.
+        (404, {"error": {"message": "No endpoints found that support response_format"}}),
+    ],
+)
+def test_a_format_that_is_refused_with_another_status_is_left_out_too(
+    server: FakeChatServer, status: int, body: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = server.answer
+    monkeypatch.setattr(
+        server, "answer", lambda request: body if has_format(request) else answer(request)
+    )
+    if status == 404:
+        server.refuses = lambda request: (
+            (404, body["error"]["message"]) if has_format(request) else None
+        )
+    assert ChatLabeler().label(SENTENCES) == [RAN] * 48
+    assert sum(map(has_format, server.requests)) == 1
 
 
 @pytest.mark.parametrize(
@@ -180,80 +204,22 @@ def test_a_missing_v1_in_the_base_url_is_named(
     server.bodies = dict.fromkeys(SENTENCES, (200, b"<html>"))
     with pytest.raises(UserError, match=f"no sentence: .* not JSON; .* no /v1: try {root}/v1"):
         ChatLabeler().label(SENTENCES)
-
-
-def test_the_version_of_azure_is_sent_with_every_request(
-    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    root = server.url.removesuffix("/v1")
-    url = f"{root}/openai/deployments/mine?api-version=2024-10-21"
-    assert ChatLabeler(ChatSettings(base_url=url)).label(SENTENCES[:3]) == [RAN] * 3
-    path = "/openai/deployments/mine/chat/completions?api-version=2024-10-21"
-    assert set(server.paths) == {path}
-    assert {headers["api-key"] for headers in server.headers} == {KEY}
-    monkeypatch.setenv("OPENAI_BASE_URL", url)
-    assert ChatLabeler().label(SENTENCES[:4]) == [RAN] * 4
-    assert len(server.requests) == 4
+    # LM Studio, and a server that is not a chat server.
+    for body in (b'{"error": "Unexpected endpoint"}', b'{"status": "ok"}'):
+        server.bodies = dict.fromkeys(SENTENCES, (200, body))
+        with pytest.raises(UserError, match=f"no sentence: .* no /v1: try {root}/v1"):
+            ChatLabeler().label(SENTENCES[:1])
 
 
 @pytest.mark.parametrize(
-    ("url", "message"),
-    [
-        ("ftp://host/v1", "must begin with http:// or https://.*'ftp'"),
-        ("file:///v1", "must begin with http"),
-        ("localhost:8000/v1", "must begin with http"),
-        ("localhost/v1", "must begin with http"),
-        ("http:///v1", "must be a URL with a host"),
-        ("http://:8000/v1", "must be a URL with a host"),
-        ("http://host:99999/v1", "a port from 1 to 65535"),
-        ("http://host:0/v1", "must be a URL with a host"),
-        ("http://host:x/v1", "a port from 1 to 65535"),
-        ("http://[::1/v1", "a valid host"),
-        ("http://my host/v1", "without blanks"),
-        ("http://host/v1\n", "without blanks"),
-        ("http://me:secret@host/v1", "without password"),
-        ("http://host/v1?key=secret", "without password"),
-        ("http://host/v1?api-version=1&key=secret", "without password"),
-        ("http://host/v1#secret", "without password"),
-        (f"http://{'a' * 300}/v1", "cannot be reached|must be"),
-    ],
+    ("body", "reason"), [(b"Invalid token", ": Invalid token;"), (b"<p>", ";")]
 )
-def test_a_malformed_url_is_refused_before_the_first_request(
-    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch, url: str, message: str
+def test_a_reason_that_is_not_json_is_shown(
+    server: FakeChatServer, body: bytes, reason: str
 ) -> None:
-    with pytest.raises(UserError, match=f"base_url .*{message}|{message}") as raised:
-        ChatLabeler(ChatSettings(base_url=url)).label(SENTENCES[:1])
-    assert "secret" not in str(raised.value)
-    monkeypatch.setenv("OPENAI_BASE_URL", url)
-    with pytest.raises(UserError, match=message) as raised:
-        ChatLabeler().label(SENTENCES[:1])
-    assert "secret" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "key", ["schlüssel-12345", "sk-12345678\n", "sk 12345678", "“sk-12345678”"]
-)
-def test_a_key_that_cannot_be_sent_is_refused(
-    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch, key: str
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", key)
-    with pytest.raises(
-        UserError, match="the key in OPENAI_API_KEY must consist of ASCII"
-    ) as raised:
-        ChatLabeler()
-    assert "12345" not in str(raised.value)
-
-
-@pytest.mark.parametrize(
-    "proxy", ["socks9://me:secret@host:1", "ftp://secret", "http://secret:99999"]
-)
-def test_a_malformed_proxy_is_refused(
-    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch, proxy: str
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with pytest.raises(UserError, match="the proxy in HTTPS_PROXY must be an http://") as raised:
-        ChatLabeler()
-    assert "secret" not in str(raised.value)
+    server.bodies = dict.fromkeys(SENTENCES, (401, body))
+    with pytest.raises(UserError, match=rf"\(status 401\){reason} check the key"):
+        ChatLabeler().label(SENTENCES)
 
 
 def command(tmp_path: Path) -> list[str]:

@@ -8,18 +8,19 @@ import pytest
 
 from demosearch.candidates.responses import Response, ResponseCache, question_key
 from demosearch.errors import UserError
+from tests.candidates.conftest import KEY
 
 
 def test_answers_are_cached_by_their_questions(tmp_path: Path) -> None:
     with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
         cache.put("a", Response("Riding", 100, 5))
-        cache.put("b", Response(""))
+        cache.put("b", Response('{"refusal": "No."}'))
     with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
         assert cache.get("a") == Response("Riding", 100, 5)
         assert cache.get("c") is None
         assert cache.get_many(["c", "b", "a"]) == {
             "a": Response("Riding", 100, 5),
-            "b": Response("", 0, 0),
+            "b": Response('{"refusal": "No."}', 0, 0),
         }
 
 
@@ -37,6 +38,23 @@ def test_a_cache_of_an_earlier_version_is_read(tmp_path: Path) -> None:
         assert cache.get("k") == Response("Riding", 100, 5)
         cache.put("l", Response("Rest"))
         assert cache.get("l") == Response("Rest", 0, 0)
+
+
+@pytest.mark.parametrize("text", ["", " ", '{"word": "Ri', '"Ri', "```\nRi", "<think>A ho"])
+def test_what_earlier_versions_kept_without_an_answer_is_missing(tmp_path: Path, text: str) -> None:
+    with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
+        cache.put("k", Response(text, 1, 1))
+        assert cache.get("k") is None
+        assert cache.get_many(["k"]) == {}
+
+
+def test_a_key_that_an_earlier_version_kept_is_masked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
+        cache.put("k", Response(KEY))
+        assert cache.get("k") == Response("***")
 
 
 def test_keys_of_an_earlier_version_are_the_same() -> None:
