@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from demosearch._common.containers import as_texts
+from demosearch.candidates.chat_error import ChatError
 from demosearch.candidates.chat_http import StoppedError, check_connection
+from demosearch.candidates.chat_outage import SENTENCES, OutageError
 from demosearch.candidates.chat_prompt import (
     PROMPT_VERSION,
     RESPONSE_FORMAT,
     messages_for,
     parse_answer,
 )
-from demosearch.candidates.chat_server import ChatError, ChatServer
+from demosearch.candidates.chat_server import ChatServer
 from demosearch.candidates.labeling import Label, majority
-from demosearch.candidates.responses import ResponseCache, question_key
+from demosearch.candidates.responses import Response, ResponseCache, question_key
 from demosearch.candidates.settings import (
     DEFAULT_CHAT_MODEL,
     KEY_VARIABLE,
@@ -102,6 +104,7 @@ class ChatLabeler:
             options["temperature"] = 1.0
         self._server = ChatServer(settings.model, settings.base_url, settings.rate, options)
         self._cache = cache or ResponseCache(cache_folder() / CACHE_FILE)
+        self._labeled = 0
 
     @property
     def cost(self) -> float | None:
@@ -118,8 +121,8 @@ class ChatLabeler:
             advance: called with the number of sentences that were labeled since the last call.
 
         Raises:
-            UserError: the server refuses the key or every request, no sentence was labeled, or the
-                estimated cost exceeds the limit.
+            UserError: the server refuses the key or every request, it does not reply to several
+                sentences in a row, no sentence was labeled, or the estimated cost exceeds the limit.
         """
         sentences = as_texts(sentences, "sentences")
         with self._server:
@@ -163,9 +166,9 @@ class ChatLabeler:
             try:
                 for future in as_completed(futures):
                     votes, failure = future.result()
-                    labels[futures[future]] = majority(
-                        votes, questions[futures[future]][0].sentence
-                    )
+                    label = majority(votes, questions[futures[future]][0].sentence)
+                    labels[futures[future]] = label
+                    self._labeled += label is not None
                     if failure:
                         failures.append(failure)
                         logger.warning("a sentence was not labeled: %s", failure)
@@ -174,6 +177,12 @@ class ChatLabeler:
             except BaseException as error:
                 is_error = isinstance(error, Exception)
                 self._end(futures, GRACE_AFTER_ERROR if is_error else GRACE_AFTER_INTERRUPTION)
+                if isinstance(error, OutageError):
+                    raise UserError(
+                        f"the labeling stopped because the chat server did not reply to {SENTENCES}"
+                        f" sentences in a row ({error}); sentences labeled so far: {self._labeled};"
+                        " check the server and re-run the command to resume"
+                    ) from None
                 raise
         return labels, failures
 
@@ -190,24 +199,36 @@ class ChatLabeler:
         votes: list[str | None] = []
         failure = ""
         for question in questions:
-            response = self._cache.get(question.key)
-            if response is None and self._spending.limit_reached:
-                failure = "the maximum cost is reached"
-            elif response is None:
-                try:
-                    response = self._server.ask(messages_for(question.sentence))
-                except StoppedError:
-                    # The reason is the error of another sentence.
-                    break
-                except ChatError as error:
-                    failure = str(error)
-                    if error.usage:
-                        self._spending.add(error.usage)
-                else:
-                    self._cache.put(question.key, response)
-                    self._spending.add(response)
-            votes.append(parse_answer(response.text) if response else None)
+            try:
+                votes.append(parse_answer(self._answer(question).text))
+            except StoppedError:
+                # The reason is the error of another sentence.
+                break
+            except ChatError as error:
+                failure = str(error)
+                votes.append(None)
         return votes, failure
+
+    def _answer(self, question: _Question) -> Response:
+        """Return the answer to a question, from the cache or from the server.
+
+        Raises:
+            ChatError: there is none.
+            OutageError: the server has stopped answering.
+        """
+        if (cached := self._cache.get(question.key)) is not None:
+            return cached
+        if self._spending.limit_reached:
+            raise ChatError("the maximum cost is reached")
+        try:
+            response = self._server.ask(messages_for(question.sentence))
+        except ChatError as error:
+            if error.usage:
+                self._spending.add(error.usage)
+            raise
+        self._cache.put(question.key, response)
+        self._spending.add(response)
+        return response
 
 
 def _check_server(base_url: str | None) -> None:

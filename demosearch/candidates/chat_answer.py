@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from demosearch.candidates.chat_word import is_complete
@@ -70,7 +70,7 @@ def server_error(status: int, content: bytes) -> ServerError:
     value = _parsed(content)
     if value is None:
         text = content.decode(errors="replace").strip()
-        # The page of a proxy is not a reason that anyone can read in one line.
+        # The HTML page of a proxy is too long for a reason in one line.
         return ServerError(status, "" if text.startswith("<") else text)
     return _error_in(value, status) or ServerError(status, _text(value))
 
@@ -117,7 +117,7 @@ def read_completion(content: bytes, question_bytes: int) -> Response | ServerErr
         raise AnswerError("the answer has no text", usage)
     if not is_complete(text):
         raise AnswerError("the answer was cut", usage)
-    return Response(text, usage.sent, usage.received)
+    return replace(usage, text=text)
 
 
 def _text_of(message: dict[str, Any]) -> str | None:
@@ -138,20 +138,22 @@ def _text_of(message: dict[str, Any]) -> str | None:
 def _usage(usage: object, question_bytes: int, text: str) -> Response:
     """Return the token counts of a completion; an estimate for each one that is not a count."""
     counts = usage if isinstance(usage, dict) else {}
-    return Response(
-        "",
-        _count(counts.get("prompt_tokens"), question_bytes),
-        _count(counts.get("completion_tokens"), len(text.encode())),
+    sizes = {"prompt_tokens": question_bytes, "completion_tokens": len(text.encode())}
+    known = [_count(counts.get(name), size) for name, size in sizes.items()]
+    sent, received = (
+        estimated_tokens_of(size) if count is None else count
+        for count, size in zip(known, sizes.values(), strict=True)
     )
+    return Response("", sent, received, estimated=None in known)
 
 
-def _count(value: object, size: int) -> int:
-    """Return a token count, or an estimate if it cannot be the count of a text of this size in bytes."""
+def _count(value: object, size: int) -> int | None:
+    """Return a token count; None if it cannot be the count of a text of this size in bytes."""
     if isinstance(value, int) and not isinstance(value, bool):
         fewest = max(1, size // _MOST_BYTES)
         if fewest <= value <= _MOST_TOKENS:
             return value
-    return estimated_tokens_of(size)
+    return None
 
 
 def _error_in(value: object, status: int) -> ServerError | None:

@@ -37,6 +37,10 @@ class StoppedError(Exception):
     """The labeling was stopped."""
 
 
+class SlowAnswerError(AnswerError):
+    """The answer was not complete in time."""
+
+
 def open_client(base_url: str | None, timeout: float) -> OpenAI:
     """Return a client of a server.
 
@@ -171,8 +175,8 @@ class _LimitedStream(httpx2.SyncByteStream):
         self._stream.close()
 
 
-def _too_slow() -> AnswerError:
-    return AnswerError(f"the answer was not complete after {LONGEST_ANSWER:g} s")
+def _too_slow() -> SlowAnswerError:
+    return SlowAnswerError(f"the answer was not complete after {LONGEST_ANSWER:g} s")
 
 
 class Calls:

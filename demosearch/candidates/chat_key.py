@@ -15,7 +15,7 @@ MASK = "***"
 _SHORTEST_SECRET = 8
 _LONGEST_REASON = 300
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-# Other variables that the client sends in headers; the last one holds several lines.
+# Other variables that the client sends in headers. The last one may have several lines.
 _HEADERS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
 
 
@@ -23,8 +23,8 @@ def api_key() -> str:
     """Return the key in the environment; `none` if there is none.
 
     Raises:
-        UserError: it, or another header of the environment, cannot be sent. The message does not
-            contain the value.
+        UserError: the key, or another header from the environment, cannot be sent. The message does
+            not contain the value.
     """
     for name in _HEADERS:
         lines = os.environ.get(name, "").split("\n" if name == _HEADERS[-1] else "\0")
@@ -32,7 +32,6 @@ def api_key() -> str:
             raise UserError(
                 f"{name} must contain only printable ASCII characters; correct or unset it"
             )
-
     # A local server often requires no key, but the client requires some string.
     key = os.environ.get(KEY_VARIABLE) or "none"
     if not all("!" <= character <= "~" for character in key):

@@ -10,9 +10,18 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Self
 
-from openai import APIConnectionError, APIStatusError, OpenAI, OpenAIError
+from httpx2 import ConnectError
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AzureOpenAI,
+    OpenAI,
+    OpenAIError,
+)
 from pyrate_limiter import Limiter, Rate
 from tenacity import (
     RetryCallState,
@@ -29,12 +38,14 @@ from demosearch.candidates.chat_answer import (
     read_completion,
     server_error,
 )
+from demosearch.candidates.chat_error import ChatError, Failure
 from demosearch.candidates.chat_form import REFUSALS, Forms, Messages, Plan
-from demosearch.candidates.chat_http import Calls, StoppedError, open_client
+from demosearch.candidates.chat_http import Calls, SlowAnswerError, StoppedError, open_client
 from demosearch.candidates.chat_key import reason, without_key
+from demosearch.candidates.chat_outage import Outage
 from demosearch.candidates.responses import Response
 from demosearch.candidates.settings import KEY_VARIABLE
-from demosearch.errors import UserError
+from demosearch.errors import UserError, reason_of
 
 logger = logging.getLogger(__name__)
 
@@ -59,21 +70,8 @@ _NO_MONEY = {
 }
 _NO_KEY = {"invalid_api_key", "account_deactivated"}
 _NO_MODEL = {"model_not_found", "deploymentnotfound"}
-
-
-class ChatError(Exception):
-    """The server did not answer a question.
-
-    The API key is masked in the message, because a server may echo it.
-
-    Args:
-        message: the reason.
-        usage: the tokens that were nevertheless paid for, if the server counted them.
-    """
-
-    def __init__(self, message: str, usage: Response | None = None) -> None:
-        super().__init__(message)
-        self.usage = usage
+# Statuses of a timeout, and of a proxy in front of a server that does not answer.
+_NO_REPLY = (408, 502, 503, 504)
 
 
 class _FailedError(Exception):
@@ -128,11 +126,11 @@ class ChatServer:
         # is never released.
         self._first, self._first_is_over = threading.Lock(), threading.Event()
         self._stopped = threading.Event()
-        self._calls = Calls()
+        self._calls, self._outage = Calls(), Outage()
 
     def __enter__(self) -> Self:
         self._client = open_client(self._base_url, TIMEOUT)
-        self._stopped, self._calls = threading.Event(), Calls()
+        self._stopped, self._calls, self._outage = threading.Event(), Calls(), Outage()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -163,15 +161,26 @@ class ChatServer:
             UserError: no later question will be answered: the server refuses the API key, it does not
                 have the model, or the account has no money.
             ChatError: the server did not answer after all attempts, or what it sent is not an answer.
+            OutageError: the server did not reply to several questions in a row.
             StoppedError: the labeling was stopped, also by a UserError in another thread.
         """
         if not self._first.acquire(blocking=False):
             self._first_is_over.wait()
-            return self._ask(messages)
+            return self._ask_and_count(messages)
         try:
-            return self._ask(messages)
+            return self._ask_and_count(messages)
         finally:
             self._first_is_over.set()
+
+    def _ask_and_count(self, messages: Messages) -> Response:
+        replies = self._outage.replies
+        try:
+            response = self._ask(messages)
+        except ChatError as error:
+            self._outage.failed(messages[-1]["content"], error, replies)
+            raise
+        self._outage.replied()
+        return response
 
     def _ask(self, messages: Messages) -> Response:
         plan = Plan(self._forms)
@@ -189,7 +198,11 @@ class ChatServer:
         except _FailedError as error:
             raise self._final(error) from None
         except AnswerError as error:
-            raise ChatError(str(error), error.usage) from None
+            slow = isinstance(error, SlowAnswerError)
+            failure = Failure.NO_REPLY if slow else Failure.REPLIED
+            raise ChatError(str(error), error.usage, failure) from None
+        except APIConnectionError as error:
+            raise _without_connection(error) from None
         except (OpenAIError, ValueError) as error:
             # ValueError: the client could not encode the request.
             raise ChatError(type(error).__name__) from None
@@ -243,7 +256,7 @@ class ChatServer:
             raise AnswerError(f"{error}{hint}", error.usage) from None
         if isinstance(answer, ServerError):
             raise _FailedError(answer, "an error body", hint=self._hint())
-        return Response(without_key(answer.text), answer.sent, answer.received)
+        return replace(answer, text=without_key(answer.text))
 
     def _wait_for_turn(self) -> None:
         while not self._stopped.is_set():
@@ -282,15 +295,17 @@ class ChatServer:
 
     def _hint(self) -> str:
         """Return that the base URL may be wrong, or nothing."""
-        url = self._connected().base_url
-        if re.search(r"/v\d|/deployments/", url.path):
+        client = self._connected()
+        url = client.base_url
+        if isinstance(client, AzureOpenAI) or re.search(r"/v\d|/deployments/", url.path):
             return ""
         return f"; the base URL has no /v1: try {str(url).rstrip('/')}/v1"
 
     def _final(self, failure: _FailedError) -> ChatError:
         status, why = failure.error.status, reason(failure.error.message)
         return ChatError(
-            f"{failure.name} (status {status})" + (f": {why}" if why else "") + failure.hint
+            f"{failure.name} (status {status})" + (f": {why}" if why else "") + failure.hint,
+            failure=Failure.NO_REPLY if status in _NO_REPLY else Failure.REPLIED,
         )
 
     def _pause(self, state: RetryCallState) -> float:
@@ -309,6 +324,16 @@ class ChatServer:
                 )
             return min(seconds, LONGEST_PAUSE)
         return wait_random_exponential(multiplier=0.5, max=LONGEST_PAUSE)(state)
+
+
+def _without_connection(error: APIConnectionError) -> ChatError:
+    """Return the error of a question to which the server did not reply."""
+    cause = error.__cause__
+    is_timeout = isinstance(error, APITimeoutError)
+    why = f"no answer after {TIMEOUT:g} s" if is_timeout else reason(reason_of(cause or error))
+    refused = isinstance(cause, ConnectError)
+    failure = Failure.NO_CONNECTION if refused else Failure.NO_REPLY
+    return ChatError(f"{type(error).__name__}: {why}", failure=failure)
 
 
 def _is_temporary(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 # In characters. A longer text, after the reasoning, is not the answer to a question for one word.
@@ -59,7 +60,10 @@ def is_complete(text: str) -> bool:
 
 
 def _is_closed(bare: str) -> bool:
-    """Whether a text closes its quote, its brackets and, unless JSON ends it, its code fences."""
+    """Whether a text is JSON, or closes its quote, its brackets and, unless JSON ends it, its code fences."""
+    with suppress(ValueError, RecursionError):
+        json.loads(bare)
+        return True
     quote = not (bare.startswith('"') and bare.count('"') == 1)
     brackets = all(bare.count(start) <= bare.count(end) for start, end in ("{}", "[]"))
     return quote and brackets and (bare.count("```") % 2 == 0 or bare.endswith(("}", "]")))

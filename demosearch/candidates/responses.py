@@ -28,11 +28,13 @@ class Response:
         text: the answer. A refusal of the model is an object without a word.
         sent: number of input tokens.
         received: number of output tokens.
+        estimated: whether a number of tokens is an estimate. It is not cached.
     """
 
     text: str
     sent: int = 0
     received: int = 0
+    estimated: bool = False
 
 
 class ResponseCache:

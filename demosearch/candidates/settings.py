@@ -39,6 +39,10 @@ URL_VARIABLE = "OPENAI_BASE_URL"
 _EXAMPLE = "http://localhost:8000/v1"
 # The only query that a base URL may have; Azure requires it.
 _API_VERSION = re.compile(r"(api-version=[\w.-]+)?")
+# The name of a host in its encoding; some local networks have names with `_`. IPv6 is in brackets.
+_NAME = re.compile(r"[\w.-]*", re.ASCII)
+# A percent sign that does not begin an encoded character.
+_NOT_ENCODED = re.compile(r"%(?![0-9a-fA-F]{2})")
 _PRINTABLE = re.compile(r"[^\s\x00-\x1f\x7f-\x9f\\]+")
 
 
@@ -69,7 +73,7 @@ def check_url(base_url: str | None) -> str | None:
         parts = urlsplit(base_url)
         host, port = parts.hostname, parts.port
         # The name is sent in this encoding.
-        (host or "").encode("idna")
+        name = (host or "").encode("idna").decode()
     except ValueError:
         raise ValueError(
             f"must be a URL with a valid host and a port from 1 to 65535, e.g. {_EXAMPLE}"
@@ -87,6 +91,11 @@ def check_url(base_url: str | None) -> str | None:
     if not host or port == 0 or not _PRINTABLE.fullmatch(base_url):
         raise ValueError(
             f"must be a URL with a host and without blanks, e.g. {_EXAMPLE}, but got {short(base_url)!r}"
+        )
+    if not ("[" in parts.netloc or _NAME.fullmatch(name)) or _NOT_ENCODED.search(parts.path):
+        raise ValueError(
+            "must be a URL whose host has only letters, digits, '.', '-' and '_' and whose path has '%'"
+            f" only before two hexadecimal digits, e.g. {_EXAMPLE}, but got {short(base_url)!r}"
         )
     return base_url
 

@@ -28,7 +28,7 @@ class Spending:
     def __init__(self, model: str, price: str | None = None, limit: float | None = None) -> None:
         self._price = _price_of(model, price)
         self._limit = limit
-        self._sent = self._received = 0
+        self._sent = self._received = self._estimated = 0
         self._lock = threading.Lock()
         if limit is not None and self._price is None:
             raise UserError(
@@ -52,6 +52,7 @@ class Spending:
             # A server, or a damaged cache, must not lower the cost.
             self._sent += max(response.sent, 0)
             self._received += max(response.received, 0)
+            self._estimated += response.estimated
 
     def check(self, size: int, questions: int) -> None:
         """Log the estimated cost of questions before the first one is sent.
@@ -75,9 +76,11 @@ class Spending:
         logger.info("labeling: %d requests, about $%.4f", questions, cost)
 
     def log(self) -> None:
-        """Log the number of tokens used so far, and their cost."""
+        """Log the number of tokens used so far, their cost, and the number of estimates."""
         if self._sent:
             cost = "" if self.cost is None else f", ${self.cost:.4f}"
+            if self._estimated:
+                cost += f"; estimated for answers without valid token counts: {self._estimated}"
             logger.info(
                 "labeling: %d input tokens, %d output tokens%s", self._sent, self._received, cost
             )

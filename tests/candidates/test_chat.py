@@ -166,6 +166,7 @@ def test_cost_is_estimated_before_and_reported_after(
     assert labeler.cost == pytest.approx((500 * 1000 + 25 * 2000) / 1e6)
     assert "labeling: 5 requests, about $" in caplog.text
     assert "500 input tokens, 25 output tokens, $0.5500" in caplog.text
+    assert "estimate" not in caplog.text
 
 
 def test_labeling_that_would_exceed_the_limit_does_not_start(server: FakeChatServer) -> None:

@@ -167,11 +167,15 @@ def test_empty_answers_that_an_earlier_version_kept_are_asked_again(
     ],
     ids=str,
 )
-def test_odd_token_counts_are_replaced_by_an_estimate(server: FakeChatServer, usage: Any) -> None:
+def test_odd_token_counts_are_replaced_by_an_estimate(
+    server: FakeChatServer, caplog: pytest.LogCaptureFixture, usage: Any
+) -> None:
     body = completion('{"word": "Ran"}')
     server.bodies = {text: (200, body_of({**body, "usage": usage})) for text in SENTENCES}
     labeler = ChatLabeler(ChatSettings(price="1000000,0"))
-    assert labeler.label(SENTENCES) == [RAN] * 3
+    with caplog.at_level(logging.INFO):
+        assert labeler.label(SENTENCES) == [RAN] * 3
+    assert "; estimated for answers without valid token counts: 3" in caplog.text
     # A dollar per input token; the questions have about 100 tokens each.
     assert labeler.cost is not None
     assert 200 < labeler.cost < 2000

@@ -37,6 +37,10 @@ def test_the_endpoint_of_an_azure_resource_is_a_base_url(server: FakeChatServer,
     assert set(server.paths) == {expected}
     assert {headers["api-key"] for headers in server.headers} == {KEY}
     assert {headers["accept-encoding"] for headers in server.headers} == {"identity"}
+    server.failures = {SENTENCES[3]: [404]}
+    with pytest.raises(UserError, match="does not have the model 'mine'") as raised:
+        ChatLabeler(ChatSettings("mine", base_url=url)).label(SENTENCES[3:])
+    assert "/v1" not in str(raised.value)
 
 
 @pytest.mark.parametrize(

@@ -14,13 +14,13 @@ from tests.candidates.conftest import KEY
 def test_answers_are_cached_by_their_questions(tmp_path: Path) -> None:
     with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
         cache.put("a", Response("Riding", 100, 5))
-        cache.put("b", Response('{"refusal": "No."}'))
+        cache.put("b", Response('{"refusal": "No {x."}'))
     with closing(ResponseCache(tmp_path / "answers.sqlite")) as cache:
         assert cache.get("a") == Response("Riding", 100, 5)
         assert cache.get("c") is None
         assert cache.get_many(["c", "b", "a"]) == {
             "a": Response("Riding", 100, 5),
-            "b": Response('{"refusal": "No."}', 0, 0),
+            "b": Response('{"refusal": "No {x."}', 0, 0),
         }
 
 

@@ -56,3 +56,17 @@ def test_price_is_per_million_tokens() -> None:
 def test_a_url_may_have_the_version_of_azure() -> None:
     url = "https://mine.openai.azure.com/openai/deployments/gpt?api-version=2024-10-21"
     assert CandidateSettings(base_url=url).base_url == url
+
+
+@pytest.mark.parametrize("url", ["http://%zz", "http://a%41/v1", "http://a<b/v1", "http://a/%zz"])
+def test_a_host_or_path_that_cannot_be_sent_is_refused(url: str) -> None:
+    with pytest.raises(ValidationError) as error:
+        CandidateSettings(base_url=url)
+    assert first_error(error.value).startswith("base_url must be a URL whose host has only letters")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a_b:1/%7Eme/v1", "http://例え/v1", "http://[fe80::1%25e]/v1"]
+)
+def test_unusual_hosts_and_paths_are_accepted(url: str) -> None:
+    assert CandidateSettings(base_url=url).base_url == url
