@@ -120,10 +120,10 @@ class PairEncoder:
             )
         is_finite = np.isfinite(similarities).all(axis=0)
         if not is_finite.all():
-            row = int(np.argmin(is_finite))
-            pair = (range(len(self.pairs)) if indices is None else indices)[row]
+            pairs = range(len(self.pairs)) if indices is None else indices
+            first = min(pairs[row] for row in np.flatnonzero(~is_finite).tolist())
             raise UserError(
-                f"a similarity is not finite, the first one that of {self.pairs.location_of(pair)}"
+                f"a similarity is not finite, the first one that of {self.pairs.location_of(first)}"
             )
         self._warn_of_zeros(similarities)
         return similarities
