@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 
 from demosearch import Encoder, Prompt
 from demosearch._common.progress import bar
+from demosearch._common.vectors import normalized
 from demosearch.datasets import Pairs, Split, read_pairs
 from demosearch.demonstration import Demonstration
 from demosearch.encoder.layers import decoder_layers
 from demosearch.metrics.correlation import spearman
-from demosearch.metrics.similarity import cosine, normalized
+from demosearch.metrics.similarity import cosine
 from demosearch.postprocess import Unlabeled, Whitening
 from demosearch.templates import find_template
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterable
 from contextlib import closing
@@ -15,13 +16,17 @@ import numpy as np
 from demosearch._common.containers import iterate_texts
 from demosearch._common.files import atomic_write, sha256
 from demosearch._common.progress import bar
+from demosearch._common.vectors import ZEROS_STAY, normalized, zero_rows
 from demosearch.errors import NotFiniteError, UserError
+from demosearch.models.finite import checked
 
 if TYPE_CHECKING:
     import pyarrow
     from numpy.typing import NDArray
 
     from demosearch.embedder import Embedder
+
+logger = logging.getLogger(__name__)
 
 # Texts in a chunk: enough for batches of similar length, and few enough to fit into memory and to repeat
 # after a kill, which takes half a minute with a small model on two cores.
@@ -70,13 +75,13 @@ def embed_file(
 
     Raises:
         UserError: the suffix of the output is unknown, the output cannot be written, there are no
-            texts, or an item is not a text (whose row is named).
+            texts, an item is not a text, or an embedding is not finite (the row is named).
     """
     output = check_output(output)
     writer = _WRITERS[output.suffix.lower()]
     parts = output.with_name(f".{output.name}.parts")
     described = embedder.describe()
-    keywords: dict[str, Any] = {"normalize_embeddings": normalize_embeddings}
+    keywords: dict[str, Any] = {}
     if not postprocess and getattr(embedder, "postprocess", None) is not None:
         keywords["postprocess"] = False
         described.pop("postprocess")
@@ -84,19 +89,27 @@ def embed_file(
     stream = iterate_texts(texts)
     finished: list[Path] = []
     count = 0
+    zeros: list[int] = []
     with bar("embedding", None, show=show_progress) as progress:
         while chunk := list(islice(stream, CHUNK)):
             part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
             if not part.exists():
                 try:
                     rows = embedder.encode(chunk, **keywords)
+                    rows = checked(rows, chunk, described["model"]["precision"])
                 except NotFiniteError as error:
                     raise error.in_row(count + (error.row or 0)) from None
+                if normalize_embeddings:
+                    # Here and not by the embedder, which does not know the rows of the file.
+                    zeros += [count + int(row) for row in zero_rows(rows)]
+                    rows = normalized(rows)
                 with atomic_write(part, "wb") as file, closing(writer(file)) as chunk_writer:
                     chunk_writer.write(chunk, rows)
             finished.append(part)
             count += len(chunk)
             progress.advance(len(chunk))
+    if zeros:
+        logger.warning(ZEROS_STAY, len(zeros), count, zeros[0] + 1)
     if not count:
         raise UserError("there are no texts to embed; give at least one")
     with atomic_write(output, "wb") as file, closing(writer(file)) as output_writer:

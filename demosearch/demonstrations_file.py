@@ -86,11 +86,16 @@ class DemonstrationsFile(StrictRecord):
 
     @model_validator(mode="before")
     @classmethod
-    def _without_removed_fields(cls, value: Any) -> Any:
+    def _as_now(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
         # Written by version 0.1, and no longer used.
-        if isinstance(value, dict):
-            return {key: field for key, field in value.items() if key != "pareto"}
-        return value
+        fields = {key: field for key, field in value.items() if key != "pareto"}
+        # Version 0.1 wrote NaN where the gain could not be corrected for the selection.
+        estimate = fields.get("estimate")
+        if isinstance(estimate, dict) and "gain" in estimate and estimate["gain"] is None:
+            fields["estimate"] = None
+        return fields
 
     @property
     def postprocessing(self) -> Postprocess | None:

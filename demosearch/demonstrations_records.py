@@ -18,7 +18,7 @@ Part = Literal["layer", "template", "demonstrations", "averaging", "postprocess"
 class StrictRecord(BaseModel):
     """A record that rejects unknown fields."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 def score_of(record: BaseModel | dict[str, Any], prefix: str = "") -> float:

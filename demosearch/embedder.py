@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -11,11 +12,13 @@ import torch
 
 from demosearch._common.containers import as_texts
 from demosearch._common.progress import bar
+from demosearch._common.vectors import ZEROS_STAY, normalized, zero_rows
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
-from demosearch.metrics.similarity import averaged, normalized
+from demosearch.metrics.similarity import averaged
 from demosearch.models.adapter import check_adapter
+from demosearch.models.finite import checked
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
 from demosearch.models.records import ModelRecord
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
     from demosearch.encoder.encoder import Encoder
 
+logger = logging.getLogger(__name__)
+
 
 class Embedder:
     """An encoder with its prompts.
@@ -41,6 +46,9 @@ class Embedder:
         prompts: at least one prompt.
         weights: the weight of each prompt; None gives all prompts the same weight.
         postprocess: applied to every embedding; None if nothing is.
+
+    Raises:
+        UserError: there is no prompt, or the weights are not one finite positive number for each.
     """
 
     def __init__(
@@ -54,6 +62,16 @@ class Embedder:
         self.prompts = tuple(prompts)
         self.weights = list(weights) if weights is not None else [1.0] * len(self.prompts)
         self.postprocess = postprocess
+        self._warned_of_zeros = False
+        if not self.prompts:
+            raise UserError("prompts must contain at least one prompt")
+        if len(self.weights) != len(self.prompts):
+            raise UserError(
+                f"weights must be one number for each of {len(self.prompts)} prompts but got"
+                f" {len(self.weights)}"
+            )
+        if not all(0 < weight < np.inf for weight in self.weights):
+            raise UserError(f"weights must be finite and positive but got {self.weights}")
 
     @classmethod
     def load(
@@ -208,25 +226,38 @@ class Embedder:
 
         Raises:
             UserError: `sentences` is another container, such as a dictionary, a table or a set, or an
-                item is not a text; the message names its row.
+                item is not a text, or an embedding is not finite; the message names its row.
         """
         del batch_size
         single = isinstance(sentences, str)
         texts = as_texts([sentences] if isinstance(sentences, str) else sentences)
         with bar("encoding", len(texts) * len(self.prompts), show=show_progress_bar) as progress:
-            states = [
-                self.encoder.encode(texts, prompt, advance=progress.advance)
-                for prompt in self.prompts
-            ]
+            states = [self._states(texts, prompt, progress.advance) for prompt in self.prompts]
         embeddings = averaged(states, self.weights)
         if self.postprocess is not None and postprocess:
             embeddings = self.postprocess.apply(embeddings)
+            embeddings = checked(embeddings, texts, self.encoder.record.precision, "the output")
         if normalize_embeddings:
+            self._warn_of_zeros(embeddings, texts)
             embeddings = normalized(embeddings)
         result = embeddings[0] if single else embeddings
         if convert_to_tensor:
             return torch.from_numpy(np.ascontiguousarray(result))
         return result
+
+    def _states(
+        self, texts: list[str], prompt: Prompt, advance: Callable[[int], None]
+    ) -> NDArray[np.float32]:
+        states = self.encoder.encode(texts, prompt, advance=advance)
+        where = f"layer {self.encoder.resolve_layer(prompt.layer)}"
+        return checked(states, texts, self.encoder.record.precision, where)
+
+    def _warn_of_zeros(self, embeddings: NDArray[np.float32], texts: Sequence[str]) -> None:
+        """Log a warning the first time that an embedding of zeros is to be normalized."""
+        zeros = zero_rows(embeddings)
+        if len(zeros) and not self._warned_of_zeros:
+            self._warned_of_zeros = True
+            logger.warning(ZEROS_STAY, len(zeros), len(texts), zeros[0] + 1)
 
 
 def _is_same(name: str, record: ModelRecord) -> bool:

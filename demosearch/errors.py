@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import functools
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -107,33 +108,53 @@ class UserError(Exception):
 
 
 class NotFiniteError(UserError):
-    """An embedding is not finite.
+    """An embedding, or another result of a model, is not finite.
 
     Args:
-        text: the text that was embedded.
+        text: the text that the model read.
         where: the layer, or another part of the model.
         precision: of the weights.
         row: index of the text in the input; None if the caller did not give it an order.
+        location: of the text in its data, e.g. `stsb, pair 7`; replaces the row.
+        what: what is not finite.
     """
 
-    def __init__(self, text: str, where: str, precision: str, row: int | None = None) -> None:
+    def __init__(
+        self,
+        text: str,
+        where: str,
+        precision: str,
+        row: int | None = None,
+        *,
+        location: str = "",
+        what: str = "the embedding",
+    ) -> None:
         self.text, self.where, self.precision, self.row = text, where, precision, row
+        self.location, self._what = location, what
         other = {"fp16": "bf16 or fp32", "fp32": ""}.get(precision, "fp32")
         advice = (
             f"use --precision {other}" if other else "the weights or the adapter may be damaged"
         )
-        place = "" if row is None else f"row {row + 1}: "
+        if not location and row is not None:
+            location = f"row {row + 1}"
         super().__init__(
-            f"{place}the embedding of {short(repr(text))} is not finite at {where} in {precision};"
-            f" {advice}"
+            f"{location}{': ' if location else ''}{what} of {short(repr(text))} is not finite at {where}"
+            f" in {precision}; {advice}"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.text, self.where, self.precision, self.row)
+        restore = functools.partial(type(self), location=self.location, what=self._what)
+        return restore, (self.text, self.where, self.precision, self.row)
 
     def in_row(self, row: int | None) -> NotFiniteError:
         """Return the same error for a text in another row of a longer input, or in none."""
-        return NotFiniteError(self.text, self.where, self.precision, row)
+        return NotFiniteError(self.text, self.where, self.precision, row, what=self._what)
+
+    def at(self, location: str) -> NotFiniteError:
+        """Return the same error with the location of the text, e.g. `stsb, pair 7`."""
+        return NotFiniteError(
+            self.text, self.where, self.precision, self.row, location=location, what=self._what
+        )
 
 
 class DeviceLostError(UserError):

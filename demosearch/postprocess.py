@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 
 from demosearch._common.containers import as_texts
 from demosearch._common.files import atomic_write
+from demosearch._common.vectors import normalized
 from demosearch.errors import UserError
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Kind(StrEnum):
 class PostprocessRecord(BaseModel):
     """What is done to an embedding at the end; its arrays are in a safetensors file beside."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Kind = Field(
         description="whiten: soft whitening of normalized embeddings; embfilter: projection onto"
@@ -106,12 +107,23 @@ class Postprocess:
         matrix: float32 (width, output width); None if a mean is subtracted only.
         texts: 64-bit hashes of the texts that it was fitted on, uint64 (texts,); they show whether the
             texts of a task are among them.
+
+    Raises:
+        UserError: a value of the mean or the matrix is not finite.
     """
 
     record: PostprocessRecord
     mean: NDArray[np.float32] | None
     matrix: NDArray[np.float32] | None
     texts: NDArray[np.uint64] | None = None
+
+    def __post_init__(self) -> None:
+        for name, array in ((_MEAN, self.mean), (_MATRIX, self.matrix)):
+            if array is not None and not np.isfinite(array).all():
+                raise UserError(
+                    f"the {name} of post-processing must be finite but has a value that is infinite or not"
+                    " a number; fit it again"
+                )
 
     def __eq__(self, other: object) -> bool:
         # The record holds a hash of the arrays.
@@ -144,8 +156,7 @@ class Postprocess:
             )
         rows = embeddings
         if self.normalizes:
-            lengths = np.linalg.norm(rows, axis=-1, keepdims=True)
-            rows = rows / np.maximum(lengths, 1e-12)
+            rows = normalized(rows)
         if self.mean is not None:
             rows = rows - self.mean
         if self.matrix is not None:
@@ -172,7 +183,8 @@ class Postprocess:
         """Read the arrays of a record.
 
         Raises:
-            UserError: the file cannot be read, or is not the one that belongs to the record.
+            UserError: the file cannot be read, is not the one that belongs to the record, or has a
+                value that is not finite.
         """
         try:
             arrays = safetensors.numpy.load(path.read_bytes())
@@ -188,7 +200,10 @@ class Postprocess:
             raise UserError(
                 f"{path} belongs to a different demonstrations file; copy the two files together"
             )
-        return cls(record, mean, matrix, arrays.get(_TEXTS))
+        try:
+            return cls(record, mean, matrix, arrays.get(_TEXTS))
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from None
 
 
 @dataclass(frozen=True)
@@ -239,7 +254,8 @@ class Whitening:
 
     def __init__(self, embeddings: NDArray[np.float32], unlabeled: Unlabeled) -> None:
         rows = embeddings.astype(np.float64)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        rows /= np.where(lengths == 0, 1, lengths)
         self._mean = rows.mean(axis=0)
         rows -= self._mean
         variances, self._directions = np.linalg.eigh(rows.T @ rows / len(rows))
@@ -277,9 +293,17 @@ class EmbFilter:
 
     Args:
         unembedding: float32 (vocabulary, width).
+
+    Raises:
+        UserError: a value of the matrix is not finite.
     """
 
     def __init__(self, unembedding: NDArray[np.float32]) -> None:
+        if not np.isfinite(unembedding).all():
+            raise UserError(
+                "the unembedding matrix of the model has a value that is not finite; leave embfilter out"
+                " of postprocess"
+            )
         # The eigenvectors of the Gram matrix, from the smallest eigenvalue to the largest, are the right
         # singular vectors; the order does not matter for the middle.
         gram = unembedding.T.astype(np.float64) @ unembedding.astype(np.float64)

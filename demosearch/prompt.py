@@ -146,7 +146,7 @@ PROMPTEOL = Template(
 class PromptRecord(BaseModel):
     """A prompt with its full texts, as files record it."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     template: str = Field(description="name of the template")
     query: str = Field(

@@ -128,3 +128,27 @@ def test_no_texts_are_an_error(embedder: Embedder, tmp_path: Path, ending: str) 
 def test_an_unknown_output_suffix_is_refused(embedder: Embedder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must end in \.npy or \.parquet"):
         embed_file(embedder, TEXTS, tmp_path / "v.txt")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_zeros_stay_zero_with_one_warning_for_the_file(
+    embedder: Embedder, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = embedder.encode
+
+    def encode(sentences: list[str], **options: bool) -> np.ndarray:
+        return original(sentences, **options) * [[text not in TEXTS[6:20]] for text in sentences]
+
+    embedder.encode = encode  # type: ignore[assignment, method-assign]
+    out = tmp_path / f"v.{suffix}"
+    embed_file(embedder, TEXTS, out, normalize_embeddings=True)
+    vectors = np.load(out) if suffix == "npy" else np.stack(pd.read_parquet(out)["embedding"])
+    lengths = [float(row not in range(6, 20)) for row in range(23)]
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), lengths, atol=1e-5)
+    assert [message for message in caplog.messages if "zero" in message] == [
+        "14 of 23 embeddings are zero and stay zero, because they have no direction; the first one is in"
+        " row 7"
+    ]
+    caplog.clear()
+    embed_file(embedder, TEXTS, tmp_path / f"plain.{suffix}")
+    assert not caplog.messages

@@ -12,6 +12,7 @@ from demosearch.demonstration import Demonstration
 from demosearch.errors import UserError
 from demosearch.prompt import Prompt
 from tests.examples import JOCKEY, demonstrations_file
+from tests.fakes import FakeEncoder
 
 TEXTS = ["A cat sleeps.", "Dogs bark at night", "Is it raining?"]
 
@@ -106,3 +107,34 @@ def test_a_template_of_several_prompts_gives_their_mean(tiny: Callable[[str], Pa
     unit = [rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in by_prompt]
     np.testing.assert_allclose(embedder.encode(TEXTS), np.mean(unit, axis=0), atol=1e-5)
     assert embedder.describe()["prompts"][0]["template"] == "metaeol-topic"
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ([1, float("nan")], "weights must be finite and positive but got"),
+        ([1, float("inf")], "weights must be finite and positive but got"),
+        ([1, -1], "weights must be finite and positive but got"),
+        ([1], "weights must be one number for each of 2 prompts but got 1"),
+    ],
+)
+def test_wrong_weights_are_refused(weights: list[float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Embedder(FakeEncoder(), [Prompt(), Prompt()], weights)  # type: ignore[arg-type]
+
+
+def test_zeros_stay_zero_with_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    class Zeros(FakeEncoder):
+        def encode(self, texts, prompt, *, advance=None):  # type: ignore[no-untyped-def]
+            states = super().encode(texts, prompt, advance=advance)
+            return states * [[not text.startswith("zero")] for text in texts]
+
+    embedder = Embedder(Zeros(), [Prompt()])  # type: ignore[arg-type]
+    texts = ["a 1 2", "zero 1 2", "b 1 2", "zero 1 3"]
+    for _ in range(2):
+        found = embedder.encode(texts, normalize_embeddings=True)
+        np.testing.assert_allclose(np.linalg.norm(found, axis=1), [1, 0, 1, 0], atol=1e-6)
+    assert caplog.messages == [
+        "2 of 4 embeddings are zero and stay zero, because they have no direction; the first one is in"
+        " row 2"
+    ]

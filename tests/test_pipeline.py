@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from demosearch.errors import UserError
+from demosearch.finetune.settings import FinetuneSettings
 from demosearch.pipeline import load_finetuning, load_pipeline, pipeline_names
 
 
@@ -84,3 +85,21 @@ def test_the_settings_of_a_finetuning_are_read_and_checked() -> None:
     assert load_finetuning("finetune", ["lora_r=8"]).lora_r == 8
     with pytest.raises(UserError, match="pipeline 'paper' is a pipeline of `demosearch run`"):
         load_finetuning("paper")
+
+
+@pytest.mark.parametrize("value", [".inf", "-.inf", ".nan", "1e999"])
+def test_a_setting_that_is_not_finite_is_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "mine.yaml"
+    for name in ("learning_rate", "temperature", "lora_dropout"):
+        path.write_text(f"command: finetune\n{name}: {value}\n")
+        rule = rf"{name} must be a finite number but got '?-?(inf|nan|1e999)'?$"
+        with pytest.raises(UserError, match=rule):
+            load_finetuning(str(path))
+        with pytest.raises(UserError, match=f"^--set {name}: must be a finite number but got"):
+            load_finetuning("finetune", [f"{name}={value}"])
+    with pytest.raises(UserError, match=r"^--set candidates.max_cost: must be a finite number"):
+        load_pipeline("paper", [f"candidates.max_cost={value}"])
+    with pytest.raises(UserError, match=r"^learning_rate must be a finite number but got"):
+        FinetuneSettings.of(
+            learning_rate=float(value.replace(".", "", 1) if "." in value else value)
+        )

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from scipy import linalg
 
+from demosearch._common.vectors import normalized
 from demosearch.errors import UserError
-from demosearch.metrics.similarity import cosine, normalized
+from demosearch.metrics.similarity import cosine
 from demosearch.postprocess import (
     EmbFilter,
     Kind,
@@ -98,3 +100,29 @@ def test_the_mean_of_an_earlier_version_is_subtracted_from_the_embedding_as_it_i
     )
     found = Postprocess(record, mean, None).apply(EMBEDDINGS)
     np.testing.assert_array_equal(found, EMBEDDINGS - mean)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_arrays_that_are_not_finite_are_refused(tmp_path: Path, value: float) -> None:
+    good = Whitening(EMBEDDINGS, TEXTS).map()
+    for name in ("mean", "matrix"):
+        arrays = {"mean": good.mean.copy(), "matrix": good.matrix.copy()}
+        arrays[name].flat[3] = value
+        digest = arrays_sha256(arrays["mean"], arrays["matrix"])
+        record = good.record.model_copy(update={"sha256": digest})
+        with pytest.raises(UserError, match=f"^the {name} of post-processing must be finite"):
+            Postprocess(record, arrays["mean"], arrays["matrix"])
+        safetensors.numpy.save_file(arrays, tmp_path / "a.safetensors")
+        with pytest.raises(UserError, match=rf"a\.safetensors: the {name} of post-processing must"):
+            Postprocess.read(tmp_path / "a.safetensors", record)
+    with pytest.raises(
+        UserError, match="the unembedding matrix of the model has a value that is not"
+    ):
+        EmbFilter(np.full((4, 2), value, dtype=np.float32))
+
+
+def test_very_short_embeddings_are_whitened_like_others() -> None:
+    small = EMBEDDINGS * np.float32(1e-38)
+    found, expected = Whitening(small, TEXTS).map(), Whitening(EMBEDDINGS, TEXTS).map()
+    np.testing.assert_allclose(found.matrix, expected.matrix, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.apply(small), expected.apply(EMBEDDINGS), atol=1e-3)

@@ -255,3 +255,24 @@ def without_special_tokens(model: Path, folder: Path) -> Path:
         path.unlink()
     PreTrainedTokenizerFast(tokenizer_object=_byte_level(special=[])).save_pretrained(folder)
     return folder
+
+
+# A text with this word differs from all others in the model below.
+ODD = "~"
+
+
+def overflowing(model: Path, folder: Path) -> Path:
+    """Copy a LLaMA whose states of a text with `ODD` are too large for float16, and only those.
+
+    The values of the first layer read a dimension that is zero in the embeddings of all other tokens.
+    """
+    shutil.copytree(model, folder)
+    odd = AutoTokenizer.from_pretrained(folder).convert_tokens_to_ids(ODD)
+    changed = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with torch.no_grad():
+        embeddings = changed.model.embed_tokens.weight
+        embeddings[:, 0] = 0
+        embeddings[odd, 0] = 10
+        changed.model.layers[0].self_attn.v_proj.weight[:, 0] = 6e4
+    changed.save_pretrained(folder)
+    return folder

@@ -110,7 +110,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path, what: str) -> Any:
-    """Return the contents of a JSON file.
+    """Return the contents of a JSON file; NaN and Infinity, which version 0.1 wrote, are None.
 
     Args:
         path: the file.
@@ -120,7 +120,7 @@ def read_json(path: str | Path, what: str) -> Any:
         UserError: the file cannot be read, or is not JSON.
     """
     try:
-        return json.loads(read_text(path, what))
+        return json.loads(read_text(path, what), parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{what} {path} is not JSON: {error}") from error
 

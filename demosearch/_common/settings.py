@@ -12,7 +12,7 @@ from demosearch.errors import UserError, first_error
 class Settings(BaseModel):
     """Frozen settings without unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def of(cls, settings: BaseModel | None = None, **keywords: Any) -> Self:

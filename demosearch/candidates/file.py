@@ -44,7 +44,7 @@ class Candidate(Demonstration):
         characters: length of the sentence in letters and digits, in a script without blanks.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow")
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False)
 
     word_in_sentence: bool | None = None
     pos: str | None = None
@@ -118,6 +118,11 @@ def _rows_of_lines(path: Path) -> Iterator[Candidate]:
 
 
 def _valid(value: dict[str, Any], location: str) -> Candidate:
+    # Version 0.1 wrote NaN or -Infinity where a quality score was not finite.
+    value = {
+        name: None if isinstance(item, float) and not math.isfinite(item) else item
+        for name, item in value.items()
+    }
     try:
         return Candidate.model_validate(value)
     except ValidationError as error:

@@ -45,7 +45,11 @@ class LocalLabeler:
     def label(
         self, sentences: Sequence[str], advance: Callable[[int], None] | None = None
     ) -> list[Label | None]:
-        """Return the label of each sentence; None where the model generates no word."""
+        """Return the label of each sentence; None where the model generates no word.
+
+        Raises:
+            NotFiniteError: the scores of the next token are not finite; names the sentence.
+        """
         sentences = as_texts(sentences, "sentences")
         loaded = self.loaded
         words: list[Label | None] = []
@@ -87,7 +91,7 @@ class LocalLabeler:
             [[0] * (begin - len(row)) + [1] * len(row) for row in rows], device=device
         )
         if self._one_word is None:
-            self._one_word = OneWord(tokenizer)
+            self._one_word = OneWord(tokenizer, loaded.record.precision)
         most = self._one_word.start(sentences, begin)
         with torch.inference_mode():
             output = loaded.model.generate(

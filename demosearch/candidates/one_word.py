@@ -11,6 +11,7 @@ from transformers import LogitsProcessor
 
 from demosearch._common.scripts import main_scripts, scripts
 from demosearch._common.words import WORD, is_word
+from demosearch.errors import NotFiniteError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,13 +62,16 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
 
     Args:
         tokenizer: the tokenizer of the model.
+        precision: of the weights, for messages.
 
     Attributes:
         closing: ids of the tokens that start with the closing quote.
     """
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, precision: str = "") -> None:
         self._tokenizer = tokenizer
+        self._precision = precision
+        self._texts: Sequence[str] = []
         texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
         special = set(tokenizer.all_special_ids)
         ordinary = [(token, text) for token, text in enumerate(texts) if token not in special]
@@ -90,6 +94,7 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
             sentences: the sentences of the batch, in order.
             begin: length of the prompts in tokens.
         """
+        self._texts = sentences
         self._sentences = [_Sentence.of(sentence) for sentence in sentences]
         self._begin = begin
         self._closed = []
@@ -131,7 +136,12 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
         return is_word(word) and (scripts(word) <= expected or not expected)
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores; those of tokens that are not allowed are minus infinity."""
+        """Return the scores; those of tokens that are not allowed are minus infinity.
+
+        Raises:
+            NotFiniteError: a score is not a number or plus infinity, so that no token is the best one.
+        """
+        self._check(input_ids, scores)
         starts = input_ids.shape[1] == self._begin
         closing = scores.float().log_softmax(-1)[:, self.closing]
         self._closed.append(closing.logsumexp(-1).cpu())
@@ -140,6 +150,16 @@ class OneWord(LogitsProcessor):  # type: ignore[misc]
             allowed = self._allowed_tokens(sentence, starts).to(scores.device)
             masked[row, allowed] = scores[row, allowed]
         return masked
+
+    def _check(self, input_ids: torch.Tensor, scores: torch.Tensor) -> None:
+        # Minus infinity is the score of tokens that a model excludes. A sentence whose word is closed is
+        # continued with padding, whose scores are not used.
+        closing = torch.tensor(self.closing, device=input_ids.device)
+        closed = torch.isin(input_ids[:, self._begin :], closing).any(dim=1)
+        wrong = (scores.isnan() | scores.isposinf()).any(dim=1) & ~closed.to(scores.device)
+        if wrong.any():
+            text = self._texts[int(wrong.nonzero()[0])]
+            raise NotFiniteError(text, "the last layer", self._precision, what="the next token")
 
     def _allowed_tokens(self, sentence: _Sentence, starts: bool) -> torch.Tensor:
         """Return the ids of the tokens that may start or continue the word of a sentence."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from demosearch.candidates.curation import round_robin
 from demosearch.candidates.dictionary import is_dictionary_pair
 from demosearch.candidates.file import Candidate
 from demosearch.encoder.tokens import prompt_ids
+from demosearch.errors import NotFiniteError
 from demosearch.prompt import Prompt
 
 if TYPE_CHECKING:
@@ -103,12 +105,21 @@ def with_word_log_probability(
         candidates: the candidates.
         loaded: a model with its language-model head.
         show_progress: show a progress bar on standard error.
+
+    Raises:
+        NotFiniteError: a log-probability is not finite; names the candidate.
     """
     scores: list[float] = []
     with bar("quality scores", len(candidates), show=show_progress) as progress:
         for start in range(0, len(candidates), BATCH):
             batch = candidates[start : start + BATCH]
-            scores += _log_probabilities(batch, loaded)
+            new = _log_probabilities(batch, loaded)
+            for candidate, score in zip(batch, new, strict=True):
+                if not math.isfinite(score):
+                    what = f"the probability of '{candidate.word}' as the word"
+                    precision = loaded.record.precision
+                    raise NotFiniteError(candidate.sentence, "the last layer", precision, what=what)
+            scores += new
             progress.advance(len(batch))
     return [
         candidate.model_copy(update={"word_log_probability": round(score, 4)})

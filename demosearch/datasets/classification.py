@@ -81,6 +81,14 @@ class Classification:
         texts = [text for part in self.parts for text in (*part.texts, *(part.others or ()))]
         return list(dict.fromkeys(texts))
 
+    def location(self, text: str) -> str:
+        """Return the first example with a text as messages name it, e.g. `MRPC test, example 7`."""
+        for split, part in {"train": self.train, "dev": self.dev, "test": self.test}.items():
+            for texts in (part.texts, part.others or ()) if part else ():
+                if text in texts:
+                    return f"{self.name} {split}, example {texts.index(text) + 1}"
+        raise ValueError("no example has this text")
+
     def check(self, source: str) -> Classification:
         """Return the task if a classifier can be trained and scored on it.
 

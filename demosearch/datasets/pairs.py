@@ -97,6 +97,19 @@ class Pairs:
         first = [rows[self.sentences1[index]] for index in chosen]
         return first, [rows[self.sentences2[index]] for index in chosen]
 
+    def location(self, text: str) -> str:
+        """Return the first pair with a sentence as messages name it, e.g. `stsb, pair 7`."""
+        both = zip(self.sentences1, self.sentences2, strict=True)
+        return self.location_of(next(row for row, texts in enumerate(both) if text in texts))
+
+    def location_of(self, row: int) -> str:
+        """Return the pair in a row as messages name it, with the name of its set."""
+        for pairs in self.sets:
+            if row < len(pairs):
+                return f"{pairs.name}, pair {row + 1}"
+            row -= len(pairs)
+        return f"{self.name}, pair {row + 1}"
+
     def check(self, source: str) -> Pairs:
         """Return the pairs if a rank correlation can be computed on them.
 

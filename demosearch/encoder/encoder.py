@@ -234,9 +234,10 @@ class Encoder:
         for indices, states in self._batches(distinct, prompt, resolved):
             for layer, output, layer_states in zip(resolved, outputs, states, strict=True):
                 output[indices] = layer_states
-                if not np.isfinite(layer_states).all():
-                    bad = int(np.argmin(np.isfinite(layer_states).all(axis=1)))
-                    row = prepared.index(distinct[indices[bad]])
+                if not (is_finite := np.isfinite(layer_states).all(axis=1)).all():
+                    # The distinct texts are in the order in which they occur first.
+                    bad = min(indices[index] for index in np.flatnonzero(~is_finite))
+                    row = prepared.index(distinct[bad])
                     where = f"layer {layer}"
                     raise NotFiniteError(texts[row], where, self.record.precision, row)
             if advance:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from demosearch._common.files import sha256
+from demosearch._common.files import json_text, sha256
 from demosearch._common.sqlite_cache import SqliteCache
 from demosearch._common.versions import versions
 
@@ -100,7 +100,7 @@ class EvaluationCache:
         Raises:
             UserError: the file cannot be written to.
         """
-        self._cache.put_many(_SCORES, {key: (json.dumps(value),)})
+        self._cache.put_many(_SCORES, {key: (json_text(value),)})
 
     def close(self) -> None:
         """Close the file."""

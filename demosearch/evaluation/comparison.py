@@ -75,12 +75,18 @@ class Comparison:
 
     @cached_property
     def notes(self) -> list[str]:
-        """What a reader of the tables must know: overlaps, and tasks that are not compared."""
+        """What a reader of the tables must know: overlaps, and tasks without a score or a difference."""
         base, *others = self.evaluations
         notes = [
             f"{name}: {overlap}"
             for name, evaluation in zip(self.names, self.evaluations, strict=True)
             for overlap in evaluation.result.overlaps
+        ]
+        notes += [
+            f"{name}: {_title(task)} has no score, because all similarities or all gold scores are equal"
+            for name, evaluation in zip(self.names, self.evaluations, strict=True)
+            for task, result in evaluation.result.tasks.items()
+            if result.score is None
         ]
         for name, other in zip(self.names[1:], others, strict=True):
             notes += [

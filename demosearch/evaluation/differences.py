@@ -29,7 +29,9 @@ class Difference(BaseModel):
         description="a task; 'sts average'; 'sts mean of 4', if the systems share only some tasks"
     )
     difference: float = Field(description="x 100; positive if the system is better than the base")
-    ci95: tuple[float, float] = Field(description="by paired bootstrap over pairs or examples")
+    ci95: tuple[float, float] | None = Field(
+        description="by paired bootstrap over pairs or examples; null if no resample has a score"
+    )
     significant: bool = Field(description="the interval does not include 0")
 
 
@@ -47,10 +49,10 @@ def why_not_comparable(base: Evaluation, other: Evaluation, task: str) -> str:
         return "the data differ"
     if ours.classifier != theirs.classifier:
         return f"the classifier is {theirs.classifier}, not {ours.classifier}"
-    if task not in base.details or task not in other.details:
-        return "the .npz file beside a result is missing"
     if ours.score is None or theirs.score is None:
         return "a score is missing"
+    if task not in base.details or task not in other.details:
+        return "the .npz file beside a result is missing"
     if len(base.details[task].values) < 2:
         return "it has only one example"
     return ""
@@ -147,15 +149,16 @@ def _of_system(
     members |= {name: tuple(tasks) for name, tasks in means.items() if points.keys() >= set(tasks)}
     rows = []
     for name, tasks in members.items():
-        low, high = interval(np.mean([resampled[task] for task in tasks], axis=0))
+        values = np.mean([resampled[task] for task in tasks], axis=0)
+        ci95 = None if np.isnan(values).all() else interval(values)
         rows.append(
             Difference(
                 system=names[0],
                 base=names[1],
                 task=name,
                 difference=round(float(np.mean([points[task] for task in tasks])), 6),
-                ci95=(low, high),
-                significant=low > 0 or high < 0,
+                ci95=ci95,
+                significant=ci95 is not None and (ci95[0] > 0 or ci95[1] < 0),
             )
         )
     return rows

@@ -60,10 +60,11 @@ class Tables:
         """Return one CSV table; each task's difference and its interval are additional columns."""
         columns: dict[str, dict[str, object]] = {name: {} for name in self.scores.index}
         for difference in self.differences:
+            low, high = difference.ci95 or (None, None)
             columns[difference.system] |= {
                 f"{difference.task} difference": difference.difference,
-                f"{difference.task} low": difference.ci95[0],
-                f"{difference.task} high": difference.ci95[1],
+                f"{difference.task} low": low,
+                f"{difference.task} high": high,
                 f"{difference.task} significant": str(difference.significant).lower(),
             }
         table = self.scores.join(pd.DataFrame.from_dict(columns, orient="index"))
@@ -75,7 +76,9 @@ class Tables:
                 "system": difference.system,
                 "task": difference.task,
                 "difference": f"{difference.difference:+.2f}{'*' if difference.significant else ''}",
-                "95% interval": f"[{difference.ci95[0]:+.2f}, {difference.ci95[1]:+.2f}]",
+                "95% interval": "[{:+.2f}, {:+.2f}]".format(*difference.ci95)
+                if difference.ci95
+                else "-",
             }
             for difference in self.differences
         ]

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+)
 
 from demosearch._common.files import atomic_write, read_json, write_json
 from demosearch.errors import UserError, first_error
@@ -27,7 +34,7 @@ _ROUNDING = 0.01
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class SystemRecord(_Strict):
@@ -79,7 +86,7 @@ class TaskResult(_Strict):
 
     metric: str = Field(description="spearman or accuracy")
     score: float | None = Field(
-        None, description="x 100; missing if all similarities or all gold scores are equal"
+        None, description="x 100; null if all similarities or all gold scores are equal"
     )
     pairs: int | None = Field(None, description="scored pairs of an STS task")
     examples: int | None = Field(None, description="scored examples of a transfer task")
@@ -88,6 +95,12 @@ class TaskResult(_Strict):
     subsets: dict[str, float | None] = Field(description="score of each subset, x 100")
     other: dict[str, float | None] = Field(description="other measures, x 100")
 
+    @model_serializer(mode="wrap")
+    def _with_score(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Keep a score that is null when empty fields are left out."""
+        fields: dict[str, Any] = serialize(self)
+        return {"metric": self.metric, "score": self.score} | fields
+
 
 class Result(_Strict):
     """The scores of one system."""
@@ -95,7 +108,7 @@ class Result(_Strict):
     system: SystemRecord
     tasks: dict[str, TaskResult]
     average: dict[str, float] = Field(
-        description="by group (sts, transfer), if all its tasks were scored"
+        description="by group (sts, transfer), if all its tasks have a score"
     )
     missing: list[str] = Field(description="requested tasks without data")
     overlaps: list[str] = Field(

@@ -19,7 +19,7 @@ PUBLISHED = Path(__file__).with_name("published.csv")
 class Row(BaseModel):
     """The scores of one system."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     system: str
     scores: dict[str, float] = Field(description="by task, x 100")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +32,7 @@ from demosearch.evaluation.result import Details, Evaluation, Result, SystemReco
 from demosearch.evaluation.tasks import GROUPS, Task, TaskData
 from demosearch.metrics.correlation import pearson, spearman
 from demosearch.metrics.similarity import cosine, zero_pairs
+from demosearch.models.finite import checked
 from demosearch.postprocess import Postprocess
 
 if TYPE_CHECKING:
@@ -83,7 +84,8 @@ def evaluate(
         show_progress: show progress bars on standard error.
 
     Raises:
-        UserError: the data of a task are neither a list of pairs nor a classification task.
+        UserError: the data of a task are neither a list of pairs nor a classification task, or an
+            embedding is not finite; the message names the pair or example.
     """
     _check(data)
     started = time.monotonic()
@@ -99,7 +101,7 @@ def evaluate(
             EvaluationCache(cache or folder, {**described, "arithmetic": system.arithmetic})
         ) as states,
     ):
-        encoded = _encode(system, data.values(), states, show_progress=show_progress)
+        encoded = _encode(system, data, states, show_progress=show_progress)
         scored = _score(data, states, classifier, postprocess, show_progress=show_progress)
     results = {name: result for name, (result, _) in scored.items()}
     result = Result(
@@ -116,11 +118,10 @@ def evaluate(
 
 
 def _encode_plain(system: System, texts: list[str]) -> NDArray[np.float32]:
-    """Return embeddings without post-processing."""
-    if _postprocess_of(system) is None:
-        return system.encode(texts)
+    """Return embeddings without post-processing, checked."""
     encode: Callable[..., NDArray[np.float32]] = system.encode
-    return encode(texts, postprocess=False)
+    plain = {} if _postprocess_of(system) is None else {"postprocess": False}
+    return checked(encode(texts, **plain), texts, system.describe()["model"]["precision"])
 
 
 def _postprocess_of(system: System) -> Postprocess | None:
@@ -158,10 +159,10 @@ def _check(data: dict[str, TaskData]) -> None:
 
 
 def _encode(
-    system: System, data: Iterable[TaskData], cache: EvaluationCache, *, show_progress: bool
+    system: System, data: Mapping[str, TaskData], cache: EvaluationCache, *, show_progress: bool
 ) -> int:
     """Encode the sentences that are not cached, and return their number."""
-    sentences = dict.fromkeys(text for task in data for text in _sentences(task))
+    sentences = dict.fromkeys(text for task in data.values() for text in _sentences(task))
     # Long ones first: a batch contains texts of similar length, and a lack of memory shows at once.
     missing = sorted(cache.missing(list(sentences)), key=len, reverse=True)
     with bar("encoding", len(missing), show=show_progress and bool(missing)) as progress:
@@ -171,10 +172,18 @@ def _encode(
                 states = _encode_plain(system, chunk)
             except NotFiniteError as error:
                 # The sentences of all tasks are in an order of their own.
-                raise error.in_row(None) from None
+                raise error.at(_location(error.text, data.values())) from None
             cache.put_states(chunk, states)
             progress.advance(len(chunk))
     return len(missing)
+
+
+def _location(text: str, data: Iterable[TaskData]) -> str:
+    """Return the first pair or example with a text as messages name it."""
+    parts = [
+        part for task in data for part in ([task] if isinstance(task, Classification) else task)
+    ]
+    return next(part.location(text) for part in parts if text in part.sentences())
 
 
 def _score(

@@ -86,10 +86,13 @@ def check_dev_score(score: float, step: int) -> None:
     """Check that a dev score is a number.
 
     Raises:
-        UserError: it is not: the similarities of all dev pairs are equal, or the gold scores are.
+        UserError: it is not: an embedding is not finite, or the similarities of all dev pairs are equal,
+            or the gold scores are.
     """
     if not math.isfinite(score):
+        advice = "lower learning_rate, or use" if step else "use"
         raise UserError(
-            f"the dev score is {score} at step {step}: all similarities or all gold scores of the dev"
-            " pairs are equal; lower learning_rate, or use other dev pairs"
+            f"the dev score is {score} at step {step}: an embedding is not finite, or all similarities or"
+            f" all gold scores of the dev pairs are equal; train in bf16 or fp32, {advice} other dev"
+            " pairs"
         )

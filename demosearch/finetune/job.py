@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import time
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -257,7 +258,10 @@ def _score(evaluator: Any, model: SentenceTransformer, step: int = 0) -> float |
     # Here, because it imports torch.
     from demosearch.finetune.callbacks import check_dev_score
 
-    score = float(evaluator(model)[DEV_SCORE])
+    with warnings.catch_warnings():
+        # scipy warns of equal similarities, whose score is nan.
+        warnings.simplefilter("ignore")
+        score = float(evaluator(model)[DEV_SCORE])
     check_dev_score(score, step)
     return round(100 * score, 4)
 
@@ -270,14 +274,21 @@ def _check_weights(model: SentenceTransformer) -> None:
     """Check the trained weights, because no loss sees those of the last step.
 
     Raises:
-        UserError: a weight is not finite.
+        UserError: a weight is not finite, or the adapter is still zero.
     """
-    for name, parameter in model.named_parameters():
-        if parameter.requires_grad and not parameter.isfinite().all():
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    for name, weight in trained.items():
+        if not weight.isfinite().all():
             raise UserError(
                 f"the trained weights {name} are not finite; lower learning_rate, or train in bf16 or"
                 " fp32"
             )
+    # The product of the two matrices of a LoRA is zero before the first update, because B is.
+    if not any(weight.any() for name, weight in trained.items() if "lora_B" in name):
+        raise UserError(
+            "the adapter is still zero at the step that was kept: the learning rate or the gradient was 0"
+            " until then; raise max_steps or eval_steps, or lower warmup_steps"
+        )
 
 
 def _write(out: Path, training: Training, model: SentenceTransformer) -> None:

@@ -18,7 +18,7 @@ TRAINING_FILE = "training.json"
 class Step(BaseModel):
     """One point of the learning curve."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     step: int
     loss: float | None = Field(description="mean over the rows of the step")
@@ -28,7 +28,7 @@ class Step(BaseModel):
 class Training(BaseModel):
     """The contents of `training.json`: settings, learning curve and scores of a fine-tuning."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     model: str
     revision: str = Field(description="commit or content hash of the weights; empty if unknown")

@@ -25,6 +25,7 @@ from mteb.types import PromptType
 from demosearch._common.containers import as_texts
 from demosearch.errors import UserError
 from demosearch.evaluation.result import SystemRecord
+from demosearch.models.finite import checked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -52,6 +53,7 @@ class MtebModel(AbsEncoder):
         self._has_postprocess = getattr(system, "postprocess", None) is not None
         described = system.describe()
         record = SystemRecord.model_validate(described)
+        self._precision = record.model.precision
         text = json.dumps(described, sort_keys=True).encode()
         self.mteb_model_meta = ModelMeta(
             loader=None,
@@ -88,7 +90,7 @@ class MtebModel(AbsEncoder):
         """Return the embeddings of all texts in mteb's batches, float32 (texts, width).
 
         Raises:
-            UserError: a batch has no texts, but images, for example.
+            UserError: a batch has no texts, but images, for example; or an embedding is not finite.
         """
         del hf_split, hf_subset, prompt_type, kwargs
         texts: list[str] = []
@@ -101,5 +103,4 @@ class MtebModel(AbsEncoder):
             texts += as_texts(batch["text"])
         left_out = self._has_postprocess and task_metadata.type in CLASSIFIERS
         plain = {"postprocess": False} if left_out else {}
-        embeddings: NDArray[np.float32] = self.model.encode(texts, **plain)
-        return embeddings
+        return checked(self.model.encode(texts, **plain), texts, self._precision)

@@ -11,6 +11,9 @@ from scipy import stats
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+# The squares of numbers between this one and its inverse can be summed.
+_LARGEST = 1e140
+
 
 def spearman(similarities: NDArray[np.float32], scores: Sequence[float]) -> float:
     """Return Spearman's rank correlation x 100; nan where either side is constant.
@@ -92,5 +95,23 @@ def _normal_scores(similarities: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _centered(values: NDArray[Any]) -> NDArray[np.float64]:
-    values = np.asarray(values, dtype=np.float64)
-    return np.asarray(values - values.mean(axis=-1, keepdims=True))
+    """Return values minus their mean along the last axis; exactly 0 where all are equal.
+
+    Values whose squares float64 does not hold are scaled, which does not change a correlation.
+    """
+    values = _moderate(np.asarray(values, dtype=np.float64))
+    # The mean of equal values may differ from them in the last digit.
+    is_constant = (values == values[..., :1]).all(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        centered = values - values.mean(axis=-1, keepdims=True)
+    return _moderate(np.where(is_constant, 0, centered))
+
+
+def _moderate(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values divided by the largest one along the last axis if that is extremely large or small."""
+    largest = np.abs(values).max(axis=-1, keepdims=True, initial=0)
+    is_extreme = (largest > _LARGEST) | ((largest < 1 / _LARGEST) & (largest > 0))
+    if not is_extreme.any():
+        return values
+    with np.errstate(invalid="ignore"):
+        return np.asarray(values / np.where(is_extreme, largest, 1))

@@ -58,7 +58,7 @@ def find_metric(name: str) -> Metric:
 
     A package registers a function under the entry point group `demosearch.metrics`. The function takes
     similarities and gold scores, two arrays of shape (n,), and returns one number, or nan where there is
-    no score. A higher number is better.
+    no score. A higher number is better. An infinite number counts as nan.
 
     Raises:
         UserError: no metric has this name, or it cannot be loaded.
@@ -95,6 +95,7 @@ def _metric_of(name: str, function: Callable[..., float]) -> Metric:
             ]
         except Exception as error:  # the function may raise anything
             raise UserError(f"metric '{name}' failed: {error}") from error
-        return np.array(scores).reshape(rows.shape[:-1])
+        values = np.array(scores).reshape(rows.shape[:-1])
+        return np.where(np.isfinite(values), values, np.nan)
 
     return Metric(name, score, score)

@@ -17,7 +17,8 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.metrics.similarity import normalized, quotient
+from demosearch._common.vectors import normalized
+from demosearch.metrics.similarity import quotient
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder

@@ -23,7 +23,7 @@ from demosearch.selection.steps import System
 class GainStep(BaseModel):
     """What one step of the search adds on these pairs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     part: Part
     gain: float = Field(description="over the step before, in the search's metric")
@@ -33,7 +33,7 @@ class GainStep(BaseModel):
 class Gain(BaseModel):
     """Scores of the chosen prompts and of the baseline on the same pairs."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     name: str
     pairs: int

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -12,7 +13,9 @@ import numpy as np
 
 from demosearch._common.files import sha256
 from demosearch.datasets.pairs import Pairs
+from demosearch.errors import NotFiniteError, UserError
 from demosearch.metrics.similarity import cosine
+from demosearch.models.finite import checked
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 from demosearch.selection.objective import Objective
@@ -106,13 +109,22 @@ class PairEncoder:
             float32 (layers, pairs).
 
         Raises:
-            UserError: the prompt cannot be used.
+            UserError: the prompt cannot be used, or an embedding or a similarity is not finite; the
+                message names the pair.
         """
         texts = self.pairs.sentences(indices)
         scored = [prompt.layer] if layers is None else layers
-        similarities = self.encoder.compare(
-            texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
-        )
+        with self._named():
+            similarities = self.encoder.compare(
+                texts, prompt, scored, *self.pairs.sentence_rows(texts, indices)
+            )
+        is_finite = np.isfinite(similarities).all(axis=0)
+        if not is_finite.all():
+            pairs = range(len(self.pairs)) if indices is None else indices
+            first = min(pairs[row] for row in np.flatnonzero(~is_finite).tolist())
+            raise UserError(
+                f"a similarity is not finite, the first one that of {self.pairs.location_of(first)}"
+            )
         self._warn_of_zeros(similarities)
         return similarities
 
@@ -124,13 +136,22 @@ class PairEncoder:
         They come from one pass if the encoder has a method `encode_layers`.
 
         Raises:
-            UserError: the prompt cannot be used.
+            UserError: the prompt cannot be used, or a state is not finite; the message names the pair
+                if the text is a sentence of one.
         """
         encode_layers = getattr(self.encoder, "encode_layers", None)
-        if encode_layers is not None:
-            rows: list[NDArray[np.float32]] = encode_layers(texts, prompt, layers)
-            return rows
-        return [self.encoder.encode(texts, replace(prompt, layer=layer)) for layer in layers]
+        with self._named():
+            if encode_layers is not None:
+                rows = encode_layers(texts, prompt, layers)
+            else:
+                rows = [
+                    self.encoder.encode(texts, replace(prompt, layer=layer)) for layer in layers
+                ]
+            precision = self.encoder.record.precision
+            return [
+                checked(states, texts, precision, f"layer {self.encoder.resolve_layer(layer)}")
+                for layer, states in zip(layers, rows, strict=True)
+            ]
 
     def layers_of(self, prompts: Iterable[Prompt]) -> dict[Prompt, list[int]]:
         """Return the distinct layers of each prompt; the prompts themselves have no layer."""
@@ -173,6 +194,16 @@ class PairEncoder:
         similarities = np.stack(rows_of_systems)
         self._warn_of_zeros(similarities)
         return similarities
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Name the pair of a text whose state is not finite; other texts have no row here."""
+        try:
+            yield
+        except NotFiniteError as error:
+            is_of_pair = error.text in self.pairs.sentences()
+            named = error.at(self.pairs.location(error.text)) if is_of_pair else error.in_row(None)
+            raise named from None
 
     def _warn_of_zeros(self, similarities: NDArray[np.float32]) -> None:
         """Log a warning the first time that similarities (..., pairs) are exactly 0."""

@@ -16,7 +16,7 @@ import numpy as np
 
 from demosearch._common.files import atomic_write
 from demosearch._common.progress import Bar
-from demosearch.errors import UserError
+from demosearch.errors import NotFiniteError, UserError
 from demosearch.metrics.similarity import averaged, cosine
 from demosearch.postprocess import (
     RATIOS,
@@ -133,7 +133,13 @@ class PostprocessChoice:
         states_folder = StatesFolder(self._pair_encoder, path.parent)
         states: dict[Prompt, StoredStates] = {}
         for prompt, layers in self._layers_of.items():
-            states[prompt] = states_folder.states(self._texts, prompt, layers)
+            try:
+                states[prompt] = states_folder.states(self._texts, prompt, layers)
+            except NotFiniteError as error:
+                if error.location:
+                    raise
+                row = list(self._unlabeled.texts).index(error.text)
+                raise error.at(f"{self._unlabeled.name}, text {row + 1}") from None
             progress.advance(len(self._pair_encoder.pairs))
         rows = {text: row for row, text in enumerate(self._texts)}
         unlabeled = [rows[text] for text in self._unlabeled.texts if text in rows]

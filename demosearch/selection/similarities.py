@@ -112,7 +112,8 @@ class Similarities:
         if known is None:
             return -np.inf
         layers = known[: len(self._layers)]
-        return float(np.nanmax(self._objective.rung_score(layers, self.order_of(key)[:size])))
+        scores = self._objective.rung_score(layers, self.order_of(key)[:size])
+        return float(np.max(scores, initial=-np.inf, where=~np.isnan(scores)))
 
     def number_better(
         self, keys: Sequence[ConfigurationKey], size: int, errors: float
@@ -147,8 +148,6 @@ class Similarities:
             similarities: shape (layers, size of a rung).
             order: indices of the pairs.
         """
-        if not np.isfinite(similarities).all():
-            return {}, 0, "a similarity is not finite"
         layer = 0
         scores: dict[int, float] = {}
         size = similarities.shape[1]

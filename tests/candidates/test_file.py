@@ -130,3 +130,21 @@ def test_merged_files_keep_the_first_of_equal_pairs() -> None:
     same = Candidate(sentence="A dog barks.", word="Dog", source="wordnet")
     cat = Candidate(sentence="A cat sleeps.", word="Cat")
     assert merge_candidates([[dog], [same, cat], []]) == [dog, cat]
+
+
+def test_a_score_that_is_not_finite_is_missing_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "candidates.jsonl"
+    # Version 0.1 wrote such numbers.
+    path.write_text('{"sentence": "A cat.", "word": "Cat", "zipf": NaN, "mine": -Infinity}\n')
+    (candidate,) = read_candidates(path)
+    assert candidate.zipf is None
+    write_candidates(path, [candidate])
+    assert '"sentence": "A cat."' in path.read_text()
+    assert not {"NaN", "Infinity"} & set(path.read_text().replace(",", " ").split())
+    table = tmp_path / "candidates.csv"
+    table.write_text("sentence,word,zipf\nA cat.,Cat,inf\n")
+    with pytest.raises(UserError, match=r"line 2: zipf must be a finite number but got 'inf'"):
+        read_candidates(table)
+    # A word may be called like that.
+    table.write_text("sentence,word\nA grandmother.,Nan\n")
+    assert read_candidates(table)[0].word == "Nan"

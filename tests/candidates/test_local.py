@@ -11,9 +11,10 @@ from demosearch.candidates.labeling import clean_word
 from demosearch.candidates.language import is_in_script_of
 from demosearch.candidates.local import LocalLabeler
 from demosearch.candidates.one_word import OneWord
+from demosearch.errors import NotFiniteError
 from demosearch.models import memory
 from demosearch.models.options import LoadOptions
-from tests.tiny import appending
+from tests.tiny import ODD, appending, overflowing
 
 
 def test_a_batch_gives_the_same_words_as_single_sentences(tiny: Callable[[str], Path]) -> None:
@@ -142,3 +143,16 @@ def test_the_word_of_a_sentence_in_ascii_is_truncated() -> None:
     one_word = OneWord(tokenizer)  # type: ignore[arg-type]
     one_word.start(["A dog barks."], begin=1)
     assert one_word.words(torch.tensor([[9, *[1] * 10]])) == ["dog" * 8]
+
+
+def test_scores_of_tokens_that_are_not_finite_are_refused(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = str(overflowing(tiny("llama"), tmp_path / "model"))
+    sentences = ["A dog barks at night.", f"Some {ODD} text."]
+    labeler = LocalLabeler(model, precision="fp16", device="cpu")
+    reason = f"the next token of 'Some {ODD} text.' is not finite at the last layer in fp16; use"
+    with pytest.raises(NotFiniteError, match=reason):
+        labeler.label(sentences)
+    assert labeler.label(sentences[:1])[0]
+    assert all(LocalLabeler(model, precision="fp32", device="cpu").label(sentences))

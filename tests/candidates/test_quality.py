@@ -14,9 +14,10 @@ from demosearch.candidates.quality import (
     with_word_frequency,
     with_word_log_probability,
 )
+from demosearch.errors import NotFiniteError
 from demosearch.models.known import Precision, resolve
 from demosearch.models.loading import load
-from tests.tiny import appending
+from tests.tiny import ODD, appending, overflowing
 
 CANDIDATES = [
     Candidate(sentence="A jockey riding a horse.", word="Equestrian"),
@@ -137,3 +138,20 @@ def test_short_definitions_are_short_in_the_unit_of_their_script() -> None:
         for text in ("冷えた水。", "水がとても冷えて固まったもの。")
     )
     assert promising_first([short, long]) == [long, short]
+
+
+def test_a_log_probability_that_is_not_finite_is_refused(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = str(overflowing(tiny("llama"), tmp_path / "model"))
+    loaded = load(resolve(model), precision=Precision.FP16, device="cpu", head=True)
+    odd = Candidate(sentence=f"Some {ODD} text.", word="Odd")
+    assert all(
+        candidate.word_log_probability
+        for candidate in with_word_log_probability(CANDIDATES, loaded)
+    )
+    reason = (
+        f"the probability of 'Odd' as the word of '{odd.sentence}' is not finite at the last layer"
+    )
+    with pytest.raises(NotFiniteError, match=reason):
+        with_word_log_probability([*CANDIDATES, odd], loaded)

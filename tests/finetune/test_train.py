@@ -23,6 +23,7 @@ from demosearch.templates import TEMPLATES
 from tests.examples import JOCKEY
 from tests.fakes import fake_pairs
 from tests.finetune.small import SETTINGS, TRIPLETS
+from tests.tiny import ODD, overflowing
 
 
 def test_training_changes_only_the_adapter_and_is_reproducible(
@@ -289,3 +290,25 @@ def test_precision_of_the_options_overrides_the_recipe(
         device="cpu",
     )
     assert keywords.curve == training.curve
+
+
+def test_an_adapter_that_is_still_zero_is_not_written(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    # In the first of several warm-up steps the learning rate is 0.
+    settings = SETTINGS.model_copy(update={"max_steps": 1, "warmup_steps": 3})
+    with pytest.raises(UserError, match="the adapter is still zero at the step that was kept"):
+        finetune(str(tiny("llama")), TRIPLETS, tmp_path / "a", settings=settings, device="cpu")
+    assert not (tmp_path / "a" / "adapter_model.safetensors").exists()
+
+
+def test_a_dev_score_of_states_that_overflow_names_the_precisions(
+    tiny: Callable[[str], Path], tmp_path: Path
+) -> None:
+    model = str(overflowing(tiny("llama"), tmp_path / "model"))
+    dev = fake_pairs(20)
+    odd = Pairs("odd", dev.sentences1, (*dev.sentences2[:-1], ODD), dev.scores)
+    fp16 = SETTINGS.model_copy(update={"precision": Precision.FP16})
+    reason = "the dev score is nan at step 0: an embedding is not finite, .* train in bf16 or fp32"
+    with pytest.raises(UserError, match=reason):
+        finetune(model, TRIPLETS, tmp_path / "a", dev=odd, settings=fp16, device="cpu")

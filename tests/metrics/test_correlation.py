@@ -79,3 +79,31 @@ def test_the_variance_of_normal_scores_influences_is_that_of_samples() -> None:
     expected = np.std(correlations)
     error = normal_scores_influences(similarities, gold).std() / np.sqrt(200)
     assert error == pytest.approx(expected, rel=0.1)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1e-300, 1e300])
+@pytest.mark.parametrize("number", [3, 7, 10, 100])
+def test_equal_values_whose_mean_is_rounded_have_no_correlation(value: float, number: int) -> None:
+    # The mean of ten times 0.1 is not 0.1.
+    constant, other = np.full(number, value), np.arange(number) ** 2.0
+    for correlation in (spearman, pearson):
+        assert np.isnan(correlation(constant, list(other)))
+        assert np.isnan(correlation(other, list(constant)))
+        assert np.isnan(correlation(np.full(number, 0.1, dtype=np.float32), list(other)))
+    rows = np.stack([constant, other])
+    found = pearson_correlation(rows, np.arange(number) + 0.1)
+    assert np.isnan(found[0])
+    assert np.isfinite(found[1])
+
+
+@pytest.mark.parametrize("scale", [1e-305, 1e-200, 1e160, 1e300])
+def test_the_scale_of_the_gold_scores_does_not_matter(scale: float) -> None:
+    generator = np.random.default_rng(2)
+    similarities, gold = generator.normal(size=50), generator.normal(size=50)
+    expected = 100 * stats.pearsonr(similarities, gold).statistic
+    assert pearson(similarities, list(gold * scale)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_values_that_are_not_finite_have_no_correlation() -> None:
+    for value in (np.nan, np.inf):
+        assert np.isnan(pearson(np.array([value, 1, 2]), [1, 2, 3]))

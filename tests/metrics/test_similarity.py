@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from demosearch.metrics.similarity import cosine, zero_pairs
+from demosearch.metrics.similarity import averaged, cosine, zero_pairs
 
 
 def test_cosine_by_hand() -> None:
@@ -27,3 +27,11 @@ def test_a_zero_vector_has_similarity_0_as_in_senteval() -> None:
 def test_what_is_not_finite_has_no_cosine() -> None:
     first = np.array([[np.inf, 0], [np.nan, 1]], dtype=np.float32)
     assert np.isnan(cosine(first, np.ones((2, 2), dtype=np.float32))).all()
+
+
+def test_only_the_ratio_of_weights_counts() -> None:
+    first, second = np.random.default_rng(0).normal(size=(2, 5, 3)).astype(np.float32)
+    expected = averaged([first, second], [1, 3])
+    for scale in (1e-300, 1e-40, 1e40, 1e307):
+        found = averaged([first, second], [scale, 3 * scale])
+        np.testing.assert_allclose(found, expected, atol=1e-6)

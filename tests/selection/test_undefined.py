@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,16 @@ import pytest
 
 from demosearch import search
 from demosearch.datasets import Pairs
-from demosearch.errors import UserError
+from demosearch.errors import NotFiniteError, UserError
 from demosearch.metrics.metric import PEARSON, _metric_of
+from demosearch.postprocess import Unlabeled
 from demosearch.prompt import Prompt
 from demosearch.selection import Objective
 from demosearch.selection.ensemble import InnerProducts
-from demosearch.selection.gain import gain_on
+from demosearch.selection.gain import gain_on, read_evaluation
 from demosearch.selection.steps import System
 from tests.fakes import FakeEncoder, fake_candidates, fake_pairs
-from tests.selection.searches import DEV, NOISES, Layered, search_in_memory
+from tests.selection.searches import DEV, NOISES, Layered, inputs, search_in_memory
 
 pytestmark = pytest.mark.usefixtures("fewer_resamples")
 
@@ -72,7 +74,8 @@ def test_a_baseline_that_is_not_finite_ends_the_search(tmp_path: Path) -> None:
         def noise(self, prompt: Prompt, noises: list[float]) -> float:
             return noises[0] if prompt.demonstrations else float("nan")
 
-    with pytest.raises(UserError, match="because: a similarity is not finite"):
+    reason = "because: a similarity is not finite, the first one that of fake, pair 1"
+    with pytest.raises(UserError, match=reason):
         search_in_memory(NotFinite(), tmp_path)
 
 
@@ -109,3 +112,45 @@ def test_a_metric_of_the_user_has_no_score_of_equal_similarities() -> None:
     similarities = np.array([[0.5, 0.5, 0.5], [0.1, 0.2, 0.3]], dtype=np.float32)
     np.testing.assert_array_equal(metric.score(similarities, np.arange(3.0)), [np.nan, 1.0])
     assert np.isnan(PEARSON.score(similarities, np.arange(3.0))[0])
+
+
+def test_a_similarity_of_one_s_own_encoder_names_the_pair_of_its_set(tmp_path: Path) -> None:
+    sets = [replace(DEV, name="a"), replace(fake_pairs(30, seed=1), name="b")]
+
+    class NotFinite(FakeEncoder):
+        def compare(self, texts, prompt, layers, first, second):  # type: ignore[no-untyped-def]
+            similarities = super().compare(texts, prompt, layers, first, second)
+            similarities[:, [texts[row] == sets[1].sentences2[6] for row in second]] = np.inf
+            return similarities
+
+    with pytest.raises(UserError, match="the first one that of b, pair 7"):
+        search(NotFinite(), fake_candidates(NOISES), Pairs.joined(sets), folder=tmp_path)
+
+
+def test_a_state_of_one_s_own_encoder_names_the_text(tmp_path: Path) -> None:
+    class NotFinite(FakeEncoder):
+        def encode(self, texts, prompt, *, advance=None):  # type: ignore[no-untyped-def]
+            states = super().encode(texts, prompt, advance=advance)
+            states[[text.startswith("odd") for text in texts]] = np.nan
+            return states
+
+    odd = replace(DEV, sentences1=(*DEV.sentences1[:11], "odd 0 1", *DEV.sentences1[12:]))
+    with pytest.raises(NotFiniteError, match=r"^fake, pair 12: the embedding of 'odd 0 1' is not"):
+        gain_on(odd, NotFinite(), [System((Prompt(),))], [])
+    unlabeled = Unlabeled("my texts", ("first 0 1", "second 1 2", "odd 1 2"))
+    with pytest.raises(NotFiniteError, match=r"^my texts, text 3: the embedding of 'odd 1 2'"):
+        search_in_memory(
+            NotFinite(), tmp_path, postprocess="whiten", inputs=inputs(unlabeled=unlabeled)
+        )
+
+
+@pytest.mark.parametrize("value", ["null", "NaN", "1e999"])
+def test_a_score_that_is_missing_in_an_evaluation_is_named(tmp_path: Path, value: str) -> None:
+    gain = gain_on(DEV, FakeEncoder(), [System((Prompt(),))], [])
+    path = tmp_path / "evaluation.json"
+    text = gain.model_dump_json()
+    path.write_text(f'{{"test": {text}}}')
+    assert read_evaluation(path)["test"]["spearman"] == gain.spearman
+    path.write_text(f'{{"test": {text.replace(str(gain.spearman), value, 1)}}}')
+    with pytest.raises(UserError, match=r"test.spearman must be a .*; delete the file and re-run"):
+        read_evaluation(path)
