@@ -88,6 +88,11 @@ class PostprocessRecord(BaseModel):
     sha256: str = Field(description="of the arrays' bytes, float32")
 
     @property
+    def whitening(self) -> tuple[float, float]:
+        """Exponent and ridge of whitening."""
+        return self.exponent or 0.0, self.ridge or 0.0
+
+    @property
     def label(self) -> str:
         """The post-processing in a few words, as tables show it."""
         if self.kind == Kind.EMBFILTER:

@@ -24,7 +24,7 @@ class Row(BaseModel):
     system: str
     scores: dict[str, float] = Field(description="by task, x 100")
     average: dict[str, float] = Field(
-        description="by group; only groups whose tasks all have a score"
+        description="by group; only groups whose tasks all have a score, or published without them"
     )
     source: str | None = Field(None, description="of published scores")
 
@@ -62,8 +62,10 @@ def read_published(pattern: str) -> list[Row]:
         )
     rows = []
     for line in matches:
-        scores = {task: float(line[task]) for task in GROUPS[STS]}
-        average = {STS: round(float(np.mean(list(scores.values()))), 2)}
+        # Of some systems only the mean of the seven tasks is known.
+        scores = {task: float(line[task]) for task in GROUPS[STS] if line[task]}
+        mean = float(line["mean"] or np.mean(list(scores.values())))
+        average = {STS: round(mean, 2)}
         system = f"{line['system']} (published, {line['kind']})"
         rows.append(Row(system=system, scores=scores, average=average, source=line["source"]))
     return rows

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ from demosearch.selection.steps import Steps, System
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from demosearch.demonstrations_records import Part
 
 logger = logging.getLogger(__name__)
 
@@ -107,7 +110,8 @@ class Refinement:
         """Add demonstrations to the prompt and return how many configurations raced.
 
         Each of the best prompts is extended by each of the leading candidates, at the front and at the
-        end.
+        end. Longer prompts are tried even if the first demonstration that is added gains too little: two may
+        gain enough.
 
         Args:
             factory: makes the configurations.
@@ -115,8 +119,9 @@ class Refinement:
             rungs: sizes of the rungs.
         """
         raced = 0
-        while (count := self._longest()) < shots:
-            extended = self._extended(factory)
+        longest = self.finalists
+        for count in range(_demonstrations(longest), shots):
+            extended = self._extended(factory, longest)
             planned = planned_pairs(len(extended), rungs)
             stage = f"prompts of {count + 1} demonstrations"
             if not extended or not self._race.allows_pairs(stage, planned):
@@ -124,7 +129,7 @@ class Refinement:
             self._progress.add_to_total(planned - len(self._dev))
             try:
                 self._race.run(extended)
-                finalists = self._finalists(extended)
+                longest = self._finalists(extended)
             except (DeviceLostError, OutOfMemoryError):
                 raise
             except UserError as error:
@@ -133,24 +138,16 @@ class Refinement:
                 break
             raced += len(extended)
             self._scored = list(dict.fromkeys([*self._scored, *extended]))
-            if not self.steps.take_if_significant(
-                "demonstrations", System((finalists.best,)), finalists.best_similarities
+            if self.steps.take_if_significant(
+                "demonstrations", System((longest.best,)), longest.best_similarities
             ):
-                break
-            self.finalists = finalists
+                self.finalists = longest
         return raced
 
-    def _longest(self) -> int:
-        """Return the number of demonstrations of the finalists' prompts."""
-        return max(
-            len(configuration.prompt.demonstrations)
-            for configuration in self.finalists.configurations
-        )
-
-    def _extended(self, factory: ConfigurationFactory) -> list[Configuration]:
+    def _extended(self, factory: ConfigurationFactory, finalists: Finalists) -> list[Configuration]:
         beam = [
             configuration
-            for configuration in self.finalists.configurations
+            for configuration in finalists.configurations
             if configuration.prompt.demonstrations
         ][:BEAM]
         return factory.longer(beam, self._race.leaders(self._candidates, WIDTH))
@@ -164,11 +161,12 @@ class Refinement:
         """
         pool = self._ensemble_pool(max(POOL, 2 * size))
         sentences = len(pool) * len(self._dev.sentences())
-        if not self._race.allows("the ensemble", sentences):
+        if not self._race.allows("the ensemble", self.sentences + sentences):
             return
         self._progress.add_to_total(len(pool) * len(self._dev))
-        products, self.seconds = inner_products(self._pair_encoder, pool, folder, self._progress)
-        self.sentences = sentences
+        products, seconds = inner_products(self._pair_encoder, pool, folder, self._progress)
+        self.sentences += sentences
+        self.seconds += seconds
         for _, members in pairwise(greedy(products, self._objective, size)):
             system = System(tuple(pool[member] for member in members))
             if not self.steps.take_if_significant(
@@ -190,35 +188,50 @@ class Refinement:
         ]
         return [*self.prompts, *others][:number]
 
-    def add_postprocess(self, kinds: Collection[Kind], unlabeled: Unlabeled, folder: Path) -> None:
-        """Post-process the embeddings of the chosen prompts, or of another leading prompt.
+    def add_postprocess(
+        self, kinds: Collection[Kind], unlabeled: Unlabeled, size: int, folder: Path
+    ) -> bool:
+        """Post-process the embeddings of the chosen prompt, or of another leading one, and of ensembles.
 
         Args:
             kinds: the kinds of post-processing to choose among.
             unlabeled: the texts for whitening.
+            size: maximum number of prompts, whose embeddings are averaged before they are mapped.
             folder: the folder of the search; keeps the result.
+
+        Returns:
+            Whether post-processing is part of the chosen system.
         """
+        (chosen,) = self.prompts
+        others = [
+            prompt
+            for prompt in self.all_scored().prompts(LEADERS)
+            if replace(prompt, layer=None) != replace(chosen, layer=None)
+        ]
+        prompts = [chosen, *others][:LEADERS]
         choice = PostprocessChoice(
-            self._pair_encoder,
-            self.prompts,
-            self.all_scored().prompts(LEADERS),
-            self._layers,
-            kinds,
-            unlabeled,
+            self._pair_encoder, prompts, self._layers, kinds, unlabeled, size
         )
-        if not self._race.allows("post-processing", self.sentences + choice.sentences):
-            return
+        if not self._race.allows("post-processing", choice.sentences):
+            return False
         choice.warn_if_few_texts()
         self._progress.add_to_total(choice.prompts * len(self._dev))
-        result = choice.run(folder, self._progress)
+        choices, seconds = choice.run(folder, self._progress)
         self.sentences += choice.sentences
-        self.seconds += result.seconds
-        if self.steps.take_if_significant(
-            "postprocess", result.best, result.similarities[result.index]
-        ):
-            scores = self._objective.score(result.similarities)
-            systems = result.similarities[np.isfinite(scores)]
-            self._choose, self._among = self._objective.best_of(systems), len(systems)
+        self.seconds += seconds
+        compared: list[NDArray[np.float32]] = []
+        for best in choices:
+            part: Part = "averaging" if compared else "postprocess"
+            similarities = best.similarities[best.index]
+            if not self.steps.take_if_significant(part, best.system, similarities):
+                break
+            compared.append(best.similarities)
+        if not compared:
+            return False
+        systems = np.concatenate(compared)
+        systems = systems[np.isfinite(self._objective.score(systems))]
+        self._choose, self._among = self._objective.best_of(systems), len(systems)
+        return True
 
     def all_scored(self) -> Finalists:
         """Return all configurations that were scored on all pairs, of any number of demonstrations."""
@@ -269,6 +282,13 @@ class Refinement:
 
     def _finalists(self, configurations: Sequence[Configuration]) -> Finalists:
         return Finalists.of(self._race, configurations, self._layers, self._objective)
+
+
+def _demonstrations(finalists: Finalists) -> int:
+    """Return the number of demonstrations of the finalists' longest prompt."""
+    return max(
+        len(configuration.prompt.demonstrations) for configuration in finalists.configurations
+    )
 
 
 def _ensemble_choice(products: InnerProducts, objective: Objective, size: int) -> Choose:

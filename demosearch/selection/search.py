@@ -254,11 +254,12 @@ class _Search:
             + 1
             + refinement.add_demonstrations(self._factory, self._settings.shots, self._rungs)
         )
-        if self._settings.ensemble > 1:
-            refinement.add_prompts(self._settings.ensemble, folder)
-        if kinds := postprocess_kinds(self._settings.postprocess):
-            unlabeled = self._inputs.unlabeled or dev_texts(self._dev)
-            refinement.add_postprocess(kinds, unlabeled, folder)
+        size = self._settings.ensemble
+        kinds = postprocess_kinds(self._settings.postprocess)
+        unlabeled = self._inputs.unlabeled or dev_texts(self._dev)
+        is_mapped = kinds and refinement.add_postprocess(kinds, unlabeled, size, folder)
+        if size > 1 and not is_mapped:
+            refinement.add_prompts(size, folder)
         if self._settings.save_similarities:
             scored = refinement.all_scored()
             study.attach(scored.save(folder / "similarities.npz", self._factory.baseline))

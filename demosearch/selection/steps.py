@@ -1,6 +1,6 @@
 """Steps: what each thing that a search chooses adds to the score.
 
-The choices are made in an order: layer, template, demonstrations, averaging, post-processing. Each step is
+The choices are made in an order: layer, template, demonstrations, post-processing, averaging. Each step is
 compared with the best that could be had without it, so the gains of the steps add up to the whole gain.
 """
 
@@ -15,6 +15,7 @@ import numpy as np
 
 from demosearch.demonstrations_file import StepRecord
 from demosearch.demonstrations_records import Part
+from demosearch.demonstrations_summary import step_in_words
 from demosearch.metrics.metric import SPEARMAN
 from demosearch.metrics.similarity import averaged
 from demosearch.postprocess import Postprocess
@@ -100,11 +101,8 @@ class Steps:
             self.taken.append(Step(system, similarities))
             return True
         logger.info(
-            "left out: %d prompts with %d demonstrations%s; their gain of %+.2f [%+.2f, %+.2f] is not"
-            " significant",
-            record.prompts,
-            record.demonstrations,
-            f", {record.postprocess}" if record.postprocess else "",
+            "left out: %s; its gain of %+.2f [%+.2f, %+.2f] is not significant",
+            step_in_words(record),
             record.gain,
             low,
             high,

@@ -240,6 +240,18 @@ def test_special_characters_in_names_are_escaped(tmp_path: Path) -> None:
     assert "my_pairs" not in latex
 
 
+def test_a_published_mean_without_scores_of_the_tasks_is_shown(files: list[Path]) -> None:
+    comparison = compare(files, published="Qwen3-8B DySem")
+    assert comparison.rows[2].scores == {}
+    header, _, *rows = comparison.text(TableFormat.MARKDOWN).splitlines()[:5]
+    assert header.endswith("| STS avg. |")
+    assert rows[2].startswith("| Qwen3-8B DySem (published, no training) |")
+    assert rows[2].endswith("80.54** |")
+    (bert,) = read_published("unsup. SimCSE*")
+    # The mean of the seven tasks as the authors print it.
+    assert bert.average == {"sts": 76.25}
+
+
 def test_published_averages_equal_those_of_the_authors() -> None:
     averages = {row.system.split()[0]: row.average["sts"] for row in read_published("*+ICL")}
     # As printed by the authors.
