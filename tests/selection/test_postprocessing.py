@@ -67,6 +67,35 @@ def test_whitening_is_chosen_if_it_improves_the_score(tmp_path: Path) -> None:
     assert again.encoded.total() == 0
 
 
+def test_an_ensemble_is_averaged_and_then_mapped(tmp_path: Path) -> None:
+    encoder = Elongated()
+    arguments = {"candidates": fake_candidates([15, 16, 17, 18]), "dev": DEV, "folder": tmp_path}
+    result = search(encoder, **arguments, postprocess="whiten", ensemble=3)
+    file = result.file
+    assert [step.part for step in file.taken_steps[:3]] == [
+        "demonstrations", "postprocess", "averaging",
+    ]  # fmt: skip
+    assert len(file.prompts) == len(set(result.prompts)) >= 2
+    assert sum(step.gain for step in file.taken_steps) == pytest.approx(file.dev.gain)
+    assert file.postprocess.exponent == result.systems[-2].postprocess.record.exponent
+    # The map is fitted on the means of normalized embeddings, and the file gives the score that it holds.
+    file.write(tmp_path / "best.json")
+    postprocess = DemonstrationsFile.read(tmp_path / "best.json").postprocessing
+    states = [encoder.encode(DEV.sentences(), prompt) for prompt in result.prompts]
+    mean = np.mean([rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in states], axis=0)
+    mean /= np.linalg.norm(mean, axis=1, keepdims=True)
+    np.testing.assert_allclose(postprocess.mean, mean.mean(axis=0), atol=1e-6)
+    read = Embedder(encoder, result.prompts, postprocess=postprocess).encode
+    found = cosine(read(DEV.sentences1), read(DEV.sentences2))
+    expected = 100 * stats.spearmanr(found, DEV.scores).statistic
+    assert file.dev.spearman == pytest.approx(expected, abs=0.01)
+    # Nothing is encoded again.
+    again = Elongated()
+    resumed = search(again, **arguments, postprocess="whiten", ensemble=3).file
+    assert timeless(resumed) == timeless(file)
+    assert again.encoded.total() == 0
+
+
 def test_post_processing_that_does_not_help_is_left_out_and_recorded(tmp_path: Path) -> None:
     inputs = SearchInputs(unlabeled=Unlabeled("far", ["text 0 0", "text 0.1 1"]))
     file = search(

@@ -48,6 +48,20 @@ def test_demonstrations_are_added_one_at_a_time(tmp_path: Path) -> None:
     assert alone.dev.spearman == first.spearman
 
 
+def test_a_third_demonstration_is_tried_if_the_second_one_gains_too_little(tmp_path: Path) -> None:
+    class OnlyThree(FakeEncoder):
+        def noise(self, prompt: Prompt, noises: list[float]) -> float:
+            return noises[0] * (0.2 if len(noises) == 3 else 1)
+
+    file = search(OnlyThree(), fake_candidates([60, 62, 40]), DEV, folder=tmp_path, shots=3).file
+    assert [step.demonstrations for step in file.steps] == [1, 2, 3]
+    assert [step.taken for step in file.steps] == [True, False, True]
+    # The gain of the third step is over the first one.
+    first, _, third = file.steps
+    assert third.gain == pytest.approx(third.spearman - first.spearman)
+    assert len(file.demonstrations) == 3
+
+
 def test_two_threads_add_the_same_demonstrations_as_one(tmp_path: Path) -> None:
     class TogetherInThreads(TwoThreads, Together):
         pass
