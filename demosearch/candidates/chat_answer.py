@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -26,6 +27,8 @@ _WHOLE = {
     "done",
     "finished",
 }
+# An HTTP status of an error.
+_STATUS = re.compile(r"[45][0-9]{2}")
 # More tokens than any context has. A larger number is not a count.
 _MOST_TOKENS = 10**8
 # Bytes per token. Fewer tokens are not a count either.
@@ -167,8 +170,17 @@ def _error_in(value: object, status: int) -> ServerError | None:
     if not isinstance(error, dict):
         return ServerError(status, _text(error))
     message = error.get("message") or error.get("detail") or error
-    codes = [error.get("code"), error.get("type"), error.get("status")]
-    numbers = [code for code in codes if isinstance(code, int) and 400 <= code < 600]
+    details = error.get("details")
+    reasons = [
+        detail.get("reason")
+        for detail in (details if isinstance(details, list) else [])
+        if isinstance(detail, dict)
+    ]
+    codes = [error.get("code"), error.get("type"), error.get("status"), *reasons]
+    # Some servers write the number as a text.
+    numbers = [
+        int(code) for code in codes if isinstance(code, int | str) and _STATUS.fullmatch(str(code))
+    ]
     names = frozenset(code.lower() for code in codes if isinstance(code, str))
     return ServerError(numbers[0] if status == 200 and numbers else status, _text(message), names)
 

@@ -43,6 +43,7 @@ from demosearch.candidates.chat_form import REFUSALS, Forms, Messages, Plan
 from demosearch.candidates.chat_http import Calls, SlowAnswerError, StoppedError, open_client
 from demosearch.candidates.chat_key import reason, without_key
 from demosearch.candidates.chat_outage import Outage
+from demosearch.candidates.chat_refusal import Refusal, refusal_of
 from demosearch.candidates.responses import Response
 from demosearch.candidates.settings import KEY_VARIABLE
 from demosearch.errors import UserError, reason_of
@@ -60,16 +61,6 @@ MINUTE = 60_000
 # Seconds between two looks at the rate.
 _TURN = 0.05
 
-# Codes of errors that every later request has too.
-_NO_MONEY = {
-    "insufficient_quota",
-    "billing_not_active",
-    "billing_hard_limit_reached",
-    "insufficient_balance",
-    "insufficient_user_quota",
-}
-_NO_KEY = {"invalid_api_key", "account_deactivated"}
-_NO_MODEL = {"model_not_found", "deploymentnotfound"}
 # Statuses of a timeout, and of a proxy in front of a server that does not answer.
 _NO_REPLY = (408, 502, 503, 504)
 
@@ -276,14 +267,15 @@ class ChatServer:
 
     def _raise_if_hopeless(self, error: ServerError) -> None:
         """Raise an error that ends the labeling, if every later request will fail too."""
-        if error.codes & _NO_MONEY or error.status == 402:
+        refusal = refusal_of(error)
+        if refusal is Refusal.MONEY:
             problem, remedy = (
                 "requires payment",
                 "check the plan and the billing of the account, then re-run the command to resume",
             )
-        elif error.status in (401, 403) or error.codes & _NO_KEY:
+        elif refusal is Refusal.KEY:
             problem, remedy = f"refused the key in {KEY_VARIABLE}", "check the key"
-        elif error.status in (404, 405) or error.codes & _NO_MODEL:
+        elif refusal is Refusal.MODEL:
             problem = f"does not have the model '{self._model}'"
             remedy = f"choose another labeler model{self._hint()}"
         else:

@@ -147,6 +147,17 @@ ERRORS = {
     "permission": (403, {"message": "You exceeded your rights"}),
     "model": (404, {"message": "You exceeded: no such model", "code": "model_not_found"}),
     "model as 400": (400, {"message": "You exceeded", "code": "model_not_found"}),
+    "status as text": (200, {"message": "You exceeded", "code": "401"}),
+    # As xAI, Gemini and Anthropic write them.
+    "key as 400": (400, {"message": f"You exceeded. Incorrect API key provided: {KEY}."}),
+    "key as a detail": (
+        400,
+        {"code": 400, "message": "You exceeded", "details": [{"reason": "API_KEY_INVALID"}]},
+    ),
+    "money as 400": (
+        400,
+        {"message": "You exceeded. Your credit balance is too low to access the Anthropic API."},
+    ),
 }
 
 
@@ -169,6 +180,18 @@ def test_an_error_that_every_request_has_ends_the_labeling_with_the_reason(
     server.bodies.clear()
     assert ChatLabeler().label(SENTENCES[:2]) == [RAN] * 2
     assert len(server.requests) - before == 1
+
+
+def test_a_sentence_that_moderation_refuses_does_not_end_the_labeling(
+    server: FakeChatServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    # As OpenRouter refuses it.
+    message = 'Input requires moderation. It was flagged for "violence". No credits were charged.'
+    body = json.dumps({"error": {"code": 403, "message": message}}).encode()
+    server.bodies = dict.fromkeys((SENTENCES[0], SENTENCES[3]), (403, body))
+    assert ChatLabeler().label(SENTENCES[:6]) == [None, RAN, RAN, None, RAN, RAN]
+    assert len(server.requests) == 6
+    assert caplog.text.count("(status 403): Input requires moderation") == 2
 
 
 def test_answers_that_were_sent_before_such_an_error_are_kept(server: FakeChatServer) -> None:
