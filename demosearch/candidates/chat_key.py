@@ -15,8 +15,13 @@ MASK = "***"
 _SHORTEST_SECRET = 8
 _LONGEST_REASON = 300
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
-# Other variables that the client sends in headers. The last one may have several lines.
+# Other variables that the client sends in headers. The last one has lines of a name and a value.
 _HEADERS = ("OPENAI_ORG_ID", "OPENAI_PROJECT_ID", "OPENAI_CUSTOM_HEADERS")
+# A value as RFC 9110 allows it, and the name of a header (a token).
+_VALUE = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?")
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+# The client itself computes these.
+_COMPUTED = {"content-length", "transfer-encoding"}
 
 
 def api_key() -> str:
@@ -26,12 +31,8 @@ def api_key() -> str:
         UserError: the key, or another header from the environment, cannot be sent. The message does
             not contain the value.
     """
-    for name in _HEADERS:
-        lines = os.environ.get(name, "").split("\n" if name == _HEADERS[-1] else "\0")
-        if not all(line.isascii() and line.isprintable() for line in lines):
-            raise UserError(
-                f"{name} must contain only printable ASCII characters; correct or unset it"
-            )
+    for variable in _HEADERS:
+        _check_header(variable, os.environ.get(variable, ""))
     # A local server often requires no key, but the client requires some string.
     key = os.environ.get(KEY_VARIABLE) or "none"
     if not all("!" <= character <= "~" for character in key):
@@ -40,6 +41,24 @@ def api_key() -> str:
             " blanks and line breaks; copy the key again"
         )
     return key
+
+
+def _check_header(variable: str, text: str) -> None:
+    lines = text.split("\n") if variable == _HEADERS[-1] else [text]
+    if not all(line.isascii() and line.isprintable() for line in lines):
+        raise UserError(
+            f"{variable} must contain only printable ASCII characters; correct or unset it"
+        )
+    if variable != _HEADERS[-1]:
+        if not _VALUE.fullmatch(text):
+            raise UserError(f"{variable} must not begin or end with a blank; correct or unset it")
+        return
+    for name, colon, _ in (line.partition(":") for line in lines if line.strip()):
+        if not colon or not _NAME.fullmatch(name.strip()) or name.strip().lower() in _COMPUTED:
+            raise UserError(
+                f"{variable} must have lines such as 'X-Name: value', without Content-Length and"
+                " Transfer-Encoding; correct or unset it"
+            )
 
 
 def masked(text: str) -> str:

@@ -102,6 +102,35 @@ def test_another_header_that_cannot_be_sent_is_refused(
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("OPENAI_ORG_ID", " org-1", "not begin or end with a blank"),
+        ("OPENAI_PROJECT_ID", "project ", "not begin or end with a blank"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team", "have lines such as"),
+        ("OPENAI_CUSTOM_HEADERS", "X-Team: a\nX Team: b", "have lines such as"),
+        ("OPENAI_CUSTOM_HEADERS", ": a", "have lines such as"),
+        ("OPENAI_CUSTOM_HEADERS", "content-length: 5", "without Content-Length"),
+        ("OPENAI_CUSTOM_HEADERS", "Transfer-Encoding: chunked", "without Content-Length"),
+    ],
+)
+def test_a_header_that_makes_every_request_fail_is_refused(
+    server: FakeChatServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UserError, match=f"^{name} must.* {message}"):
+        ChatLabeler()
+
+
+def test_other_headers_are_sent(server: FakeChatServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_ORG_ID", "my org")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X-Team: a: b\n\nX-Empty:\n x-c_d : 1 ")
+    assert ChatLabeler().label(SENTENCES[:1]) == [RAN]
+    (headers,) = server.headers
+    assert headers["openai-organization"] == "my org"
+    assert (headers["x-team"], headers["x-empty"], headers["x-c_d"]) == ("a: b", "", "1")
+
+
+@pytest.mark.parametrize(
     "proxy",
     [
         *("socks9://me:secret@host:1", "ftp://secret", "http://secret:99999"),
