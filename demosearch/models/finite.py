@@ -30,9 +30,12 @@ def checked(
         UserError: the values are not an array of this shape.
     """
     try:
+        if np.iscomplexobj(values):
+            raise TypeError("these are complex numbers")
         with np.errstate(over="ignore"):
             rows = np.asarray(values, dtype=np.float32)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        # RuntimeError: a tensor that requires a gradient.
         raise UserError(
             f"embeddings must be an array of numbers but got {type(values).__name__}: {error}"
         ) from error
