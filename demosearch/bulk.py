@@ -89,7 +89,6 @@ def embed_file(
     stream = iterate_texts(texts)
     finished: list[Path] = []
     count = 0
-    zeros: list[int] = []
     with bar("embedding", None, show=show_progress) as progress:
         while chunk := list(islice(stream, CHUNK)):
             part = parts / f"{len(finished):06d}-{sha256([settings, *chunk])[:24]}{output.suffix}"
@@ -101,20 +100,24 @@ def embed_file(
                     raise error.in_row(count + (error.row or 0)) from None
                 if normalize_embeddings:
                     # Here and not by the embedder, which does not know the rows of the file.
-                    zeros += [count + int(row) for row in zero_rows(rows)]
                     rows = normalized(rows)
                 with atomic_write(part, "wb") as file, closing(writer(file)) as chunk_writer:
                     chunk_writer.write(chunk, rows)
             finished.append(part)
             count += len(chunk)
             progress.advance(len(chunk))
-    if zeros:
-        logger.warning(ZEROS_STAY, len(zeros), count, zeros[0] + 1)
     if not count:
         raise UserError("there are no texts to embed; give at least one")
     with atomic_write(output, "wb") as file, closing(writer(file)) as output_writer:
+        zeros: list[int] = []
+        begin = 0
         for part in finished:
-            output_writer.append(part)
+            # Counted here, because an earlier call may have computed the part.
+            rows = output_writer.append(part)
+            zeros += [begin + int(row) for row in zero_rows(rows)]
+            begin += len(rows)
+    if normalize_embeddings and zeros:
+        logger.warning(ZEROS_STAY, len(zeros), count, zeros[0] + 1)
     shutil.rmtree(parts)
     return count
 
@@ -135,9 +138,11 @@ class _NpyWriter:
         self._file.write(np.ascontiguousarray(rows).tobytes())
         self._rows += len(rows)
 
-    def append(self, part: Path) -> None:
-        """Append the rows of another file of this format."""
-        self.write([], np.load(part, mmap_mode="r", allow_pickle=False))
+    def append(self, part: Path) -> NDArray[np.float32]:
+        """Append the rows of another file of this format, and return them."""
+        rows: NDArray[np.float32] = np.load(part, mmap_mode="r", allow_pickle=False)
+        self.write([], rows)
+        return rows
 
     def close(self) -> None:
         self._file.seek(0)
@@ -163,11 +168,14 @@ class _ParquetWriter:
         vectors = pyarrow.FixedSizeListArray.from_arrays(rows.ravel(), rows.shape[1])
         self._append(pyarrow.table({"text": pyarrow.array(texts), "embedding": vectors}))
 
-    def append(self, part: Path) -> None:
-        """Append the rows of another file of this format."""
+    def append(self, part: Path) -> NDArray[np.float32]:
+        """Append the rows of another file of this format, and return them."""
         from pyarrow import parquet
 
-        self._append(parquet.read_table(part))
+        table = parquet.read_table(part)
+        self._append(table)
+        values = table["embedding"].combine_chunks().flatten().to_numpy()
+        return np.asarray(values).reshape(table.num_rows, -1)
 
     def _append(self, table: pyarrow.Table) -> None:
         from pyarrow import parquet

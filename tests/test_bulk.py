@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -128,6 +129,29 @@ def test_no_texts_are_an_error(embedder: Embedder, tmp_path: Path, ending: str) 
 def test_an_unknown_output_suffix_is_refused(embedder: Embedder, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"must end in \.npy or \.parquet"):
         embed_file(embedder, TEXTS, tmp_path / "v.txt")
+
+
+@pytest.mark.parametrize("suffix", ["npy", "parquet"])
+def test_zeros_of_chunks_that_an_earlier_call_computed_are_counted(
+    embedder: Embedder, tmp_path: Path, suffix: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    original = embedder.encode
+
+    def encode(sentences: list[str], **options: bool) -> np.ndarray:
+        if TEXTS[10] in sentences and not caplog.records:
+            raise KeyboardInterrupt
+        return original(sentences, **options) * [[text != TEXTS[2]] for text in sentences]
+
+    embedder.encode = encode  # type: ignore[assignment, method-assign]
+    out = tmp_path / f"v.{suffix}"
+    with pytest.raises(KeyboardInterrupt):
+        embed_file(embedder, TEXTS, out, normalize_embeddings=True)
+    logging.getLogger("test").warning("the second call")
+    embed_file(embedder, TEXTS, out, normalize_embeddings=True)
+    assert caplog.messages[1:] == [
+        "1 of 23 embeddings are zero and stay zero, because they have no direction; the first one is in"
+        " row 3"
+    ]
 
 
 @pytest.mark.parametrize("suffix", ["npy", "parquet"])
