@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from demosearch.errors import UserError, first_error
 
@@ -13,6 +13,17 @@ class Settings(BaseModel):
     """Frozen settings without unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _check_unicode(cls, value: Any) -> Any:
+        """Refuse half of a surrogate pair, which cannot be written to a file."""
+        if isinstance(value, str):
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise ValueError(f"must be valid Unicode but got {value!r}") from None
+        return value
 
     @classmethod
     def of(cls, settings: BaseModel | None = None, **keywords: Any) -> Self:

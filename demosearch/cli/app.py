@@ -23,7 +23,7 @@ from demosearch.cli.errors import describe
 from demosearch.cli.options import Output
 from demosearch.cli.outcome import Outcome
 from demosearch.encoder import tensor_parallel
-from demosearch.errors import UserError, failure_of_the_machine
+from demosearch.errors import UserError, failure_of_the_machine, short
 
 # Of an example in the help, in characters.
 _WIDTH = 72
@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.unraisablehook = _repeat_lost_interrupt
     output = Output()
     try:
-        command, arguments = parse(sys.argv[1:] if argv is None else argv)
+        argv = sys.argv[1:] if argv is None else argv
+        _check_encoding(argv)
+        command, arguments = parse(argv)
         # Absent for `--help`, `--version` and `--print-completion`, which print themselves.
         output = arguments.arguments.get("output", output)
         log_to_console(
@@ -79,6 +81,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         tensor_parallel.dismiss()
     return 0
+
+
+def _check_encoding(argv: Sequence[str]) -> None:
+    """Check that all arguments are valid Unicode, because they are written to files.
+
+    Raises:
+        UserError: one has a byte that is not UTF-8, e.g. in the name of a file.
+    """
+    for number, argument in enumerate(argv, start=1):
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"argument {number} must be valid UTF-8 but got {short(repr(argument))}; rename the file or"
+                " retype the value"
+            ) from None
 
 
 def parse(argv: Sequence[str]) -> tuple[Callable[..., Any], BoundArguments]:

@@ -34,6 +34,15 @@ def test_wrong_keywords_are_errors_of_one_line() -> None:
         Oven.of(degrees="hot")
 
 
+def test_half_of_a_surrogate_pair_is_refused() -> None:
+    class Named(Settings):
+        name: str | None = None
+
+    with pytest.raises(UserError, match=r"^name must be valid Unicode but got 'a\\ud800'"):
+        Named.of(name="a\ud800")
+    assert Named.of(name="ä").name == "ä"
+
+
 def test_settings_are_frozen() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Oven().degrees = 1  # type: ignore[misc]

@@ -46,6 +46,23 @@ def test_an_error_of_the_arguments_is_one_line(
     assert line.startswith(f"demosearch: {message}")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "search --model a --candidates c.jsonl --dev \udcff.csv --out best.json",
+        "candidates --labeler openai --labeler-model \udcff --out c.jsonl",
+        "run --model \udcff",
+    ],
+)
+def test_an_argument_that_is_not_utf_8_is_refused_before_the_work(
+    arguments: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = next(row for row, part in enumerate(arguments.split(), 1) if "\udcff" in part)
+    assert main(arguments.split()) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"demosearch: argument {number} must be valid UTF-8 but got '\\udcff")
+
+
 @pytest.mark.parametrize("setting", ["shots=0", "max_extra_tokens=-1", "seed=-1", "patience=0"])
 def test_a_wrong_setting_is_named_as_the_user_gave_it(
     setting: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
