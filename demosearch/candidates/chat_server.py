@@ -206,7 +206,7 @@ class ChatServer:
             error = failure.error
             # Some gateways answer 404 if no model supports an option.
             if not (error.status == 404 and plan.names_part(error.message)):
-                self._raise_if_hopeless(error)
+                self._raise_if_hopeless(error, messages[-1]["content"])
             failure.has_other_form = plan.refused(error.status, error.message, attempt)
             if not failure.has_other_form and error.status not in REFUSALS:
                 self._first_is_over.set()
@@ -265,9 +265,10 @@ class ChatServer:
             raise RuntimeError("the connection is open only inside the with block")
         return self._client
 
-    def _raise_if_hopeless(self, error: ServerError) -> None:
+    def _raise_if_hopeless(self, error: ServerError, sentence: str) -> None:
         """Raise an error that ends the labeling, if every later request will fail too."""
-        refusal = refusal_of(error)
+        # The server may repeat the sentence, which may be about money or keys.
+        refusal = refusal_of(replace(error, message=error.message.replace(sentence, "")))
         if refusal is Refusal.MONEY:
             problem, remedy = (
                 "requires payment",

@@ -194,6 +194,15 @@ def test_a_sentence_that_moderation_refuses_does_not_end_the_labeling(
     assert caplog.text.count("(status 403): Input requires moderation") == 2
 
 
+def test_a_sentence_about_money_that_an_error_repeats_does_not_end_the_labeling(
+    server: FakeChatServer,
+) -> None:
+    text = "The card had insufficient credits and an invalid API key"
+    body = json.dumps({"error": {"message": f"cannot read: {text}"}}).encode()
+    server.bodies = {text: (400, body)}
+    assert ChatLabeler().label([SENTENCES[0], text, SENTENCES[1]]) == [RAN, None, RAN]
+
+
 def test_answers_that_were_sent_before_such_an_error_are_kept(server: FakeChatServer) -> None:
     error = json.dumps({"error": {"code": "insufficient_quota"}}).encode()
     server.bodies = {SENTENCES[3]: (429, error)}
