@@ -1,6 +1,6 @@
 """Replay search strategies on recorded cosines, and print the cost and the regret of each.
 
-    python benchmarks/race.py [--data DATA] [--seeds 200] [--candidates 300] [--layers auto]
+    python benchmarks/race.py [--data DATA] [--seeds 200] [--candidates 300] [--layers auto] [--only race]
 
 A strategy is a function in `strategies.py`. It gets the cosines of all candidates and returns the candidate
 that it selects and the number of sentences that would have been encoded for the cosines that it used. The
@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=200)
     parser.add_argument("--candidates", type=int, help="number of virtual candidates")
     parser.add_argument("--layers", choices=["last", "auto"], default="last")
+    parser.add_argument("--only", nargs="+", help="names of strategies", choices=STRATEGIES)
     arguments = parser.parse_args()
 
     kept = Recorded.load(arguments.recorded)
@@ -81,7 +82,8 @@ def main() -> None:
         )
     print()
     rows = []
-    for name, strategy in STRATEGIES.items():
+    for name in arguments.only or STRATEGIES:
+        strategy = STRATEGIES[name]
         outcomes = [
             outcome(pools[seed % len(pools)], strategy, seed) for seed in range(arguments.seeds)
         ]

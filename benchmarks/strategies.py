@@ -17,6 +17,7 @@ from demosearch.metrics.correlation import normal_scores_correlation
 from demosearch.selection import Objective
 from demosearch.selection.rungs import (
     DROP_ERRORS,
+    FIRST_TEST,
     LARGEST_SHARE,
     MIN_FINALISTS,
     rung_sizes,
@@ -147,6 +148,8 @@ def race(
 
         def survivors_of(alive: Array, scores: Array, rows: Array, rung: int) -> Array:
             kept = best(scores, survivors(start, rung))
+            if rung < FIRST_TEST:
+                return kept
             better = number_better(pool, alive[kept], rows, DROP_ERRORS)
             return kept[better < MIN_FINALISTS]
 
@@ -334,7 +337,7 @@ BUDGET = 0.06
 CAPO_ERRORS = float(stats.norm.ppf(0.8))
 STRATEGIES: dict[str, Strategy] = {
     "race": race(),
-    "race, nobody is dropped before the cuts": cuts_alone(40, 1.3, 0.4, 0.7),
+    "race, nobody is dropped before the cuts": cuts_alone(40, 1.3, 0.38, 0.7),
     "race, by ranks": race(ranks_score),
     "race, pairs spread over gold scores only": race(order=by_gold),
     "race, pairs in random order": race(order=by_chance),

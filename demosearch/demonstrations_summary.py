@@ -36,6 +36,8 @@ def step_in_words(step: StepRecord) -> str:
     '2 demonstrations, layer 26'
     """
     layer = "" if step.layer is None else f", layer {step.layer}"
+    count = step.demonstrations
+    words = f"{count} demonstration{'' if count == 1 else 's'}" if count else "no demonstration"
     match step.part:
         case "layer":
             return f"layer {step.layer}, without demonstrations"
@@ -44,9 +46,8 @@ def step_in_words(step: StepRecord) -> str:
         case "averaging":
             return f"mean of {step.prompts} prompts"
         case "postprocess":
-            return f"{step.postprocess}{layer}"
-    count = step.demonstrations
-    words = f"{count} demonstration{'' if count == 1 else 's'}" if count else "no demonstration"
+            # The prompt may be another one than that of the step before.
+            return f"{step.postprocess}, {words}{layer}"
     if step.part is None:
         # Files of version 0.1.
         prompts = f"{step.prompts} prompt{'' if step.prompts == 1 else 's'}, "

@@ -73,7 +73,7 @@ def test_a_gain_whose_interval_includes_0_is_doubted() -> None:
         ({"part": "averaging", "prompts": 2}, "mean of 2 prompts"),
         (
             {"part": "postprocess", "layer": 30, "postprocess": "whitened, exponent 0.25"},
-            "whitened, exponent 0.25, layer 30",
+            "whitened, exponent 0.25, 1 demonstration, layer 30",
         ),
         ({"centered": True}, "1 prompt, 1 demonstration, centered"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ from demosearch.models.options import LoadOptions
 if TYPE_CHECKING:
     from demosearch.models.loading import LoadedModel
 
+logger = logging.getLogger(__name__)
+
 
 def resolved(
     settings: CandidateSettings, data: str | None, *, hub: bool = False
@@ -42,6 +45,14 @@ def resolved(
         hub: whether the hub is available, because another split of STS-B was read from it.
     """
     labeler, sentences, dictionary = settings.labeler, settings.sentences, settings.dictionary
+    if labeler is LabelerKind.NONE:
+        if sentences not in (AUTO, NONE):
+            logger.warning(
+                "the sentences of %s are not used, because the labeler is none; choose a labeler to use"
+                " them",
+                sentences,
+            )
+        sentences = NONE
     if labeler is LabelerKind.AUTO:
         labeler = LabelerKind.OPENAI if key_is_set() else LabelerKind.LOCAL
     if sentences == AUTO:

@@ -13,7 +13,7 @@ import numpy as np
 
 from demosearch.errors import UserError
 from demosearch.selection.configurations import Configuration, ConfigurationKey
-from demosearch.selection.rungs import DROP_ERRORS, MIN_FINALISTS, survivors
+from demosearch.selection.rungs import DROP_ERRORS, FIRST_TEST, MIN_FINALISTS, survivors
 from demosearch.selection.similarities import Similarities
 from demosearch.selection.stopping import StoppingRule
 from demosearch.selection.study import CandidateStudy
@@ -88,8 +88,11 @@ class Schedule:
         number = survivors(len(self._configurations), self._rung)
         ranked = self._similarities.rank(self._alive, size)
         leading = ranked[:number]
-        better = self._similarities.number_better(leading, size, DROP_ERRORS)
-        good = {key for key, count in zip(leading, better, strict=True) if count < MIN_FINALISTS}
+        good = set(leading)
+        if self._rung >= FIRST_TEST:
+            better = self._similarities.number_better(leading, size, DROP_ERRORS)
+            counts = zip(leading, better, strict=True)
+            good = {key for key, count in counts if count < MIN_FINALISTS}
         self._alive = [key for key in ranked if key in good or key in self._kept]
         self._rung += 1
 

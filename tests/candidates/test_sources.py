@@ -20,6 +20,16 @@ def test_auto_is_resolved_by_what_is_available(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.data
+def test_sentences_without_a_labeler_are_left_out_with_one_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    settings = resolved(CandidateSettings(labeler="none", sentences="mine.txt"), None)
+    assert settings.sentences == "none"
+    assert resolved(settings, None) == settings
+    (warning,) = caplog.messages
+    assert warning.startswith("the sentences of mine.txt are not used, because the labeler is none")
+
+
 def test_auto_sentences_are_those_of_stsb_train_if_it_is_available(data: Path) -> None:
     assert resolved(CandidateSettings(), str(data)).sentences == "stsb-train"
     assert len(read_sentences("stsb-train", str(data))) > 10000
