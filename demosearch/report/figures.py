@@ -59,7 +59,8 @@ def race(run: FinishedRun) -> Figure:
     """Draw the scores of all candidates by rung; a line ends where its candidate was eliminated."""
     figure, axes = new_figure()
     scores = run.by_rung
-    finalists = [candidate.id for candidate in run.file.ranking][:MAX_NAMED]
+    finalists = [candidate.id for candidate in run.file.ranking if candidate.id != BASELINE]
+    finalists = finalists[:MAX_NAMED]
     words = dict(zip(run.trials["candidate"], run.trials["word"], strict=True))
     rungs = np.array(run.rungs)
     others = scores.drop(index=[*finalists, BASELINE], errors="ignore").to_numpy(dtype=float)
