@@ -45,7 +45,13 @@ def show_models(rows: Sequence[dict[str, Any]], machine: Machine) -> None:
     show_line(
         f"Weights in GiB. 'fits' is the most exact precision that fits in {devices} GiB of {memory}."
     )
-    show_line("Any other decoder-only model can be given by its hub id (owner/name) or its folder.")
+    show_line(
+        "Any other decoder-only model can be given by its hub id (owner/name), its folder, or a GGUF file"
+        " (model.gguf, owner/repo:file.gguf)."
+    )
+    packaged = [row for row in rows if ":" in row["source"]]
+    licenses = "; ".join(f"{row['name']}: {row['license']}" for row in packaged)
+    show_line(f"Licenses of the packaged models: {licenses}. Others: --json.")
 
 
 def show_pipelines(rows: Sequence[dict[str, Any]]) -> None:
