@@ -124,6 +124,9 @@ def _convert(file: Path, folder: Path, dtype: torch.dtype, *, warn: bool) -> Non
     _check_room(header, folder.parent, dtype)
     logger.info("converting %s to %s (once)", file.name, folder)
     model, tokenizer = _read(header, dtype, warn=warn)
+    # Imported here: names of models are resolved before transformers is loaded.
+    from demosearch.models.gguf_tokenizer import check_saved
+
     try:
         temporary = tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.", suffix=".tmp")
         unfinished = Path(temporary)
@@ -131,6 +134,7 @@ def _convert(file: Path, folder: Path, dtype: torch.dtype, *, warn: bool) -> Non
             with quiet_transformers():
                 model.save_pretrained(unfinished)
                 tokenizer.save_pretrained(unfinished)
+                check_saved(header, tokenizer, unfinished)
             # Other users of a shared cache may read it; mkdtemp and safetensors allow only the owner.
             for path in unfinished.iterdir():
                 path.chmod(0o666 & ~umask())
@@ -138,7 +142,7 @@ def _convert(file: Path, folder: Path, dtype: torch.dtype, *, warn: bool) -> Non
             unfinished.rename(folder)
         finally:
             shutil.rmtree(unfinished, ignore_errors=True)
-    except MemoryError:
+    except (UserError, MemoryError):
         raise
     except Exception as error:
         # On a full disk, safetensors and tokenizers raise errors of their own types.
@@ -196,6 +200,8 @@ def _read(
     except Exception as error:
         # The readers check little: damage raises errors of every type.
         reason = one_line(error, 300) or type(error).__name__
+        if "ignore_mismatched_sizes" in reason:
+            reason = "the sizes of its weights must be those of its settings but differ"
         raise UserError(f"model file {header.path} cannot be read: {reason}") from error
     check_all_is_used(header, model, report["missing_keys"])
     if warn and (split := unknown_split(header)):

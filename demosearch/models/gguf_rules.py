@@ -210,6 +210,13 @@ def _set_base(value: Any, config: PreTrainedConfig) -> bool:
     return bool(rotations.get("rope_type"))
 
 
+def _set_positions(value: Any, config: PreTrainedConfig) -> bool:
+    # transformers ignores this setting of GPT-2. Some families have no largest position.
+    if hasattr(config, "max_position_embeddings"):
+        config.max_position_embeddings = value
+    return True
+
+
 def _is_base_of_windows(value: Any, config: PreTrainedConfig) -> bool:
     return _equal(value, _rotations(config, "sliding_attention").get("rope_theta"))
 
@@ -276,7 +283,7 @@ def _llama3_factors(width: int, base: float, scaling: dict[str, Any]) -> Any:
 
 # Settings that decide shapes, which are checked against the weights, or no states at all.
 _SHAPES = {
-    "block_count", "context_length", "embedding_length", "feed_forward_length", "vocab_size",
+    "block_count", "embedding_length", "feed_forward_length", "vocab_size",
     "tensor_data_layout", "expert_count", "expert_feed_forward_length",
     "expert_shared_feed_forward_length",
 }  # fmt: skip
@@ -295,6 +302,7 @@ _RULES: dict[str, Callable[[Any, PreTrainedConfig], bool]] = {
     "attention.sliding_window_pattern": _are_windows,
     "attn_logit_softcapping": _same("attn_logit_softcapping"),
     "final_logit_softcapping": _same("final_logit_softcapping"),
+    "context_length": _set_positions,
     "rope.dimension_count": _is_rotated_width,
     "rope.dimension_count_swa": _is_rotated_width,
     "rope.freq_base": _set_base,

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
+from pathlib import Path
 
 from tokenizers import processors
-from transformers import AddedToken, PreTrainedTokenizerFast
+from transformers import AddedToken, AutoTokenizer, PreTrainedTokenizerFast
 from transformers.integrations.gguf.gguf_tokenizer_mapping import GGUF_PRE_TOKENIZER_SPLITS
 
 from demosearch.errors import UserError
 from demosearch.models.gguf_header import Header
 
-logger = logging.getLogger(__name__)
-
 _SPACE = "\u2581"
+_PROBE = 'This sentence : "Two  caf\u00e9s in 1987,\n  it\'s said." means in one word:"'
 _PREFIX = "tokenizer.ggml."
 # Rules for splitting text that equal GPT-2's, which transformers uses for all that it does not know.
 _LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "roberta-bpe"}
@@ -46,6 +45,24 @@ def complete_tokenizer(header: Header, tokenizer: PreTrainedTokenizerFast) -> No
     wanted = [*ids[:1], *plain, *ids[1:]]
     if tokenizer("a")["input_ids"] != [token for token in wanted if token is not None]:
         _add_around(tokenizer, *ids)
+
+
+def check_saved(header: Header, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Check that a tokenizer is still the same when it is loaded from the folder it was saved to.
+
+    transformers chooses the class of a tokenizer by the family of the model, and some classes replace
+    parts of it.
+
+    Raises:
+        UserError: it tokenizes a text differently.
+    """
+    saved = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    if saved(_PROBE)["input_ids"] != tokenizer(_PROBE)["input_ids"]:
+        raise UserError(
+            f"model file {header.path} cannot be converted exactly: transformers does not support the"
+            f" tokenizer '{header.settings.get(f'{_PREFIX}model')}' in models of the family"
+            f" '{header.architecture}'; use the model's own folder or hub id"
+        )
 
 
 def unknown_split(header: Header) -> str | None:
