@@ -42,7 +42,7 @@ _GIB = 1 << 30
 
 
 def converted(
-    file: Path, name: str, dtype: torch.dtype, *, any_type: bool = False, warn: bool = True
+    file: Path, name: str, dtype: torch.dtype, *, any_type: bool = False
 ) -> tuple[str, str]:
     """Return the folder of a GGUF file in safetensors format, and the revision of the file.
 
@@ -51,7 +51,6 @@ def converted(
         name: begins the folder's name.
         dtype: type of the weights in the folder.
         any_type: accept an existing folder with weights of another type, to read the configuration.
-        warn: log a warning if texts may be tokenized differently than by llama.cpp.
 
     Raises:
         UserError: the file is damaged or of a family that is not supported, the reader is not
@@ -68,7 +67,7 @@ def converted(
         with _locked(folder):
             # Another process may have converted the file in the meantime.
             if not folder.is_dir():
-                _convert(file, folder, dtype, warn=warn)
+                _convert(file, folder, dtype)
     return str(folder), revision
 
 
@@ -117,13 +116,13 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _convert(file: Path, folder: Path, dtype: torch.dtype, *, warn: bool) -> None:
+def _convert(file: Path, folder: Path, dtype: torch.dtype) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise missing_extra("reading a GGUF file", "gguf")
     header = read_header(file)
     _check_room(header, folder.parent, dtype)
     logger.info("converting %s to %s (once)", file.name, folder)
-    model, tokenizer = _read(header, dtype, warn=warn)
+    model, tokenizer = _read(header, dtype)
     # Imported here: names of models are resolved before transformers is loaded.
     from demosearch.models.gguf_tokenizer import check_saved
 
@@ -163,9 +162,7 @@ def _check_room(header: Header, cache: Path, dtype: torch.dtype) -> None:
         )
 
 
-def _read(
-    header: Header, dtype: torch.dtype, *, warn: bool
-) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+def _read(header: Header, dtype: torch.dtype) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
     """Return the model and the tokenizer of a GGUF file."""
     # Imported here: names of models are resolved before transformers is loaded.
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -204,7 +201,7 @@ def _read(
             reason = "the sizes of its weights must be those of its settings but differ"
         raise UserError(f"model file {header.path} cannot be read: {reason}") from error
     check_all_is_used(header, model, report["missing_keys"])
-    if warn and (split := unknown_split(header)):
+    if split := unknown_split(header):
         logger.warning(
             "%s splits texts by the rule '%s', which transformers does not know in GGUF files; GPT-2's is"
             " used instead, so that e.g. numbers may be split into other tokens",

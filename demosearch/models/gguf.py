@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,10 +29,8 @@ def unpacked(source: ModelSource, dtype: torch.dtype, *, any_type: bool = False)
         UserError: the file cannot be found, read or converted.
     """
     file = model_file(source)
-    packaged = source.origin is Origin.PACKAGE
-    name = source.name if packaged else file.stem
-    # Known models are documented, so that their warning would be repeated.
-    return converted(file, name, dtype, any_type=any_type, warn=not packaged)
+    name = source.name if source.origin is Origin.PACKAGE else file.stem
+    return converted(file, name, dtype, any_type=any_type)
 
 
 def quantization_of(source: ModelSource) -> str | None:
@@ -64,12 +63,12 @@ def _downloaded(source: str) -> Path:
     # Imported here: names of models are resolved before libraries are loaded.
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError
-    from huggingface_hub.utils import logging
+    from huggingface_hub.utils import logging as hub_logging
 
     repository, _, file = source.partition(":")
-    verbosity = logging.get_verbosity()
+    verbosity = hub_logging.get_verbosity()
     # Otherwise each attempt is a line.
-    logging.set_verbosity_error()
+    hub_logging.set_verbosity(logging.ERROR)
     try:
         return Path(hf_hub_download(repository, file))
     except (OSError, ValueError, HfHubHTTPError) as error:
@@ -78,4 +77,4 @@ def _downloaded(source: str) -> Path:
             f" {one_line(error, 300)}; a local file also works: --model FILE.gguf"
         ) from error
     finally:
-        logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(verbosity)

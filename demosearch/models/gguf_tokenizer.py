@@ -14,8 +14,12 @@ from demosearch.models.gguf_header import Header
 _SPACE = "\u2581"
 _PROBE = 'This sentence : "Two  caf\u00e9s in 1987,\n  it\'s said." means in one word:"'
 _PREFIX = "tokenizer.ggml."
-# Rules for splitting text that equal GPT-2's, which transformers uses for all that it does not know.
-_LIKE_GPT2 = {"gpt-2", "phi-2", "mpt", "olmo", "roberta-bpe"}
+# Rules for splitting text that equal GPT-2's, which transformers uses for all that it does not know. The
+# second row also separates digits, of which these vocabularies have no merges.
+_LIKE_GPT2 = {
+    "gpt-2", "phi-2", "mpt", "olmo", "roberta-bpe",
+    "smollm", "starcoder", "refact", "command-r",
+}  # fmt: skip
 # Byte-level vocabularies to which llama.cpp adds a beginning token although the file does not say so.
 _WITH_BEGINNING = {
     "llama3", "llama-v3", "llama-bpe", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2", "tekken",

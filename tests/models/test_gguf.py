@@ -260,3 +260,13 @@ def test_a_file_that_cannot_be_converted_exactly_is_refused(
         load(resolve(str(file)), precision="fp32", device="cpu")
     assert str(file) in str(error.value)
     assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+@pytest.mark.parametrize(("split", "warned"), [("gpt-2", False), ("smollm", False), ("tiny", True)])
+def test_an_unknown_rule_for_splitting_texts_is_warned_of(
+    split: str, warned: bool, llama: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = {"tokenizer.ggml.pre": split}
+    file = write_gguf(llama, tmp_path / "model.gguf", "llama", settings=settings)
+    load(resolve(str(file)), precision="fp32", device="cpu")
+    assert ("splits texts by the rule 'tiny'" in caplog.text) == warned
