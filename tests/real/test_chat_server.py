@@ -30,7 +30,6 @@ SECONDS_TO_START = 180
 @pytest.fixture(scope="module")
 def model() -> str:
     """The folder of the embedded model: the server reads safetensors and no GGUF file."""
-    source = resolve("smollm2-135m")
     return unpacked(resolve("smollm2-135m"), torch.float32)[0]
 
 
