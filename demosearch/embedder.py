@@ -142,7 +142,7 @@ class Embedder:
         """Load a model with a template and no demonstrations.
 
         Args:
-            model: known name, hub id or folder.
+            model: known name, hub id, folder or GGUF file.
             options: how the model is loaded.
             template: a known template or a YAML file. If the name stands for several prompts (MetaEOL),
                 embeddings are the mean over them.

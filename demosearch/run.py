@@ -106,7 +106,7 @@ def run(
     """Build candidates, search, export and test for one model; call it again to resume.
 
     Args:
-        model: known name, hub id or folder.
+        model: known name, hub id, folder or GGUF file.
         pipeline: the settings.
         out: the folder of the run; workers on one study may share it, on one host or a shared disk.
         storage: Optuna storage, its URL or a journal file (`*.log`), shared by all workers on the

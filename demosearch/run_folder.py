@@ -49,12 +49,12 @@ def folder_name(model: str) -> str:
     """Return the name of the folder and of the demonstrations file of a model.
 
     Args:
-        model: known name, hub id or folder; of a folder only the last part counts.
+        model: known name, hub id, folder or file; of a folder or file only the last part counts.
 
     Raises:
         UserError: the model is unknown.
     """
-    return short_name(model, resolve(model).source).replace("/", "--")
+    return short_name(model, resolve(model).source).replace("/", "--").replace(":", "--")
 
 
 @contextmanager

@@ -32,6 +32,7 @@ from tests.chat_server import running_server
 from tests.conftest import REPOSITORY
 from tests.datasets.transfer import write_mrpc, write_opposites
 from tests.fakes import fake_pairs
+from tests.gguf_files import save_tiny, write_gguf
 from tests.tiny import SMALL_LLAMA, save_model
 
 PAGES = [
@@ -107,6 +108,8 @@ def prepared(
         make_results()
     for name in ("facebook/opt-1.3b", "my-model"):
         shutil.copytree(tiny("opt"), folder / name)
+    llama = save_tiny("llama", tmp_path_factory.mktemp("gguf"), max_position_embeddings=1024)
+    write_gguf(llama, folder / "model-Q4_K_M.gguf", "llama")
     return folder
 
 

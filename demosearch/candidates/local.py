@@ -28,7 +28,7 @@ class LocalLabeler:
     next ones must continue it until the model closes the quote. So the answer is always one word.
 
     Args:
-        model: name, hub id or folder. The model is loaded with its language-model head.
+        model: name, hub id, folder or GGUF file. The model is loaded with its language-model head.
         options: how the model is loaded. Of several devices only the first one is used if the
             model fits on it.
         **keywords: fields of `LoadOptions`.

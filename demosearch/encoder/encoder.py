@@ -105,14 +105,14 @@ class Encoder:
 
     @classmethod
     def load(cls, name: str, options: LoadOptions | None = None, **keywords: Any) -> Encoder:
-        """Load a model by known name, hub id or folder.
+        """Load a model by known name, hub id, folder or GGUF file.
 
         Under torchrun the model is split over all processes. In every process but the first one this
         method does not return: the process takes part in the computations of the first one until that
         one ends.
 
         Args:
-            name: known name, hub id or folder.
+            name: known name, hub id, folder or GGUF file.
             options: precision, devices and adapter; layers are spread over several devices.
             **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 

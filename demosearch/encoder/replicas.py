@@ -58,7 +58,7 @@ class Replicas:
     """The same model on several devices, with the interface of an `Encoder`.
 
     Args:
-        name: known name, hub id or folder.
+        name: known name, hub id, folder or GGUF file.
         devices: torch devices; a device may be named more than once.
         options: precision and adapter of all replicas.
         **keywords: fields of `LoadOptions`.
@@ -238,7 +238,7 @@ def open_encoder(
     them.
 
     Args:
-        name: known name, hub id or folder.
+        name: known name, hub id, folder or GGUF file.
         options: precision, devices and adapter.
         **keywords: fields of `LoadOptions`.
 

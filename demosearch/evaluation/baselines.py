@@ -149,7 +149,7 @@ def open_baseline(
     """Load a bidirectional model or a sentence-transformers model.
 
     Args:
-        name: known name, hub id or folder.
+        name: known name, hub id, folder or GGUF file.
         options: precision, device and pickle format; the default precision is float32, in which these
             models are published. `token_budget` has no effect: sentence-transformers batches texts.
         method: how states become an embedding; None is allowed only for sentence-transformers models,

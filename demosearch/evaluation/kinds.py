@@ -29,7 +29,7 @@ def kind_of(source: ModelSource) -> Kind:
     """
     if source.name in KNOWN_BASELINES:
         return Kind.SENTENCE_TRANSFORMER
-    if source.origin is Origin.PACKAGE:
+    if source.origin.is_file:
         return Kind.DECODER
     if _has_modules(source):
         return Kind.SENTENCE_TRANSFORMER

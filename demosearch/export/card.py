@@ -6,7 +6,7 @@ from demosearch import __version__
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.export.source import ExportSource
 from demosearch.finetune.training_record import Training
-from demosearch.models.known import Precision
+from demosearch.models.known import KNOWN_MODELS, Precision
 from demosearch.models.records import AdapterRecord
 
 _CARD = """\
@@ -40,7 +40,7 @@ Pass texts as they are. The tokenizer's chat template prepares them and inserts 
 
 ## Origin
 
-- Weights: {source}, revision {revision}.
+- Weights: {source}, revision {revision}{license}.
 - Adapter: {adapter}.
 - Demonstrations: {demonstrations}.
 {origin}
@@ -68,6 +68,7 @@ def model_card(
 ) -> str:
     """Return the card's text, Markdown with a YAML head; `adapter` is the exported one."""
     origin, prompt = source.origin, source.prompt
+    row = KNOWN_MODELS.get(source.model.name)
     return (
         _CARD.format(
             name=source.model.name,
@@ -80,6 +81,7 @@ def model_card(
             rendered=prompt.render("..."),
             source=source.model.source,
             revision=source.model.revision or "unknown",
+            license=f", license: {row.license}" if row and row.license else "",
             adapter=f"{adapter.source}, revision {adapter.revision}" if adapter else "none",
             demonstrations="; ".join(
                 f"{demonstration.sentence} -> {demonstration.word}"

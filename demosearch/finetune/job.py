@@ -45,7 +45,7 @@ class TrainingJob:
     """A training with everything that decides it.
 
     Attributes:
-        model: known name, hub id or folder.
+        model: known name, hub id, folder or GGUF file.
         revision: of the weights.
         precision: of the frozen weights.
         device: a torch device.

@@ -39,7 +39,7 @@ def finetune(
     processes are negatives.
 
     Args:
-        model: known name, hub id or folder.
+        model: known name, hub id, folder or GGUF file.
         rows: a text, a text with the same meaning, and optionally a hard negative; the texts of other
             rows are negatives too. A single text is its own positive, with a different dropout mask.
         out: folder for the adapter, `training.json`, and the learning curve.

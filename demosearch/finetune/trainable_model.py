@@ -33,7 +33,7 @@ def build_model(
     """Return the base model with last-token pooling and a new LoRA adapter on all linear layers.
 
     Args:
-        model: known name, hub id or folder.
+        model: known name, hub id, folder or GGUF file.
         precision: number format of the frozen weights.
         device: a torch device.
         prompt: its layer is the one that is trained.

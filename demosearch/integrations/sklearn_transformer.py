@@ -33,7 +33,7 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
 
     Args:
         demonstrations: a `demonstrations.json`; None means a template without demonstrations.
-        model: known name, hub id or folder. With demonstrations, the location of the same weights if it
+        model: known name, hub id, folder or GGUF file. With demonstrations, the location of the same weights if it
             differs from the file's.
         template: name or YAML file of a template; not used with demonstrations.
         layer: index into `hidden_states`; None means the file's layer, or the last one.

@@ -28,7 +28,7 @@ def check_files(folder: str | Path) -> None:
     """
     folder = Path(folder)
     for path in _files(folder, *_WEIGHTS, *_OTHERS):
-        _check_is_no_pointer(path)
+        check_is_no_pointer(path)
     for path in _files(folder, *_OBJECTS):
         _read_object(path)
     for path in _files(folder, f"*{_INDEX}"):
@@ -42,7 +42,12 @@ def _files(folder: Path, *patterns: str) -> Iterator[Path]:
         yield from (path for path in sorted(folder.glob(pattern)) if path.is_file())
 
 
-def _check_is_no_pointer(path: Path) -> None:
+def check_is_no_pointer(path: Path) -> None:
+    """Check that a file is neither empty nor a Git LFS pointer.
+
+    Raises:
+        UserError: it is one of the two.
+    """
     with path.open("rb") as file:
         start = file.read(len(_POINTER))
     if not start and path.suffix in (".safetensors", ".bin", ".gguf"):

@@ -21,6 +21,7 @@ from transformers import (
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError
 from demosearch.models.adapter import put_adapter_on
+from demosearch.models.gguf import quantization_of
 from demosearch.models.known import ModelSource, Origin
 from demosearch.models.memory import free_memory
 from demosearch.models.options import LoadOptions
@@ -119,6 +120,7 @@ def load(
         revision=revision,
         precision=precision.value,
         parameters=parameters,
+        quantization=quantization_of(source),
     )
     return LoadedModel(decoder, tokenizer, record, adapter)
 

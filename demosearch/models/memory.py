@@ -75,7 +75,7 @@ def fits_on_each(name: str, devices: Sequence[str], precision: Precision | None)
     """Whether every device has enough free memory for a replica of a model.
 
     Args:
-        name: known name, hub id or folder.
+        name: known name, hub id, folder or GGUF file.
         devices: torch devices; a device named twice has to hold two replicas.
         precision: of the weights; None means the first device's default.
 

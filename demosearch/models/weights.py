@@ -11,7 +11,7 @@ from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError
 from demosearch.models.known import ModelSource
 from demosearch.models.options import LoadOptions
-from demosearch.models.precision import Precision, memory_of
+from demosearch.models.precision import Precision, default_device, dtype_of, memory_of
 from demosearch.models.source import load_errors, weights_path
 from demosearch.models.text_decoder import refuse_multimodal
 
@@ -36,7 +36,8 @@ def weights_bytes(source: ModelSource, precision: Precision) -> int:
     Raises:
         UserError: the configuration cannot be read.
     """
-    path, _ = weights_path(source, torch.float32)
+    dtype = dtype_of(precision, default_device())
+    path, _ = weights_path(source, dtype, any_type=True)
     with quiet_transformers(), load_errors(source):
         total, linear = count_parameters(AutoConfig.from_pretrained(path, trust_remote_code=False))
     return memory_of(linear, total - linear, precision)

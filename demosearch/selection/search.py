@@ -96,7 +96,7 @@ def search(
     return the same result.
 
     Args:
-        model_or_encoder: the model under test: an encoder, or a known name, hub id or folder.
+        model_or_encoder: the model under test: an encoder, or a known name, hub id, folder or GGUF file.
         candidates: demonstrations to choose among.
         dev: the development pairs; over several sets (`Pairs.joined`) the objective is the mean of the
             sets' scores.

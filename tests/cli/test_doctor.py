@@ -34,7 +34,7 @@ def test_advice_for_a_machine_without_extras(
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     monkeypatch.setattr(doctor, "wordnet_is_installed", lambda: False)
-    monkeypatch.setattr(doctor, "package_file", lambda _: None)
+    monkeypatch.setattr(doctor, "is_installed", lambda _: False)
     findings = examine()
     for extra, package in (
         ("openai", "openai"),

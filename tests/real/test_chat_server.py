@@ -16,8 +16,8 @@ import torch
 
 from demosearch.candidates.chat import ChatLabeler, ChatSettings
 from demosearch.candidates.responses import ResponseCache
+from demosearch.models.gguf import unpacked
 from demosearch.models.known import resolve
-from demosearch.models.packaged import unpacked
 
 SENTENCES = [
     "A man is slicing a potato.",
@@ -30,8 +30,7 @@ SECONDS_TO_START = 180
 @pytest.fixture(scope="module")
 def model() -> str:
     """The folder of the embedded model: the server reads safetensors and no GGUF file."""
-    source = resolve("smollm2-135m")
-    return unpacked(source.name, source.source, torch.float32)[0]
+    return unpacked(resolve("smollm2-135m"), torch.float32)[0]
 
 
 @contextmanager

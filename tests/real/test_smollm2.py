@@ -36,13 +36,14 @@ def encoder() -> Encoder:
 def test_the_packaged_model_is_unpacked_only_once(
     encoder: Encoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise AssertionError("converted again")
 
-    monkeypatch.setattr("demosearch.models.packaged._convert_gguf", fail)
+    monkeypatch.setattr("demosearch.models.conversion._convert", fail)
     loaded = load(resolve(MODEL), device="cpu")
     assert loaded.record == encoder.record
     assert "SmolLM2-135M-Instruct.Q4_1.gguf, dequantised" in loaded.record.source
+    assert loaded.record.quantization == "Q4_1"
 
 
 def test_states_equal_those_of_a_plain_forward_pass(encoder: Encoder) -> None:

@@ -45,7 +45,13 @@ def show_models(rows: Sequence[dict[str, Any]], machine: Machine) -> None:
     show_line(
         f"Weights in GiB. 'fits' is the most exact precision that fits in {devices} GiB of {memory}."
     )
-    show_line("Any other decoder-only model can be given by its hub id (owner/name) or its folder.")
+    show_line(
+        "Any other decoder-only model can be given by its hub id (owner/name), its folder, or a GGUF file"
+        " (model.gguf, owner/repo:file.gguf)."
+    )
+    packaged = [row for row in rows if ":" in row["source"]]
+    licenses = "; ".join(f"{row['name']}: {row['license']}" for row in packaged)
+    show_line(f"Licenses of the packaged models: {licenses}. Others: --json.")
 
 
 def show_pipelines(rows: Sequence[dict[str, Any]]) -> None:
@@ -75,4 +81,4 @@ def show_findings(findings: Sequence[Finding]) -> None:
 
 
 def _parameters(count: int) -> str:
-    return f"{count / 1e6:.0f}M" if count < 1e9 else f"{count / 1e9:.1f}B"
+    return f"{count / 1e6:.0f}M" if count < 999.5e6 else f"{count / 1e9:.1f}B"
