@@ -11,12 +11,13 @@ from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
 from demosearch.models.config_faults import check_config
 from demosearch.models.damage import check_files
-from demosearch.models.known import ModelSource, Origin, resolve
+from demosearch.models.known import KNOWN_MODELS, ModelSource, Origin, resolve
 from demosearch.models.packaged import unpacked
-from demosearch.models.precision import default_precision, dtype_of
+from demosearch.models.precision import Precision, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import revision_of
 from demosearch.models.text_decoder import text_config
+from demosearch.models.timing import fastest_on_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -113,14 +114,29 @@ def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     Raises:
         UserError: the configuration cannot be read.
     """
+    # A packaged model is unpacked once for each type; this is the type used most on this machine.
+    row = KNOWN_MODELS.get(source.name) if source.origin is Origin.PACKAGE else None
+    precision = fastest_on_cpu(row.width) if row else Precision.FP32
+    path, revision = weights_path(source, dtype_of(precision, "cpu"))
+    config = _read(source, path)
+    return text_config(config), revision or revision_of(source, config)
+
+
+def read_width(source: ModelSource) -> int:
+    """Return the width of a model that is not packaged, from its configuration; 0 if that names none.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
+    return int(getattr(text_config(_read(source, source.source)), "hidden_size", 0))
+
+
+def _read(source: ModelSource, path: str) -> PreTrainedConfig:
     # Imported here: training rows and demonstrations files are checked before transformers is loaded.
     from transformers import AutoConfig
 
-    # A packaged model is unpacked once for each type; this is the type used most on this machine.
-    path, revision = weights_path(source, dtype_of(default_precision("cpu"), "cpu"))
     with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    return text_config(config), revision or revision_of(source, config)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
 def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:

@@ -18,6 +18,8 @@ from demosearch.selection.stopping import Budget
 
 # A study's name in its storage.
 STUDY_NAME = "demosearch"
+# The file of a study in the folder of its search.
+STUDY_FILE = "study.db"
 LAST: Literal["last"] = "last"
 # All layers are scored, and the best one is chosen.
 AUTO: Literal["auto"] = "auto"
