@@ -110,7 +110,9 @@ class SearchSettings(Settings):
         description="stop after this many fully scored candidates in a row without improvement",
     )
     warm_start: tuple[str, ...] = Field(
-        (), description="demonstrations files whose demonstrations are scored first"
+        (),
+        description="demonstrations files whose demonstrations are scored first; paper: the eight that"
+        " the paper chose, best: those of our own searches",
     )
     save_similarities: bool = Field(
         False, description="save the similarities of all finalists (similarities.npz, float16)"
