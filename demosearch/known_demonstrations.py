@@ -146,8 +146,10 @@ def _known_name(model: str, collection: str) -> str | None:
     """Return the known name of a model, or of the model whose size and type it has, or None."""
     source = resolve(model)
     by_source = {row.source: row.name for row in KNOWN_MODELS.values()}
-    if source.name in KNOWN_MODELS or source.source in by_source:
-        return by_source.get(source.source, source.name)
+    if source.name in KNOWN_MODELS:
+        return source.name
+    if source.source in by_source:
+        return by_source[source.source]
     kind = _CHOSEN_FOR_SIZE.get(collection)
     if kind is None:
         return None
