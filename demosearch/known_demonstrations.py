@@ -130,7 +130,7 @@ def known_demonstrations(
     entry_of = _table()[collection].get(_known_name(model, collection) or "")
     if entry_of is None:
         example = next(iter(_table()[collection].values())).name
-        hint = "" if allow_other_model is None else f", or {example} --allow-other-model"
+        hint = "" if allow_other_model is None else f", or use {example} with --allow-other-model"
         raise UserError(
             f"there are no demonstrations '{name}' for model '{model}'; {_available(collection)};"
             f" search with this model{hint}"

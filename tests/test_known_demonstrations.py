@@ -115,7 +115,7 @@ def test_another_type_of_the_same_size_is_no_opt(tmp_path: Path) -> None:
             "paper",
             "llama-7b",
             r"^there are no demonstrations 'paper' for model 'llama-7b'; 'paper' has demonstrations for"
-            r" opt-125m, .*, opt-66b; search with this model, or paper:opt-125m --allow-other-model$",
+            r" opt-125m, .*, opt-66b; search with this model, or use paper:opt-125m with --allow-other-model$",
         ),
         (
             "best",
