@@ -19,8 +19,9 @@ from pathlib import Path
 from transformers import AutoModel, AutoTokenizer
 
 from demosearch._common.progress import quiet_transformers
+from demosearch.models.choice import automatic_precision
 from demosearch.models.known import resolve
-from demosearch.models.precision import default_precision, dtype_of
+from demosearch.models.precision import dtype_of
 from demosearch.models.source import weights_path
 
 
@@ -31,8 +32,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models"))
     arguments = parser.parse_args()
 
-    dtype = dtype_of(default_precision("cpu"), "cpu")
-    path, _ = weights_path(resolve("smollm2-135m"), dtype)
+    source = resolve("smollm2-135m")
+    dtype = dtype_of(automatic_precision(source, "cpu"), "cpu")
+    path, _ = weights_path(source, dtype)
     tokenizer = AutoTokenizer.from_pretrained(path)
     for depth in arguments.layers:
         folder = arguments.out / f"first-{depth}"

@@ -29,8 +29,9 @@ from transformers import (
 from demosearch import Encoder
 from demosearch.datasets import Split, read_pairs
 from demosearch.encoder.tokens import PromptTokenizer
+from demosearch.models.choice import automatic_precision
 from demosearch.models.known import resolve
-from demosearch.models.precision import Precision, default_device, default_precision, dtype_of
+from demosearch.models.precision import Precision, default_device, dtype_of
 from demosearch.models.source import weights_path
 from demosearch.models.transformer_module import pad, transformer_module
 
@@ -54,7 +55,9 @@ def main() -> None:
     arguments = parser.parse_args()
 
     device = default_device()
-    precision = Precision(arguments.precision or default_precision(device))
+    precision = Precision(
+        arguments.precision or automatic_precision(resolve(arguments.model), device)
+    )
     dev = read_pairs("stsb", Split.DEV, arguments.data)
     chosen = gold_order(dev.scores, 0)[: arguments.pairs]
     # In the order of the file, as the reference takes them: all first sentences, then all second.

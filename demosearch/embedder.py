@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,6 +17,7 @@ from demosearch._common.vectors import ZEROS_STAY, normalized, zero_rows
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder.replicas import Replicas, open_encoder
 from demosearch.errors import UserError
+from demosearch.known_demonstrations import KnownDemonstrations, is_known, known_demonstrations
 from demosearch.metrics.similarity import averaged
 from demosearch.models.adapter import check_adapter
 from demosearch.models.finite import checked
@@ -76,7 +78,7 @@ class Embedder:
     @classmethod
     def load(
         cls,
-        path: str | Path | DemonstrationsFile,
+        demonstrations: str | Path | DemonstrationsFile | KnownDemonstrations,
         options: LoadOptions | None = None,
         *,
         model: str | None = None,
@@ -84,25 +86,41 @@ class Embedder:
         allow_other_model: bool = False,
         **keywords: Any,
     ) -> Embedder:
-        """Load the model and the prompts of a demonstrations file.
+        """Load a model with the prompts of a demonstrations file, or with known demonstrations.
 
         Args:
-            path: a `demonstrations.json`, or its contents.
+            demonstrations: a `demonstrations.json`, or its contents; or `"paper"` for the demonstration that
+                the paper chose for an OPT model of this size, `"best"` for the best one of our own
+                searches, or the entry of another model, e.g. `"paper:opt-2.7b"`. A file of that name is
+                reached as `"./paper"`, or as a `Path`.
             options: how the model is loaded; precision and adapter default to those of the file.
-            model: name or folder of the same weights, if they have moved.
+            model: name or folder of the same weights, if they have moved; with `"paper"` or `"best"`, the
+                model.
             layer: index into `hidden_states` that replaces the file's layer; not with post-processing,
                 which belongs to a layer.
             allow_other_model: accept weights other than those the demonstrations were chosen for.
             **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
         Raises:
-            UserError: the file is not valid, or its weights or adapter are not those that were loaded.
+            UserError: the file is not valid, or its weights or adapter are not those that were loaded, or
+                there are no known demonstrations for the model.
         """
         options = LoadOptions.of(options, **keywords)
-        if isinstance(path, DemonstrationsFile):
-            file, path = path, "the demonstrations file"
+        if isinstance(demonstrations, str) and is_known(demonstrations):
+            demonstrations = known_demonstrations(
+                demonstrations, model, allow_other_model=allow_other_model
+            )
+        if isinstance(demonstrations, KnownDemonstrations):
+            if not allow_other_model:
+                demonstrations.check_model(model, can_be_allowed=True)
+            prompt = demonstrations.prompt
+            encoder = open_encoder(model or demonstrations.model, options)
+            return cls(encoder, [prompt if layer is None else replace(prompt, layer=layer)])
+        path: str | Path
+        if isinstance(demonstrations, DemonstrationsFile):
+            file, path = demonstrations, "the demonstrations file"
         else:
-            file = DemonstrationsFile.read(path)
+            file, path = DemonstrationsFile.read(demonstrations), demonstrations
         if layer is not None and file.postprocess is not None:
             raise UserError(
                 f"layer must not be set because the post-processing of {path} was fitted at the file's"

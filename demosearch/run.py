@@ -26,7 +26,6 @@ from demosearch.run_folder import (
     REPORT_FILE,
     claim,
     locked,
-    read_settings,
     resolve_precision,
 )
 from demosearch.selection.inputs import SearchInputs, check_names
@@ -124,11 +123,11 @@ def run(
     generated = None
     if tensor_parallel.follows():
         # All processes of a split model use the same precision.
-        precision = resolve_precision(pipeline, read_settings(out))
+        precision = resolve_precision(out, source.name, pipeline, (storage, study_name))
         pipeline = pipeline.model_copy(update={"precision": precision})
     else:
         with locked(out, storage):
-            pipeline = claim(out, source.name, pipeline)
+            pipeline = claim(out, source.name, pipeline, (storage, study_name))
             candidates, generated = _candidates(
                 out,
                 inputs.candidates,

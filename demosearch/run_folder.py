@@ -18,7 +18,7 @@ from demosearch.datasets.sources import reads_hub
 from demosearch.errors import UserError, short
 from demosearch.models.known import Precision, resolve, short_name
 from demosearch.pipeline import Pipeline, validated
-from demosearch.selection.settings import AUTO, SearchSettings
+from demosearch.selection.settings import AUTO, STUDY_FILE, SearchSettings
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 
 PIPELINE_FILE = "pipeline.yaml"
 CANDIDATES_FILE = "candidates.jsonl"
-STUDY_FILE = "study.db"
 DEMONSTRATIONS_FILE = "demonstrations.json"
 TRIALS_FILE = "trials.csv"
 HISTORY_FILE = "history.csv"
@@ -121,8 +120,16 @@ def read_settings(folder: Path) -> tuple[str | None, Pipeline] | None:
     return kept.pop("model", None), validated(Pipeline, kept, path)
 
 
-def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
+def claim(
+    folder: Path, model: str, pipeline: Pipeline, study: tuple[str | BaseStorage | None, str]
+) -> Pipeline:
     """Write the resolved settings into the folder of a run, or compare them with its settings.
+
+    Args:
+        folder: the folder of the run.
+        model: known name, hub id or folder.
+        pipeline: the settings.
+        study: storage of the study, None if it is in the folder, and name.
 
     Returns:
         The settings with each `auto` replaced by the value that the run began with, or else by the
@@ -140,7 +147,7 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
         candidates = candidates.model_copy(update={key: getattr(before, key) for key in autos})
     # The dev pairs have been read by now: if they came from the hub, it is available.
     candidates = resolved(candidates, pipeline.data, hub=reads_hub([pipeline.dev], pipeline.data))
-    precision = resolve_precision(pipeline, begun)
+    precision = resolve_precision(folder, model, pipeline, study)
     pipeline = pipeline.model_copy(update={"candidates": candidates, "precision": precision})
     if begun:
         _compare(folder, begun, (model, pipeline))
@@ -150,15 +157,27 @@ def claim(folder: Path, model: str, pipeline: Pipeline) -> Pipeline:
     return pipeline
 
 
-def resolve_precision(pipeline: Pipeline, begun: tuple[str | None, Pipeline] | None) -> Precision:
-    """Return the precision of the settings, or of the existing run, or the default of the devices."""
+def resolve_precision(
+    folder: Path, model: str, pipeline: Pipeline, study: tuple[str | BaseStorage | None, str]
+) -> Precision:
+    """Return the precision of the settings, of the existing run, of the study, or the fastest one.
+
+    Args:
+        folder: the folder of the run.
+        model: known name, hub id or folder.
+        pipeline: the settings.
+        study: storage of the study, None if it is in the folder, and name.
+
+    Raises:
+        UserError: the storage cannot be opened, or the model's configuration cannot be read.
+    """
+    begun = read_settings(folder)
     if precision := pipeline.precision or (begun and begun[1].precision):
         return precision
-    # Here, because torch, which knows the devices, must not delay the checks before.
-    from demosearch.models.precision import default_device, default_precision
+    # Here, because torch and Optuna must not delay the checks before.
+    from demosearch.selection.notes import study_precision
 
-    devices = pipeline.device_names
-    return default_precision(devices[0] if devices else pipeline.device or default_device())
+    return study_precision(model, pipeline.load_options, *study, folder)
 
 
 def _ordered(pipeline: Pipeline) -> dict[str, Any]:

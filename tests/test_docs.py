@@ -154,6 +154,14 @@ def write_data(folder: Path) -> None:
         "".join(f"{one}\t{two}\n" for one, two in zip(rows.sentence1, rows.sentence2, strict=True))
     )
     (sts / "STS.gs.MSRpar.txt").write_text("".join(f"{score}\n" for score in rows.score))
+    benchmark = senteval / "STS" / "STSBenchmark" / "sts-test.csv"
+    benchmark.parent.mkdir()
+    benchmark.write_text(
+        "".join(
+            f"main\tfile\t2017\t0001\t{score}\t{one}\t{two}\n"
+            for one, two, score in zip(rows.sentence1, rows.sentence2, rows.score, strict=True)
+        )
+    )
     triplets = [
         [f"A man {row} walks", f"Somebody {row} walks", f"Nobody {row} walks"] for row in range(12)
     ]

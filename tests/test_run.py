@@ -20,7 +20,7 @@ from demosearch.cli.app import main
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.encoder import replicas
 from demosearch.errors import UserError
-from demosearch.models import precision
+from demosearch.models import choice
 from demosearch.models.known import Precision
 from demosearch.models.options import LoadOptions
 from demosearch.pipeline import Pipeline, load_pipeline
@@ -167,10 +167,10 @@ def test_a_run_resumes_in_its_precision(
     tiny: Callable[[str], Path], settings: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    monkeypatch.setattr(precision, "default_precision", lambda device: Precision.FP32)
+    monkeypatch.setattr(choice, "fastest_on_cpu", lambda width: Precision.FP32)
     first = run(str(tiny("opt")), settings, out)
     # As on another machine.
-    monkeypatch.setattr(precision, "default_precision", lambda device: Precision.BF16)
+    monkeypatch.setattr(choice, "fastest_on_cpu", lambda width: Precision.BF16)
     assert run(str(tiny("opt")), settings, out).file == first.file
     other = settings.model_copy(update={"precision": Precision.BF16})
     with pytest.raises(UserError, match=r"'precision' .*fp32.* now .*bf16"):

@@ -81,7 +81,7 @@ def adapt(
         raise UserError(f"--out must be a file that ends in .json but got {out}")
     check_writable(out)
     unlabeled = library.read_unlabeled(texts.unlabeled, texts.data, texts.column)
-    options = ModelOptions(model=model, demonstrations=source)
+    options = ModelOptions(model=model, demonstrations=str(source))
     adapted = library.adapt(
         file,
         open_embedder(options, load, file),

@@ -74,6 +74,7 @@ COMMANDS = (
         (
             "demosearch evaluate --demonstrations best.json --tasks sts --data SentEval/data"
             " --out r.json",
+            "demosearch evaluate --model opt-2.7b --demonstrations paper --tasks sts --out p.json",
             "demosearch evaluate --model google-bert/bert-base-uncased --method mean --tasks full"
             " --out b.json",
             "demosearch evaluate --model smollm2-135m --tasks my_pairs.csv",

@@ -33,22 +33,26 @@ class WeightsToExport(Options):
 
     model: str | None = Field(
         None,
-        description="known name, hub id, folder or GGUF file of the same weights, if they have moved",
+        description="known name, hub id, folder or GGUF file of the same weights, if they have moved; with"
+        " paper or best, of the model",
     )
     adapter: str | None = field_of(LoadOptions, "adapter")
     merge: bool = Field(False, description="merge the adapter into the weights")
     precision: Literal["fp32", "bf16", "fp16"] | None = Field(
-        None, description="number format of the exported weights; default: that of the file"
+        None,
+        description="number format of the exported weights; default: that of the file,"
+        " with paper or best fp32",
     )
     allow_pickle: bool = field_of(LoadOptions, "allow_pickle")
 
 
 def export(
     source: Annotated[
-        Path,
+        str,
         Parameter(
             name="FILE",
-            help="demonstrations file, or an adapter folder written by `finetune`",
+            help="demonstrations file, paper or best as in `evaluate`, or an adapter folder written by"
+            " `finetune`",
         ),
     ],
     /,
@@ -59,7 +63,7 @@ def export(
     output: Printing = Output(),
 ) -> Outcome:
     """`demosearch export`."""
-    read_source(source)
+    read_source(source, weights.model)
     check_folder(out)
     check_writable(out, folder=True)
     write = {

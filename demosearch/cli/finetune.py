@@ -37,6 +37,7 @@ from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.export.checks import only_prompt
 from demosearch.finetune.rows import read_training_rows
+from demosearch.known_demonstrations import is_known, known_demonstrations
 from demosearch.models.known import resolve
 from demosearch.models.source import check_model
 from demosearch.pipeline import load_finetuning
@@ -50,8 +51,10 @@ class TrainedModel(Options):
     """The model that is trained, and its prompt."""
 
     model: str = Field(description=MODEL_HELP)
-    demonstrations: Path | None = Field(
-        None, description="demonstrations file; the model is trained with its prompt"
+    demonstrations: str | None = Field(
+        None,
+        description="demonstrations file, or paper or best as in `evaluate`; the model is trained with"
+        " its prompt",
     )
     layer: Literal["last"] | int = Field(
         "last", description="layer to train at: last, or an index into hidden_states"
@@ -134,11 +137,15 @@ def _prompt(options: TrainedModel) -> Prompt:
     """Return the prompt to train with.
 
     Raises:
-        UserError: the demonstrations file is for other weights, or has an adapter.
+        UserError: the demonstrations are for other weights, or have an adapter.
     """
     prompt = Prompt()
     path = options.demonstrations
-    if path is not None:
+    if path is not None and is_known(path):
+        known = known_demonstrations(path, options.model)
+        logger.info(known.summary)
+        prompt = known.prompt
+    elif path is not None:
         file = DemonstrationsFile.read(path)
         check_model(file.model, options.model, path)
         if file.adapter is not None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from demosearch.run import run
     from demosearch.runs import run_models
     from demosearch.selection.inputs import SearchInputs, check_names, read_unlabeled
+    from demosearch.selection.notes import study_precision
     from demosearch.selection.search import search
 
 __all__ = [
@@ -47,6 +48,7 @@ __all__ = [
     "run",
     "run_models",
     "search",
+    "study_precision",
     "write_report",
 ]
 
@@ -70,6 +72,7 @@ _HOMES = {
     "run": "demosearch.run",
     "run_models": "demosearch.runs",
     "search": "demosearch.selection.search",
+    "study_precision": "demosearch.selection.notes",
     "write_report": "demosearch.report",
 }
 

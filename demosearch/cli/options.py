@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from cyclopts import Group, Parameter
@@ -113,7 +112,12 @@ class ModelOptions(Options):
     """The model that embeds, and the prompt it embeds with."""
 
     model: str | None = Field(None, description=MODEL_HELP)
-    demonstrations: Path | None = Field(None, description="demonstrations file")
+    # Not a path, which would lose the difference between `paper` and `./paper`.
+    demonstrations: str | None = Field(
+        None,
+        description="demonstrations file; paper: the paper's for an OPT model of this size; best: the"
+        " best of our own searches; paper:MODEL: those of another model",
+    )
     template: str | None = Field(
         None,
         description="template name or YAML file, without --demonstrations; default: prompteol",

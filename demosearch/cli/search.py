@@ -73,8 +73,9 @@ def search(
         raise UserError(f"--out must be a file that ends in .json but got {out}")
     check_writable(out)
     folder = out.with_suffix(".study")
+    precision = library.study_precision(model, load, study.storage, study.study, folder)
     file = library.search(
-        library.open_encoder(model, load),
+        library.open_encoder(model, load, precision=precision),
         pool,
         dev,
         settings,

@@ -13,6 +13,7 @@ from demosearch.errors import UserError
 from demosearch.evaluation.baselines import Method
 from demosearch.evaluation.kinds import Kind, kind_of
 from demosearch.finetune.training_record import prompt_mismatch
+from demosearch.known_demonstrations import KnownDemonstrations, is_known, known_demonstrations
 from demosearch.models.known import resolve
 from demosearch.models.options import LoadOptions
 from demosearch.templates import DEFAULT_TEMPLATE, find_templates
@@ -28,7 +29,7 @@ def open_system(
     options: ModelOptions,
     load: LoadOptions,
     method: Method | None,
-    file: DemonstrationsFile | None,
+    file: DemonstrationsFile | KnownDemonstrations | None,
 ) -> Embedder | Baseline:
     """Load a prompted decoder-only model, or a baseline of another kind.
 
@@ -36,7 +37,7 @@ def open_system(
         options: the model and its prompt.
         load: how the model is loaded.
         method: how states become an embedding.
-        file: the contents of `options.demonstrations`.
+        file: the contents of `options.demonstrations`, or what it names.
 
     Raises:
         UserError: options exclude each other, or the model cannot be loaded.
@@ -60,14 +61,16 @@ def open_system(
 
 
 def open_embedder(
-    options: ModelOptions, load: LoadOptions, file: DemonstrationsFile | None
+    options: ModelOptions,
+    load: LoadOptions,
+    file: DemonstrationsFile | KnownDemonstrations | None,
 ) -> Embedder:
     """Load a model with the prompt of a demonstrations file, or with a template.
 
     Args:
         options: the model and its prompt.
         load: how the model is loaded.
-        file: the contents of `options.demonstrations`.
+        file: the contents of `options.demonstrations`, or what it names.
 
     Raises:
         UserError: options exclude each other, or the model cannot be loaded.
@@ -98,13 +101,20 @@ def open_embedder(
     return embedder
 
 
-def read_demonstrations(options: ModelOptions) -> DemonstrationsFile | None:
-    """Return the contents of the demonstrations file; None if none is given.
+def read_demonstrations(options: ModelOptions) -> DemonstrationsFile | KnownDemonstrations | None:
+    """Return the contents of the demonstrations file, or known demonstrations; None if none are given.
 
     Raises:
-        UserError: the file is not valid.
+        UserError: the file is not valid, or there are no known demonstrations for the model.
     """
-    return DemonstrationsFile.read(options.demonstrations) if options.demonstrations else None
+    name = options.demonstrations
+    if not name:
+        return None
+    if not is_known(name):
+        return DemonstrationsFile.read(name)
+    known = known_demonstrations(name, options.model, allow_other_model=options.allow_other_model)
+    logger.info(known.summary)
+    return known
 
 
 def _with_method(options: ModelOptions, method: Method | None) -> ModelOptions:

@@ -24,9 +24,10 @@ from demosearch._common.containers import as_texts
 from demosearch.encoder.encoder import Advance, Encoder
 from demosearch.encoder.layers import resolve_layer
 from demosearch.errors import DeviceLostError, NotFiniteError
+from demosearch.models.choice import automatic_precision
+from demosearch.models.known import resolve
 from demosearch.models.memory import fits_on_each
 from demosearch.models.options import LoadOptions
-from demosearch.models.precision import default_precision
 from demosearch.models.records import AdapterRecord, ModelRecord
 from demosearch.prompt import Prompt
 
@@ -249,7 +250,7 @@ def open_encoder(
     devices = options.device_names
     if not devices or len(devices) == 1:
         return Encoder.load(name, options.on(devices[0] if devices else options.device))
-    precision = options.precision or default_precision(devices[0])
+    precision = options.precision or automatic_precision(resolve(name), devices[0])
     options = options.model_copy(update={"precision": precision})
     if fits_on_each(name, devices, precision):
         logger.info("%d replicas of %s, one on each device", len(devices), name)

@@ -13,6 +13,7 @@ from demosearch.datasets.sources import Split, read_pairs
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError
 from demosearch.evaluation.tasks import TaskData
+from demosearch.known_demonstrations import KnownDemonstrations
 from demosearch.postprocess import text_hashes
 from demosearch.prompt import comparison_key
 
@@ -24,7 +25,9 @@ _STSB = tuple(f"stsb-{split}{spelling}" for split in Split for spelling in ("", 
 
 
 def find_overlaps(
-    file: DemonstrationsFile, data: dict[str, TaskData], folder: str | None = None
+    file: DemonstrationsFile | KnownDemonstrations,
+    data: dict[str, TaskData],
+    folder: str | None = None,
 ) -> list[str]:
     """Return a line for each task that contains dev pairs or demonstrations of a file.
 
@@ -37,9 +40,12 @@ def find_overlaps(
         data: the tasks.
         folder: the folder of STS-B.
     """
-    chosen_on = [
-        (dev.name, dev.sha256, _pairs_of(dev.name, folder)) for dev in file.dev.sets or [file.dev]
-    ]
+    if isinstance(file, KnownDemonstrations):
+        # Their pairs are known by name only.
+        sets = [(file.dev, "")]
+    else:
+        sets = [(dev.name, dev.sha256) for dev in file.dev.sets or [file.dev]]
+    chosen_on = [(name, digest, _pairs_of(name, folder)) for name, digest in sets]
     return [
         f"{name}: {overlap}"
         for name, task in data.items()
@@ -65,7 +71,7 @@ def _keys(pairs: Pairs) -> Iterator[frozenset[str]]:
 
 
 def _overlaps(
-    file: DemonstrationsFile,
+    file: DemonstrationsFile | KnownDemonstrations,
     task: TaskData,
     chosen_on: Sequence[tuple[str, str, set[frozenset[str]]]],
 ) -> Iterator[str]:
@@ -78,10 +84,12 @@ def _overlaps(
             count = sum(map(len, task))
             if shared > _NEGLIGIBLE * count:
                 yield f"the demonstrations were chosen on {shared} of its {count} pairs ({name})"
-        yield from _own_texts(file, task)
+        if isinstance(file, DemonstrationsFile):
+            yield from _own_texts(file, task)
     parts = [task] if isinstance(task, Classification) else task
     texts = {comparison_key(text) for part in parts for text in part.sentences()}
-    for prompt in file.prompts:
+    prompts = [file.prompt] if isinstance(file, KnownDemonstrations) else file.prompts
+    for prompt in prompts:
         for demonstration in prompt.demonstrations:
             if comparison_key(demonstration.sentence) in texts:
                 yield f"contains the demonstration '{demonstration.sentence}'"

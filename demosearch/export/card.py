@@ -6,6 +6,7 @@ from demosearch import __version__
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.export.source import ExportSource
 from demosearch.finetune.training_record import Training
+from demosearch.known_demonstrations import KnownDemonstrations
 from demosearch.models.known import KNOWN_MODELS, Precision
 from demosearch.models.records import AdapterRecord
 
@@ -54,6 +55,9 @@ Spearman's rank correlation x 100 of cosine similarities and gold scores, on the
 chosen{differences}: {spearman:.2f}. Without demonstrations, at the last layer: {baseline:.2f}. The 95% interval of the gain over the pairs is
 [{low:+.2f}, {high:+.2f}]{metric}. It is not adjusted for the choice{estimate}.
 """
+_KNOWN = """\
+- Chosen for {model} on {dev}. Source: {source}.
+"""
 _TRAINED = """\
 - Trained with demosearch {version} on {rows} rows (sha256 {sha256}), {steps} steps of {batch}, weights in {precision}.
 
@@ -72,9 +76,9 @@ def model_card(
     return (
         _CARD.format(
             name=source.model.name,
-            kind="with a searched prompt"
-            if isinstance(origin, DemonstrationsFile)
-            else "fine-tuned as a sentence encoder",
+            kind="fine-tuned as a sentence encoder"
+            if isinstance(origin, Training)
+            else "with a searched prompt",
             width=width,
             layer=prompt.layer,
             precision=precision.value,
@@ -88,12 +92,22 @@ def model_card(
                 for demonstration in prompt.demonstrations
             )
             or "none",
-            origin=_searched(origin, precision, adapter)
-            if isinstance(origin, DemonstrationsFile)
-            else _trained(origin),
+            origin=_origin(origin, precision, adapter),
         ).rstrip("\n")
         + "\n"
     )
+
+
+def _origin(
+    origin: DemonstrationsFile | Training | KnownDemonstrations,
+    precision: Precision,
+    adapter: AdapterRecord | None,
+) -> str:
+    if isinstance(origin, DemonstrationsFile):
+        return _searched(origin, precision, adapter)
+    if isinstance(origin, Training):
+        return _trained(origin)
+    return _KNOWN.format(model=origin.model, dev=origin.dev, source=origin.source)
 
 
 def _searched(file: DemonstrationsFile, precision: Precision, adapter: AdapterRecord | None) -> str:

@@ -65,12 +65,13 @@ def export_sentence_transformer(
     equal those of `Embedder.load(demonstrations)` up to rounding.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt, or the folder of an adapter that
-            `finetune` wrote; its prompt and layer are then those of the training.
+        demonstrations: a `demonstrations.json` with one prompt; the folder of an adapter that
+            `finetune` wrote, whose prompt and layer are then those of the training; or `"paper"` or
+            `"best"`, as in `Embedder.load`.
         out: a new or empty folder.
-        options: precision of the exported weights and LoRA adapter, which default to the file's, and
-            whether pickle files may be read; the other fields are not used.
-        model: where the weights are, if not where the file says.
+        options: precision of the exported weights and LoRA adapter, which default to the file's (with
+            known demonstrations: float32 and none), and whether pickle files may be read; the other fields are not used.
+        model: where the weights are, if not where the file says; with `"paper"` or `"best"`, the model.
         merge: merge the adapter into the weights; otherwise it is saved beside them and requires PEFT.
         **keywords: fields of `LoadOptions`, e.g. `precision="bf16"`.
 
@@ -78,7 +79,7 @@ def export_sentence_transformer(
         UserError: the folder is not empty, or the file's prompts cannot be exported.
     """
     options = LoadOptions.of(options, **keywords)
-    source = read_source(demonstrations)
+    source = read_source(demonstrations, model)
     out = check_folder(out)
     name = model or source.model.name
     precision = exported_precision(options, source, demonstrations)

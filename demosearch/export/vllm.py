@@ -44,11 +44,11 @@ def export_vllm(
     """Write a folder for vLLM: that of `export_sentence_transformer`, and `SERVING.md`.
 
     Args:
-        demonstrations: a `demonstrations.json` with one prompt at the last layer, or the folder of an
-            adapter that `finetune` wrote.
+        demonstrations: a `demonstrations.json` with one prompt at the last layer, the folder of an
+            adapter that `finetune` wrote, or `"paper"` or `"best"`.
         out: a new or empty folder.
         options: see `export_sentence_transformer`.
-        model: where the weights are, if not where the file says.
+        model: where the weights are, if not where the file says; with `"paper"` or `"best"`, the model.
         merge: merge the adapter into the weights, which vLLM requires.
         **keywords: fields of `LoadOptions`.
 
@@ -57,7 +57,7 @@ def export_vllm(
             merged.
     """
     options = LoadOptions.of(options, **keywords)
-    source = read_source(demonstrations)
+    source = read_source(demonstrations, model)
     if (options.adapter or source.adapter) and not merge:
         raise UserError("--to vllm requires merged weights; add --merge to merge the adapter")
     if source.postprocess is not None:

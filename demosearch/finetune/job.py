@@ -28,9 +28,10 @@ from demosearch.finetune.curve import DEV, DEV_SCORE, learning_curve, write_curv
 from demosearch.finetune.rows import Row, columns_of, rendered_rows
 from demosearch.finetune.settings import FinetuneSettings
 from demosearch.finetune.training_record import TRAINING_FILE, Training
+from demosearch.models.choice import automatic_precision
 from demosearch.models.known import Precision, resolve
 from demosearch.models.options import LoadOptions
-from demosearch.models.precision import default_device, default_precision
+from demosearch.models.precision import default_device
 from demosearch.models.source import read_config
 from demosearch.prompt import Prompt
 
@@ -90,8 +91,9 @@ class TrainingJob:
         device = options.device or default_device()
         if tensor_parallel.processes() > 1 and device.startswith("cuda"):
             device = f"cuda:{os.environ['LOCAL_RANK']}"
-        precision = settings.precision or default_precision(device)
-        config, revision = read_config(resolve(model))
+        source = resolve(model)
+        precision = settings.precision or automatic_precision(source, device)
+        config, revision = read_config(source)
         rows_sha256 = sha256("\x1f".join(row) for row in rows)
         identity = [
             model, revision, precision, prompt.render(""), str(prompt.layer), settings.model_dump_json(),

@@ -32,7 +32,8 @@ class EmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[mis
     """Transforms texts to embeddings; `fit` only loads the model.
 
     Args:
-        demonstrations: a `demonstrations.json`; None means a template without demonstrations.
+        demonstrations: a `demonstrations.json`, or `"paper"` or `"best"` as in `Embedder.load`; None
+            means a template without demonstrations.
         model: known name, hub id, folder or GGUF file. With demonstrations, the location of the same weights if it
             differs from the file's.
         template: name or YAML file of a template; not used with demonstrations.

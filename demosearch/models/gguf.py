@@ -42,6 +42,15 @@ def quantization_of(source: ModelSource) -> str | None:
     return read_header(model_file(source)).quantization if source.origin.is_file else None
 
 
+def width_of(source: ModelSource) -> int:
+    """Return the width of a model in a GGUF file; 0 if the file does not name it.
+
+    Raises:
+        UserError: the file cannot be found or read.
+    """
+    return read_header(model_file(source)).width
+
+
 def model_file(source: ModelSource) -> Path:
     """Return the path of a model's GGUF file, which is downloaded from the hub if necessary.
 

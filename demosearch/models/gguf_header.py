@@ -74,6 +74,12 @@ class Header:
         return str(self.settings["general.architecture"])
 
     @property
+    def width(self) -> int:
+        """The width of the model's states; 0 if the file does not say."""
+        width = self.settings.get(f"{self.architecture}.embedding_length", 0)
+        return width if isinstance(width, int) else 0
+
+    @property
     def quantization(self) -> str:
         """The format of the weights, e.g. `Q4_K_M`; `unknown` if the file does not say."""
         return _FILE_TYPES.get(self.settings.get("general.file_type", -1), "unknown")

@@ -21,6 +21,7 @@ from transformers import (
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError
 from demosearch.models.adapter import put_adapter_on
+from demosearch.models.choice import automatic_precision
 from demosearch.models.gguf import quantization_of
 from demosearch.models.known import ModelSource, Origin
 from demosearch.models.memory import free_memory
@@ -29,7 +30,6 @@ from demosearch.models.packaged import describe_package
 from demosearch.models.precision import (
     Precision,
     default_device,
-    default_precision,
     dtype_of,
     limit_packing,
     quantization_config,
@@ -78,7 +78,7 @@ def load(
     options = LoadOptions.of(options, **keywords)
     devices = options.device_names
     device = devices[0] if devices else options.device or default_device()
-    precision = options.precision or default_precision(device)
+    precision = options.precision or automatic_precision(source, device)
     dtype = dtype_of(precision, device)
     path, revision = weights_path(source, dtype)
     architecture = AutoModelForCausalLM if head else AutoModel

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from demosearch.models.choice import automatic_precision
 from demosearch.models.known import KNOWN_MODELS, KnownModel, resolve
-from demosearch.models.precision import Precision, default_precision
+from demosearch.models.precision import Precision
 from demosearch.models.weights import weights_bytes
 
 # The memory that a model requires in total, as a multiple of its weights.
@@ -77,13 +78,13 @@ def fits_on_each(name: str, devices: Sequence[str], precision: Precision | None)
     Args:
         name: known name, hub id, folder or GGUF file.
         devices: torch devices; a device named twice has to hold two replicas.
-        precision: of the weights; None means the first device's default.
+        precision: of the weights; None means the fastest one on the first device.
 
     Raises:
         UserError: the name is unknown, or the configuration cannot be read.
     """
-    precision = precision or default_precision(devices[0])
     source = resolve(name)
+    precision = precision or automatic_precision(source, devices[0])
     row = KNOWN_MODELS.get(name)
     required = ROOM * (row.memory(precision) if row else weights_bytes(source, precision))
     return all(required * devices.count(device) <= free_memory(device) for device in devices)

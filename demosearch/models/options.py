@@ -22,7 +22,7 @@ class LoadOptions(Settings):
     precision: Precision | None = Field(
         None,
         description="number format of the weights; default: the fastest of fp32, bf16 and fp16 on"
-        " the device",
+        " the device; on a CPU a product is timed",
     )
     device: str | None = Field(
         None, description="torch device, e.g. cpu or cuda:1; default: a GPU if there is one"

@@ -70,10 +70,12 @@ def default_device() -> str:
 
 
 def default_precision(device: str) -> Precision:
-    """Return the fastest precision on a device that keeps bfloat16's range.
+    """Return the precision that a device's instructions suggest and that keeps bfloat16's range.
 
     A CPU without bfloat16 instructions converts bfloat16 for every product, which is several times
-    slower than float32.
+    slower than float32. With them it may still be slower, so `choice.automatic_precision` times products
+    instead. Only what has to be the same in every process goes by the instructions: the type in which
+    quantized weights are multiplied, which files do not record, and models split by torchrun.
     """
     import torch
 
@@ -90,8 +92,8 @@ def default_precision(device: str) -> Precision:
 def dtype_of(precision: Precision, device: str) -> torch.dtype:
     """Return the type in which a precision multiplies on a device.
 
-    Quantized weights are multiplied in the type that is fastest on the device. The weights that are
-    not quantized are stored in this type.
+    Quantized weights are multiplied in the type that the device's instructions suggest. The weights that
+    are not quantized are stored in this type.
     """
     import torch
 

@@ -11,12 +11,13 @@ from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line
 from demosearch.models.config_faults import check_config
 from demosearch.models.damage import check_files
-from demosearch.models.gguf import unpacked
+from demosearch.models.gguf import unpacked, width_of
 from demosearch.models.known import ModelSource, Origin, resolve
 from demosearch.models.precision import default_device, default_precision, dtype_of
 from demosearch.models.records import ModelRecord
 from demosearch.models.revision import revision_of
 from demosearch.models.text_decoder import text_config
+from demosearch.models.timing import fastest_on_cpu
 
 if TYPE_CHECKING:
     import torch
@@ -118,16 +119,33 @@ def read_config(source: ModelSource) -> tuple[PreTrainedConfig, str]:
     Raises:
         UserError: the configuration cannot be read.
     """
+    device = default_device() if source.origin.is_file else "cpu"
+    precision = default_precision(device)
+    if source.origin.is_file and device == "cpu":
+        # A file that is not converted yet is converted to the type that is used most on this machine.
+        precision = fastest_on_cpu(width_of(source))
+    path, revision = weights_path(source, dtype_of(precision, device), any_type=True)
+    config = _read(source, path)
+    return text_config(config), revision or revision_of(source, config)
+
+
+def read_width(source: ModelSource) -> int:
+    """Return the width of a model, from its configuration or its file; 0 if that names none.
+
+    Raises:
+        UserError: the configuration cannot be read.
+    """
+    if source.origin.is_file:
+        return width_of(source)
+    return int(getattr(text_config(_read(source, source.source)), "hidden_size", 0))
+
+
+def _read(source: ModelSource, path: str) -> PreTrainedConfig:
     # Imported here: training rows and demonstrations files are checked before transformers is loaded.
     from transformers import AutoConfig
 
-    # A file that is not converted yet is converted to the type that is used most on this machine.
-    device = default_device() if source.origin.is_file else "cpu"
-    dtype = dtype_of(default_precision(device), device)
-    path, revision = weights_path(source, dtype, any_type=True)
     with quiet_transformers(), load_errors(source):
-        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
-    return text_config(config), revision or revision_of(source, config)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
 
 
 def check_model(record: ModelRecord, model: str | None, path: str | Path) -> None:

@@ -14,6 +14,7 @@ from demosearch.datasets.texts import check_input, read_texts
 from demosearch.demonstration import Demonstration
 from demosearch.demonstrations_file import DemonstrationsFile
 from demosearch.errors import UserError, short
+from demosearch.known_demonstrations import is_known, named_by
 from demosearch.metrics.metric import SPEARMAN, Metric, find_metric
 from demosearch.postprocess import Kind, Unlabeled
 from demosearch.prompt import PROMPTEOL, Template
@@ -110,12 +111,17 @@ def check_names(settings: SearchSettings) -> None:
     find_metric(settings.metric)
 
 
-def _read_demonstrations(paths: Sequence[str]) -> tuple[Demonstration, ...]:
-    """Return the distinct demonstrations of several demonstrations files."""
-    files = (DemonstrationsFile.read(path) for path in paths)
+def _read_demonstrations(sources: Sequence[str]) -> tuple[Demonstration, ...]:
+    """Return the distinct demonstrations of several files, or of names such as `paper`."""
     return tuple(
-        dict.fromkeys(demonstration for file in files for demonstration in file.demonstrations)
+        dict.fromkeys(demonstration for source in sources for demonstration in _read_source(source))
     )
+
+
+def _read_source(source: str) -> Sequence[Demonstration]:
+    if not is_known(source):
+        return DemonstrationsFile.read(source).demonstrations
+    return [one for entry in named_by(source) for one in entry.prompt.demonstrations]
 
 
 def _read_unlabeled(settings: SearchSettings, dev: Pairs, data: str | None) -> Unlabeled | None:

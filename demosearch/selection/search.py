@@ -18,10 +18,12 @@ from demosearch.demonstration import Demonstration, as_demonstrations
 from demosearch.demonstrations_file import DemonstrationsFile, SearchRecord
 from demosearch.errors import UserError
 from demosearch.metrics.metric import SPEARMAN
+from demosearch.models.options import LoadOptions
 from demosearch.prompt import Prompt
 from demosearch.selection.configurations import ConfigurationFactory, ConfigurationKey
 from demosearch.selection.inputs import SearchInputs, dev_texts
 from demosearch.selection.leader import Leader
+from demosearch.selection.notes import study_precision
 from demosearch.selection.objective import Objective
 from demosearch.selection.pair_encoder import PairEncoder, SentenceEncoder
 from demosearch.selection.pool import CandidatePool
@@ -31,6 +33,7 @@ from demosearch.selection.rungs import planned_finalists, planned_pairs, rung_si
 from demosearch.selection.settings import (
     AUTO,
     LAST,
+    STUDY_FILE,
     STUDY_NAME,
     SearchSettings,
     Strategy,
@@ -122,13 +125,13 @@ def search(
     exclude = as_texts(exclude, "excluded sentences", ordered=False)
     inputs = SearchInputs.read(settings, dev) if inputs is None else inputs
     inputs.check(settings)
-    encoder = _open(model_or_encoder)
+    folder = Path(folder)
+    encoder = _open(model_or_encoder, storage, study_name, folder)
     search = _Search(encoder, dev, settings, inputs, candidates, exclude)
     search.check()
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     opened = CandidateStudy(
-        storage or f"sqlite:///{folder / 'study.db'}",
+        storage or f"sqlite:///{folder / STUDY_FILE}",
         study_name,
         search.study_settings(),
         metric=inputs.metric.name,
@@ -305,13 +308,19 @@ class _Search:
         )
 
 
-def _open(model_or_encoder: str | SentenceEncoder) -> SentenceEncoder:
+def _open(
+    model_or_encoder: str | SentenceEncoder,
+    storage: str | BaseStorage | None,
+    study_name: str,
+    folder: Path,
+) -> SentenceEncoder:
     if not isinstance(model_or_encoder, str):
         return model_or_encoder
     # Imported here, so that a search with another encoder requires neither torch nor transformers.
     from demosearch.encoder.replicas import open_encoder
 
-    return open_encoder(model_or_encoder)
+    precision = study_precision(model_or_encoder, LoadOptions(), storage, study_name, folder)
+    return open_encoder(model_or_encoder, precision=precision)
 
 
 @contextmanager

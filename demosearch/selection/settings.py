@@ -18,6 +18,8 @@ from demosearch.selection.stopping import Budget
 
 # A study's name in its storage.
 STUDY_NAME = "demosearch"
+# The file of a study in the folder of its search.
+STUDY_FILE = "study.db"
 LAST: Literal["last"] = "last"
 # All layers are scored, and the best one is chosen.
 AUTO: Literal["auto"] = "auto"
@@ -108,7 +110,9 @@ class SearchSettings(Settings):
         description="stop after this many fully scored candidates in a row without improvement",
     )
     warm_start: tuple[str, ...] = Field(
-        (), description="demonstrations files whose demonstrations are scored first"
+        (),
+        description="demonstrations files whose demonstrations are scored first; paper: the eight that"
+        " the paper chose, best: those of our own searches",
     )
     save_similarities: bool = Field(
         False, description="save the similarities of all finalists (similarities.npz, float16)"

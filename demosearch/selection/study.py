@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +17,14 @@ from optuna.artifacts import FileSystemArtifactStore, upload_artifact
 
 from demosearch.errors import UserError, short
 from demosearch.selection.configurations import Configuration, ConfigurationKey
+from demosearch.selection.notes import SETTINGS, note, open_study
 from demosearch.selection.storage import close_storage, hidden, open_storage, reported
 from demosearch.selection.tables import CandidateTable, history
 from demosearch.selection.trials import Outcome, key_of, outcome_of, to_trial
 from demosearch.selection.workers import Claims
 
-_SETTINGS = "settings"
 _BUDGET = "token_budget"
 _ARTIFACT = "artifact_sha256"
-# In place of the index of a thread: the worker that writes values shared by all workers.
-_NOTES = -1
-# Seconds between two attempts to read a value that another worker writes.
-_PAUSE = 0.5
 
 
 class CandidateStudy:
@@ -62,21 +57,12 @@ class CandidateStudy:
                 "storage must be an Optuna storage, a URL, or the path of a journal file as text but got"
                 f" {short(repr(storage))}"
             )
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._owned = isinstance(storage, str)
         self._storage = open_storage(storage) if isinstance(storage, str) else storage
         self._storage_name = hidden(storage)
         try:
             with reported(storage):
-                self._study = optuna.create_study(
-                    storage=self._storage,
-                    study_name=name,
-                    direction="maximize",
-                    # The race decides what is scored next; no sampler or pruner is asked.
-                    sampler=optuna.samplers.RandomSampler(seed=0),
-                    pruner=optuna.pruners.NopPruner(),
-                    load_if_exists=True,
-                )
+                self._study = open_study(self._storage, name)
             self._check_settings(settings)
         except BaseException:
             self.close()
@@ -117,18 +103,7 @@ class CandidateStudy:
 
     def note(self, key: str, value: Any) -> Any:
         """Return the value stored under a key; the first value that any worker proposes is stored."""
-        if (stored := self._study.user_attrs.get(key)) is not None:
-            return stored
-        claims = self.claims(_NOTES)
-        try:
-            while (stored := self._study.user_attrs.get(key)) is None:
-                if not claims.claim([key], 1):
-                    time.sleep(_PAUSE)
-                elif self._study.user_attrs.get(key) is None:
-                    self._study.set_user_attr(key, value)
-        finally:
-            claims.close()
-        return stored
+        return note(self._study, key, value)
 
     def refresh(self) -> None:
         """Read the trials that any worker has finished since the last call."""
@@ -182,11 +157,11 @@ class CandidateStudy:
         now = json.loads(json.dumps(settings))
         study = f"study '{self._study.study_name}' in {self._storage_name}"
         # In this order: a worker writes the settings before its first trial.
-        if self._study.get_trials(deepcopy=False) and _SETTINGS not in self._study.user_attrs:
+        if self._study.get_trials(deepcopy=False) and SETTINGS not in self._study.user_attrs:
             raise UserError(
                 f"{study} contains trials that demosearch did not create; use another study name"
             )
-        before = self.note(_SETTINGS, now)
+        before = self.note(SETTINGS, now)
         if difference := _difference(before, now):
             name, old, new = difference
             raise UserError(

@@ -15,7 +15,7 @@ from demosearch.models.known import resolve
 from demosearch.models.loading import load
 from demosearch.models.precision import (
     Precision,
-    default_precision,
+    dtype_of,
     limit_packing,
     quantization_config,
 )
@@ -32,13 +32,13 @@ def test_weights_have_the_requested_precision(
     assert loaded.record.precision == precision
 
 
-def test_the_default_on_a_cpu_without_bfloat16_instructions_is_float32(
+def test_quantized_weights_are_multiplied_in_float32_without_bfloat16_instructions(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
-    assert default_precision("cpu") is Precision.FP32
+    assert dtype_of(Precision.NF4, "cpu") is torch.float32
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
-    assert default_precision("cpu") is Precision.BF16
+    assert dtype_of(Precision.NF4, "cpu") is torch.bfloat16
 
 
 @pytest.mark.parametrize("precision", ["int8", "nf4"])
