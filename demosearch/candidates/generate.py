@@ -27,6 +27,7 @@ from demosearch.candidates.sources import (
     read_sentences,
     resolved,
     uses_dictionary,
+    warn_of_unused_sentences,
 )
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
@@ -108,6 +109,7 @@ def generate(
     """
     options = LoadOptions.of(options, **keywords)
     settings = resolved(settings, data)
+    warn_of_unused_sentences(settings)
     curation = _curation(settings, as_texts(forbidden, "forbidden sentences", ordered=False))
     pairs: list[Candidate] = []
     if uses_dictionary(settings):

@@ -45,14 +45,6 @@ def resolved(
         hub: whether the hub is available, because another split of STS-B was read from it.
     """
     labeler, sentences, dictionary = settings.labeler, settings.sentences, settings.dictionary
-    if labeler is LabelerKind.NONE:
-        if sentences not in (AUTO, NONE):
-            logger.warning(
-                "the sentences of %s are not used, because the labeler is none; choose a labeler to use"
-                " them",
-                sentences,
-            )
-        sentences = NONE
     if labeler is LabelerKind.AUTO:
         labeler = LabelerKind.OPENAI if key_is_set() else LabelerKind.LOCAL
     if sentences == AUTO:
@@ -83,6 +75,16 @@ def describe(settings: CandidateSettings, model: str | None) -> str:
 def labels_sentences(settings: CandidateSettings) -> bool:
     """Whether the settings ask for labeled sentences."""
     return settings.labeler is not LabelerKind.NONE and settings.n_sentences > 0
+
+
+def warn_of_unused_sentences(settings: CandidateSettings) -> None:
+    """Log a warning if a file of sentences is given but nothing labels them."""
+    named = (AUTO, NONE, STARTER, STSB_TRAIN)
+    if settings.labeler is LabelerKind.NONE and settings.sentences not in named:
+        logger.warning(
+            "the sentences of %s are not used, because the labeler is none; choose a labeler to use them",
+            settings.sentences,
+        )
 
 
 def uses_dictionary(settings: CandidateSettings) -> bool:

@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from demosearch.candidates import CandidateSettings
-from demosearch.candidates.sources import open_labeler, read_sentences, resolved
+from demosearch.candidates.sources import (
+    open_labeler,
+    read_sentences,
+    resolved,
+    warn_of_unused_sentences,
+)
 from demosearch.errors import UserError
 from demosearch.models.options import LoadOptions
 
@@ -20,12 +25,13 @@ def test_auto_is_resolved_by_what_is_available(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.data
-def test_sentences_without_a_labeler_are_left_out_with_one_warning(
+def test_a_file_of_sentences_without_a_labeler_is_warned_about(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    settings = resolved(CandidateSettings(labeler="none", sentences="mine.txt"), None)
-    assert settings.sentences == "none"
-    assert resolved(settings, None) == settings
+    warn_of_unused_sentences(CandidateSettings(labeler="none", sentences="starter"))
+    warn_of_unused_sentences(CandidateSettings(labeler="local", sentences="mine.txt"))
+    assert not caplog.messages
+    warn_of_unused_sentences(CandidateSettings(labeler="none", sentences="mine.txt"))
     (warning,) = caplog.messages
     assert warning.startswith("the sentences of mine.txt are not used, because the labeler is none")
 

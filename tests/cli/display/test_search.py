@@ -73,7 +73,7 @@ def test_the_gain_is_shown_taken_apart(
     assert lines[start + 1 : start + 4] == [
         "  +1.00 [+0.50, +1.50] layer 2, without demonstrations: 66.25",
         "  +4.25 [+1.50, +7.50] 1 demonstration, layer 1: 70.50",
-        "  -0.10 [-1.50, +1.00] centered, layer 3: 70.40, left out",
+        "  -0.10 [-1.50, +1.00] centered, 1 demonstration, layer 3: 70.40, left out",
     ]
 
 
