@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from filelock import FileLock, Timeout
 
 from demosearch._common.files import atomic_write, parse_yaml, read_text
+from demosearch._common.locks import acquired
 from demosearch.candidates.sources import resolved
 from demosearch.datasets.sources import reads_hub
 from demosearch.errors import UserError, short
@@ -70,15 +70,8 @@ def locked(folder: Path, storage: str | BaseStorage | None) -> Iterator[None]:
     if storage is None:
         yield
         return
-    # The operating system releases the lock of a worker that is killed.
-    lock = FileLock(folder / _LOCK_FILE, fallback_to_soft=False)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for another worker in %s", folder)
-            lock.acquire()
+        lock = acquired(folder / _LOCK_FILE, f"another worker in {folder}")
     except (OSError, NotImplementedError) as error:
         raise UserError(
             f"cannot lock {folder} against other workers: {error}; give each worker its own --out, on"

@@ -18,10 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from demosearch._common.extras import missing_extra
 from demosearch._common.files import umask
+from demosearch._common.locks import acquired
 from demosearch._common.progress import quiet_transformers
 from demosearch.errors import UserError, one_line, reason_of
 from demosearch.models.gguf_header import Header, read_header
@@ -94,15 +93,10 @@ def _revision(file: Path, size: int, time: int) -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Let one process at a time write a folder of the cache, and delete what killed ones left of it."""
-    # The operating system releases the lock of a process that is killed.
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), fallback_to_soft=False)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            logger.info("waiting for another process that converts to %s", folder)
-            lock.acquire()
+        lock = acquired(
+            folder.with_name(f".{folder.name}.lock"), f"another process that converts to {folder}"
+        )
     except (OSError, NotImplementedError) as error:
         raise UserError(
             f"cannot write to the cache {folder.parent}: {reason_of(error)}; set DEMOSEARCH_CACHE to"

@@ -1,4 +1,4 @@
-"""Embeddings that a model or a system of one's own returned: checked before they are used."""
+"""Checks of embeddings before they are used: their shape, and that every value is finite."""
 
 from __future__ import annotations
 

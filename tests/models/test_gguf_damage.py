@@ -192,12 +192,13 @@ def test_a_killed_conversion_is_repeated_and_its_rest_is_deleted(file: Path, cac
 def test_a_full_disk_is_one_line_and_the_command_can_be_repeated(
     file: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # With a precision, because a timing would be kept in the same cache.
     usage = shutil.disk_usage("/")
     full = usage._replace(free=1000) if hasattr(usage, "_replace") else usage
     with monkeypatch.context() as patch:
         patch.setattr("demosearch.models.conversion.shutil.disk_usage", lambda _: full)
         with pytest.raises(UserError, match=r"requires 0\.1 GiB .*; set DEMOSEARCH_CACHE"):
-            load(resolve(str(file)), device="cpu")
+            load(resolve(str(file)), precision="fp32", device="cpu")
     code = f"""
 import resource
 _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -208,7 +209,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
     last = failed.stderr.strip().splitlines()[-1]
     assert "UserError: cannot write to the cache" in last, failed.stderr
     assert folders(cache) == []
-    assert load(resolve(str(file)), device="cpu").record.quantization == "F32"
+    assert load(resolve(str(file)), precision="fp32", device="cpu").record.quantization == "F32"
 
 
 def test_a_cache_that_is_not_writable_is_one_line(
